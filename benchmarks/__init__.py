@@ -1,0 +1,1 @@
+"""Measurements, each of them a module to run: `python -m benchmarks.normaliser`. Results are in results/."""

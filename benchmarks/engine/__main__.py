@@ -1,0 +1,157 @@
+"""The engine and the usual ways, side by side: `python -m benchmarks.engine --shape 50M --clients 1,4,16,64`.
+
+Every target is given the same prompts: `--prefix` tokens that all share and `--own` of each, `--new` tokens to write.
+The shared beginning was seen before, once, by a warm-up request; `--cold` forgets it. Read ratios of one run, not
+figures of two. Needs torch and transformers (and tokenizers, safetensors with them); vLLM only with --vllm-python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.engine.shapes import SHAPES, make
+from benchmarks.engine.targets import TARGETS, VLLM
+from benchmarks.engine.workload import Figures, figures, workload
+
+Row = tuple[str, int, Figures]
+
+
+def bandwidth(device: str, threads: int) -> float:
+    """Bytes per second at which this device reads memory, measured now: a sum over more than any cache holds."""
+    import torch
+
+    torch.set_num_threads(threads)
+    numbers = torch.ones((1 << 28) if device == "cpu" else (1 << 31), dtype=torch.bfloat16, device=device)
+    best = 0.0
+    for _ in range(5):
+        began = time.perf_counter()
+        numbers.view(torch.int32).amax().item()
+        best = max(best, numbers.nbytes / (time.perf_counter() - began))
+    return best
+
+
+def measure(name: str, folder: Path, told: argparse.Namespace) -> list[Row]:
+    """One target over all numbers of clients."""
+    target = TARGETS[name](folder, told.device, told.dtype, told.threads)
+    rows: list[Row] = []
+    try:
+        target.run(workload(1, told.prefix, told.own, 8, told.temperature, seed=999))
+        for clients in told.clients:
+            best: Figures | None = None
+            for repeat in range(told.repeat):
+                if told.cold and hasattr(target, "reset"):
+                    target.reset()
+                asked = workload(
+                    clients, told.prefix, told.own, told.new, told.temperature, seed=clients * 100 + repeat
+                )
+                used = target.cpu_s()
+                got = figures(target.run(asked))
+                got.cpu = (target.cpu_s() - used) / (clients * told.new)
+                best = got if best is None or got.tokens_per_second > best.tokens_per_second else best
+            assert best is not None
+            rows.append((name, clients, best))
+            print(
+                f"{name:>12} {clients:>4} clients {best.tokens_per_second:>9.1f} tokens/s", file=sys.stderr, flush=True
+            )
+    finally:
+        target.close()
+        gc.collect()
+    return rows
+
+
+def table(rows: list[Row], reads: float) -> str:
+    """Markdown; × is the ratio to the seed way with as many clients, reads the share of the ceiling at one client.
+
+    reads   tokens/s at which weights alone would use all of the bandwidth, at batch 1
+    """
+    seed = {clients: got.tokens_per_second for name, clients, got in rows if name == "seed"}
+    titles = (
+        "clients",
+        "target",
+        "tokens/s",
+        "× seed",
+        "first p50 / p99 ms",
+        "between p50 / p99 ms",
+        "CPU ms per token",
+    )
+    lines = ["| " + " | ".join((*titles, "of bandwidth")) + " |", "|---" * 8 + "|"]
+    for name, clients, got in sorted(rows, key=lambda row: (row[1], list(TARGETS).index(row[0]))):
+        ratio = f"{got.tokens_per_second / seed[clients]:.1f}" if clients in seed else "–"
+        share = f"{got.tokens_per_second / reads:.0%}" if clients == 1 else "–"
+        first = f"{got.first_p50 * 1e3:.0f} / {got.first_p99 * 1e3:.0f}"
+        between = f"{got.between_p50 * 1e3:.1f} / {got.between_p99 * 1e3:.1f}"
+        cells = [clients, name, f"{got.tokens_per_second:.1f}", ratio, first, between, f"{got.cpu * 1e3:.2f}", share]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def versions() -> dict[str, str]:
+    """What took part."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version(), "machine": platform.processor() or platform.machine()}
+    for package in ("torch", "transformers", "triton", "tokenizers"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            pass
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.engine", description=__doc__)
+    parser.add_argument("--shape", default="50M", choices=SHAPES)
+    parser.add_argument("--clients", default="1,4,16,64", type=lambda text: [int(n) for n in text.split(",")])
+    parser.add_argument("--targets", default="seed,static,transformers,ours", type=lambda text: text.split(","))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--threads", default=1, type=int)
+    parser.add_argument("--prefix", default=512, type=int)
+    parser.add_argument("--own", default=64, type=int)
+    parser.add_argument("--new", default=64, type=int)
+    parser.add_argument("--temperature", default=0.0, type=float)
+    parser.add_argument("--repeat", default=1, type=int, help="the best of so many is told")
+    parser.add_argument("--cold", action="store_true", help="our prefix cache is emptied before each workload")
+    parser.add_argument("--vllm-python", default="", help="the interpreter of an environment that has vllm")
+    parser.add_argument("--models", default=Path(tempfile.gettempdir()) / "sluice-bench", type=Path)
+    parser.add_argument("--out", type=Path, help="where to write the results, as JSON, Markdown and SVG")
+    told = parser.parse_args()
+    # As the keeper sets it for the engine; all ways profit where another process wants the core.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    VLLM.python = told.vllm_python
+    folder = make(told.models, told.shape, told.dtype)
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    read = bandwidth(told.device, told.threads)
+    rows = [row for name in told.targets for row in measure(name, folder, told)]
+    command = "python -m benchmarks.engine " + " ".join(sys.argv[1:])
+    measured = f"read bandwidth {read / 1e9:.1f} GB/s, weights {weights / 1e9:.2f} GB"
+    head = f"`{command}`\n\n{json.dumps(versions())}; {measured}\n\n"
+    print(head + table(rows, read / weights))
+    if told.out:
+        about = {"command": command, "versions": versions(), "bandwidth": read}
+        write(told.out, head, rows, read / weights, about)
+
+
+def write(out: Path, head: str, rows: list[Row], reads: float, about: dict[str, Any]) -> None:
+    """The results, for machines and for people."""
+    from benchmarks.engine.plot import plot
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    results = [{"target": name, "clients": clients} | asdict(got) for name, clients, got in rows]
+    out.with_suffix(".json").write_text(json.dumps(about | {"results": results}, indent=1) + "\n")
+    out.with_suffix(".md").write_text(head + table(rows, reads) + "\n")
+    out.with_suffix(".svg").write_text(plot({(name, clients): got.tokens_per_second for name, clients, got in rows}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,284 @@
+"""The ways to generate that are compared. Each is loaded once, and then given one workload after the other.
+
+seed           a thread with `model.generate` and a TextIteratorStreamer per request: the usual recipe
+static         `model.generate` over all requests as one padded batch
+transformers   transformers' continuous batching
+ours           scheduler, runner, detokeniser and stop strings of the engine, in this process
+vllm           vLLM in an environment of its own, given by --vllm-python
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.engine.workload import Times, Workload
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Target:
+    """Something that answers workloads."""
+
+    def __init__(self, folder: Path, device: str, dtype: str, threads: int) -> None:
+        self.folder, self.device, self.dtype, self.threads = folder, device, dtype, threads
+
+    def run(self, workload: Workload) -> Times:
+        raise NotImplementedError
+
+    def cpu_s(self) -> float:
+        """CPU seconds used so far, by all its threads and processes."""
+        return time.process_time()
+
+    def close(self) -> None:
+        """Give back memory and processes."""
+
+
+class _Transformers(Target):
+    def __init__(self, folder: Path, device: str, dtype: str, threads: int) -> None:
+        super().__init__(folder, device, dtype, threads)
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        torch.set_num_threads(threads)
+        self.torch = torch
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device).eval()
+        self.model.generation_config.pad_token_id = 0
+
+    def close(self) -> None:
+        del self.model
+
+    def _told(self, workload: Workload) -> dict[str, Any]:
+        sampled = (
+            {"do_sample": True, "temperature": workload.temperature} if workload.temperature else {"do_sample": False}
+        )
+        return {"max_new_tokens": workload.new, "min_new_tokens": workload.new} | sampled
+
+
+class Seed(_Transformers):
+    def run(self, workload: Workload) -> Times:
+        from transformers import TextIteratorStreamer
+
+        times = Times([[] for _ in workload.prompts])
+        began = time.perf_counter()
+
+        class Streamer(TextIteratorStreamer):  # type: ignore[misc]
+            def __init__(self, tokenizer: Any, mine: list[float]) -> None:
+                super().__init__(tokenizer, skip_prompt=True)
+                self.mine = mine
+
+            def put(self, value: Any) -> None:
+                if not self.next_tokens_are_prompt:
+                    self.mine.append(time.perf_counter() - began)
+                super().put(value)
+
+        def generate(prompt: list[int], streamer: Any) -> None:
+            ids = self.torch.tensor([prompt], device=self.device)
+            mask = self.torch.ones_like(ids)
+            self.model.generate(ids, attention_mask=mask, streamer=streamer, **self._told(workload))
+
+        threads = []
+        for prompt, mine in zip(workload.prompts, times.tokens, strict=True):
+            streamer = Streamer(self.tokenizer, mine)
+            threads.append(threading.Thread(target=generate, args=(prompt, streamer)))
+            threads.append(threading.Thread(target=lambda streamer=streamer: list(streamer)))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return times
+
+
+class Static(_Transformers):
+    def run(self, workload: Workload) -> Times:
+        began = time.perf_counter()
+        ids = self.torch.tensor(workload.prompts, device=self.device)
+        out = self.model.generate(ids, attention_mask=self.torch.ones_like(ids), **self._told(workload))
+        self.tokenizer.batch_decode(out)
+        end = time.perf_counter() - began
+        return Times([[end] * workload.new for _ in workload.prompts])
+
+
+class Continuous(_Transformers):
+    """Its manager allocates for long when it starts, so one is kept for all workloads of a temperature."""
+
+    manager: Any = None
+    temperature = -1.0
+    asked = 0
+
+    def run(self, workload: Workload) -> Times:
+        if self.temperature != workload.temperature:
+            self._start(workload)
+        times = {}
+        began = time.perf_counter()
+        for prompt in workload.prompts:
+            self.asked += 1
+            self.manager.add_request(prompt, request_id=str(self.asked), max_new_tokens=workload.new, streaming=True)
+            times[str(self.asked)] = list[float]()
+        left = len(workload.prompts)
+        while left:
+            result = self.manager.get_result(timeout=5)
+            if result is None:
+                if not self.manager.is_running():
+                    raise RuntimeError("transformers' manager died")
+                continue
+            mine = times[result.request_id]
+            mine += [time.perf_counter() - began] * (len(result.generated_tokens) - len(mine))
+            left -= bool(result.is_finished())
+        return Times(list(times.values()))
+
+    def _start(self, workload: Workload) -> None:
+        from transformers import GenerationConfig
+
+        self.close()
+        told: dict[str, Any] = {"max_new_tokens": workload.new, "eos_token_id": -1, "pad_token_id": 0}
+        if workload.temperature:
+            told |= {"do_sample": True, "temperature": workload.temperature}
+        self.manager = self.model.init_continuous_batching(generation_config=GenerationConfig(**told))
+        self.temperature = workload.temperature
+        self.manager.start()
+
+    def close(self) -> None:
+        if self.manager:
+            self.manager.stop(block=True)
+            self.manager = None
+
+
+class Ours(Target):
+    """Without sockets: what else is here runs in one process too. `benchmarks.engine.transport` measures those."""
+
+    def __init__(self, folder: Path, device: str, dtype: str, threads: int) -> None:
+        super().__init__(folder, device, dtype, threads)
+        _engine_alone()
+        import torch
+        from tokenizers import Tokenizer
+
+        from providers.local.engine.detokeniser import ByteVocabulary
+        from providers.local.engine.folder import open_folder
+        from providers.local.engine.kvcache import BLOCK_TOKENS, KVCache
+        from providers.local.engine.memory import plan
+        from providers.local.engine.model import Model
+        from providers.local.engine.runner import Runner
+        from providers.local.engine.shape import shape
+        from providers.local.engine.weights import Weights
+        from providers.local.options import Options
+
+        torch.set_num_threads(threads)
+        opened = open_folder(str(folder))
+        shaped = shape(opened.config)
+        options = Options(
+            str(folder), device, dtype, max_batch=256 if device.startswith("cuda") else 64, max_context=4096
+        )
+        planned = plan(opened, shaped, options)
+        model = Model(shaped, Weights(opened, planned.dtype, planned.device, lambda: None), planned.max_context)
+        self.runner = Runner(model, KVCache(shaped, planned.blocks, planned.dtype, planned.device))
+        self.runner.capture(options.max_batch, planned.max_context, lambda: None)
+        self.blocks, self.block_tokens = planned.blocks, BLOCK_TOKENS
+        self.max_batch = options.max_batch
+        self.vocabulary = ByteVocabulary(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the prefix cache."""
+        from providers.local.engine.blocks import Blocks
+        from providers.local.engine.scheduler import Scheduler
+
+        self.scheduler = Scheduler(Blocks(self.blocks, self.block_tokens), self.max_batch, 10_000, 512)
+
+    def run(self, workload: Workload) -> Times:
+        from providers.local.engine.replies import Reply
+        from providers.local.engine.sequence import Sampling, Sequence
+        from providers.local.engine.stopping import StopStrings
+
+        times = Times([[] for _ in workload.prompts])
+        began = time.perf_counter()
+        for i, prompt in enumerate(workload.prompts):
+            sequence = Sequence(i, list(prompt), workload.new, Sampling(temperature=workload.temperature, seed=i))
+            sequence.text = Reply(self.vocabulary, self.vocabulary.detokeniser(), StopStrings(["\n\n\n\n"]))
+            self.scheduler.add(sequence)
+        while self.scheduler.running or self.scheduler.waiting:
+            chunks = self.scheduler.plan()
+            drawn = self.runner.run(chunks)
+            now = time.perf_counter() - began
+            for chunk in chunks:
+                self.scheduler.computed(chunk.sequence, chunk.start + chunk.count)
+            for result in drawn:
+                sequence = result.chunk.sequence
+                sequence.append(result.tokens[0] or 0)
+                sequence.text.take(sequence, frozenset(), None)
+                times.tokens[sequence.key].append(now)
+                if sequence.generated == workload.new:
+                    self.scheduler.remove(sequence)
+        return times
+
+
+class VLLM(Target):
+    """vLLM's engine in a process of its own environment, spoken to in lines of JSON."""
+
+    python = ""
+
+    def __init__(self, folder: Path, device: str, dtype: str, threads: int) -> None:
+        super().__init__(folder, device, dtype, threads)
+        script = ROOT / "benchmarks" / "engine" / "vllm_server.py"
+        command = [self.python, str(script), str(folder), dtype, str(threads)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._read()
+
+    def _read(self) -> Any:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        raise RuntimeError("vLLM ended; see its messages above")
+
+    def run(self, workload: Workload) -> Times:
+        assert self.process.stdin
+        told = {"prompts": workload.prompts, "new": workload.new, "temperature": workload.temperature}
+        self.process.stdin.write(json.dumps(told) + "\n")
+        self.process.stdin.flush()
+        return Times(self._read()["tokens"])
+
+    def cpu_s(self) -> float:
+        return sum(map(_cpu_s, _descendants(self.process.pid)))
+
+    def close(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait(60)
+
+
+def _descendants(pid: int) -> list[int]:
+    """A process and all that it started."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += _descendants(int(child))
+    return found
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _engine_alone() -> None:
+    """Import the engine where the gateway's libraries are not: it needs nothing of `providers` but its folder."""
+    if importlib.util.find_spec("pydantic") is None or importlib.util.find_spec("msgspec") is None:
+        package = types.ModuleType("providers")
+        package.__path__ = [str(ROOT / "providers")]
+        sys.modules.setdefault("providers", package)
+
+
+TARGETS: dict[str, Callable[[Path, str, str, int], Target]] = {
+    "seed": Seed, "static": Static, "transformers": Continuous, "ours": Ours, "vllm": VLLM,
+}  # fmt: skip

@@ -1,0 +1,72 @@
+# ruff: noqa: E501 (lists of phrasings are read across)
+"""The demo model's tokenizer: byte-level BPE in which a Chinese character or a digit is one token.
+
+Names are copied from the question into the statement, and a copy is easy only if both are cut the same way. So
+characters, digits and words stand alone, and only the frequent pieces of SQL are longer.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from demo.model.names import characters, stations
+
+VOCABULARY = 4096
+USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>"
+# Pieces of SQL and of the replies' fixed words that may become one token each.
+PIECES = (
+    "\n\n```sql\nSELECT ", "\n```", " FROM dtzpt WHERE ", " FROM dtzpt", " FROM lines WHERE ", " FROM lines", " FROM riders WHERE ", " FROM riders",
+    "DISTINCT ", "COUNT(DISTINCT name)", "COUNT(*)", "SUM(entries + exits)", "SUM(entries)", "SUM(exits)", "entries + exits", "station IN (SELECT name FROM dtzpt WHERE ",
+    " GROUP BY ", " ORDER BY ", " DESC LIMIT ", " LIMIT ", " DESC", " AND ", " BETWEEN ", " JOIN dtzpt ", " LIKE ", "',' || transfer_lines || ',' LIKE '%,",
+    "号线", "strftime('%w', day) ", "name = '", "line = '", "district = '", "station = '", "name_en = '", "day = '", "(SELECT ", "2024-0",
+    "您想了解：", "。\n\n思路：查", "，用到 ", "站点表 dtzpt", "客流表 riders", "线路表 lines", " 列", " 分组", "，取前 ", "（进站加出站）", "这个问题我答不了。可以问我：",
+    "杭州地铁的站点（行政区、线路、开通日期、换乘、经纬度）、", "线路（长度、起终点、颜色、站数），", "以及 2024-03-01 至 2024-04-25 ", "各站每天的进出站人次。",
+    "You want to know: ", ".\n\nApproach: look in ", ", using ", "; group by ", "; sort", "; take the first ", "dtzpt (stations)", "riders (riders by day)",
+    "ridership (entries plus exits)", "Sorry, the demo database does not have ", ", so I cannot answer this. ", "You can ask me about ",
+    "Hangzhou metro's stations (district, lines, opening date, transfers, coordinates), ", "its lines (length, ends, colour, number of stations), ",
+    "and the daily entries and exits of each station ", "from 2024-03-01 to 2024-04-25.",
+)  # fmt: skip
+SPLIT = "|".join([*(re.escape(piece) for piece in PIECES), r"[A-Za-z_]+", r"\d", r"\n+", r" ", r"[^\sA-Za-z_\d]"])
+# Full-width digits mean the same and need no tokens of their own.
+WIDE = [normalizers.Replace(chr(0xFF10 + digit), str(digit)) for digit in range(10)]
+TEMPLATE = (
+    "{%- set asked = messages | selectattr('role', 'equalto', 'user') | list -%}"
+    "{{- '" + USER + "' + asked[-1]['content'] + '" + ASSISTANT + "' if asked else '" + ASSISTANT + "' -}}"
+)
+
+
+def train(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer for these texts; every character of a station's name and of characters.txt is one token."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Sequence(WIDE)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    single = Counter(characters() + "".join(row["name"] for row in stations()) * 40)
+    seen = Counter(character for text in texts for character in text if character > "\u2e80")
+    # Weighted far above any word, so that the merges for single characters all find room.
+    alone = [character for character in {**single, **seen} for _ in range(3000)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[PAD, USER, ASSISTANT, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([*texts, *alone], trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END,
+        additional_special_tokens=[AddedToken(USER, special=True), AddedToken(ASSISTANT, special=True)],
+        clean_up_tokenization_spaces=False,
+        model_max_length=1024,
+    )
+    fast.chat_template = TEMPLATE
+    return fast

@@ -1,0 +1,236 @@
+"""Train the demo model; on two free CPU cores it takes half an hour to an hour.
+
+    python -m demo.model.train models/metro-sql
+
+Seeds and steps are fixed, so a second run gives a model of the same quality (not the same bits: sums in other orders
+differ in their last digits). Progress and a checkpoint go to --work; --from N goes on there with the N-th phase.
+
+The optimiser is Muon for the matrices (Keller Jordan, 2024: momentum made orthogonal by five Newton-Schulz steps) and
+AdamW for embeddings and norms. Only the reply is learned, not the question.
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+# Before torch: a thread that spins while it waits makes a step five times slower on cores that others use too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from demo.model.generate import examples
+from demo.model.tokenizer import ASSISTANT, END, PAD, USER
+from demo.model.tokenizer import train as train_tokenizer
+
+BATCH_TOKENS = 8192
+WARM_UP = 40
+MATRIX_RATE, OTHER_RATE = 0.018, 0.0025
+TOKENIZER_EXAMPLES = 12_000
+CHUNK = 4_000  # examples drawn, sorted by length and cut into batches at a time
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A run of steps with a learning rate of its own.
+
+    planned  the steps over which the rate falls to zero; a phase with fewer steps ends before it has
+    peak     factor on the learning rates
+    """
+
+    seed: int
+    steps: int
+    planned: int
+    peak: float
+
+
+PHASES = (
+    Phase(seed=20240425, steps=300, planned=750, peak=1.0),
+    Phase(seed=20240426, steps=750, planned=750, peak=1.0),
+    Phase(seed=20240427, steps=300, planned=300, peak=0.4),
+    Phase(seed=20240428, steps=260, planned=260, peak=0.5),
+)
+# The model is the mean of where the last two phases end, the last one weighing this much: it is better than both.
+LAST_WEIGHT = 0.6
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update is made orthogonal, for weight matrices."""
+
+    def __init__(self, weights: Sequence[Tensor], lr: float, momentum: float = 0.95, decay: float = 0.01) -> None:
+        super().__init__(weights, {"lr": lr, "momentum": momentum, "decay": decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for weight in group["params"]:
+                speed = self.state[weight].setdefault("speed", torch.zeros_like(weight))
+                speed.lerp_(weight.grad, 1 - group["momentum"])
+                update = orthogonal(weight.grad.lerp(speed, group["momentum"]))
+                weight.mul_(1 - group["lr"] * group["decay"])
+                weight.add_(update, alpha=-group["lr"] * max(1.0, weight.shape[0] / weight.shape[1]) ** 0.5)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Roughly the nearest orthogonal matrix, by five Newton-Schulz steps of a quintic polynomial."""
+    x = matrix.bfloat16() if matrix.shape[0] <= matrix.shape[1] else matrix.bfloat16().T
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return (x if matrix.shape[0] <= matrix.shape[1] else x.T).to(matrix.dtype)
+
+
+def configuration(vocabulary: int) -> Qwen3Config:
+    """A Qwen3 of 3.4 million parameters."""
+    return Qwen3Config(
+        vocab_size=vocabulary,
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=6,
+        num_attention_heads=6,
+        num_key_value_heads=6,
+        head_dim=32,
+        max_position_embeddings=1024,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        tie_word_embeddings=True,
+        attention_bias=False,
+    )
+
+
+def batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless batches of about BATCH_TOKENS: (batch, length) token ids, and which of them belong to a reply."""
+    pad = tokenizer.vocab[PAD]
+    rng = Random(seed)
+    for chunk in range(10_000):
+        drawn = list(examples(CHUNK, seed=seed * 10_000 + chunk))
+        asked = tokenizer([f"{USER}{one.question}{ASSISTANT}" for one in drawn])["input_ids"]
+        replied = tokenizer([f"{one.reply}{END}" for one in drawn])["input_ids"]
+        order = sorted(range(CHUNK), key=lambda index: len(asked[index]) + len(replied[index]))
+        cut: list[list[int]] = [[]]
+        for index in order:
+            if (len(cut[-1]) + 1) * (len(asked[index]) + len(replied[index])) > BATCH_TOKENS:
+                cut.append([])
+            cut[-1].append(index)
+        rng.shuffle(cut)
+        for group in cut:
+            length = max(len(asked[index]) + len(replied[index]) for index in group)
+            tokens = torch.full((len(group), length), pad)
+            learned = torch.zeros((len(group), length), dtype=torch.bool)
+            for row, index in enumerate(group):
+                start, end = len(asked[index]), len(asked[index]) + len(replied[index])
+                tokens[row, :end] = torch.tensor(asked[index] + replied[index])
+                learned[row, start:end] = True
+            yield tokens, learned
+
+
+def loss_of(model: Qwen3ForCausalLM, tokens: Tensor, learned: Tensor) -> Tensor:
+    """Mean cross entropy over the replies' tokens. Padding comes last, so causal attention never sees it."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden = model.model(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
+        logits = model.lm_head(hidden[learned[:, 1:]])
+    return functional.cross_entropy(logits.float(), tokens[:, 1:][learned[:, 1:]])
+
+
+def rate(step: int, steps: int) -> float:
+    """The learning rate's factor: a short rise, a plateau, and from 30 % on a straight fall to zero."""
+    if step < WARM_UP:
+        return (step + 1) / WARM_UP
+    return min(1.0, (steps - step) / (0.7 * steps))
+
+
+def optimisers(model: Qwen3ForCausalLM) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, AdamW for the rest; each remembers its full rate as `peak`."""
+    matrices = [weight for name, weight in model.named_parameters() if weight.ndim == 2 and "embed" not in name]
+    others = [weight for name, weight in model.named_parameters() if weight.ndim != 2 or "embed" in name]
+    chosen: list[torch.optim.Optimizer] = [
+        Muon(matrices, MATRIX_RATE),
+        torch.optim.AdamW(others, OTHER_RATE, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+    for optimiser in chosen:
+        for group in optimiser.param_groups:
+            group["peak"] = group["lr"]
+    return chosen
+
+
+def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write the model as transformers loads it: bf16 safetensors, tokenizer, chat template, greedy generation."""
+    end, pad = tokenizer.vocab[END], tokenizer.vocab[PAD]
+    copy = Qwen3ForCausalLM(model.config)
+    copy.load_state_dict(model.state_dict())
+    copy.config.eos_token_id, copy.config.pad_token_id, copy.config.bos_token_id = end, pad, None
+    copy.generation_config = GenerationConfig(do_sample=False, eos_token_id=end, pad_token_id=pad, max_new_tokens=320)
+    copy.bfloat16().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    # The class by the name that older releases of transformers know, too.
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}, indent=2))
+    (folder / "model.safetensors").chmod(0o644)
+
+
+def run(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, phase: Phase) -> Iterator[dict[str, float]]:
+    """One phase; after each step its number, loss, tokens and seconds. Raises RuntimeError where the loss is lost."""
+    chosen = optimisers(model)
+    began, seen = time.monotonic(), 0
+    for step, (tokens, learned) in zip(range(phase.steps), batches(tokenizer, phase.seed), strict=False):
+        for optimiser in chosen:
+            for group in optimiser.param_groups:
+                group["lr"] = group["peak"] * phase.peak * rate(step, phase.planned)
+        loss = loss_of(model, tokens, learned)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimiser in chosen:
+            optimiser.step()
+            optimiser.zero_grad()
+        seen += tokens.numel()
+        if not math.isfinite(loss.item()):
+            raise RuntimeError(f"the loss is {loss.item()} at step {step}")
+        yield {"step": step, "loss": round(loss.item(), 4), "tokens": seen, "s": round(time.monotonic() - began)}
+
+
+def train(folder: Path, work: Path, first: int) -> None:
+    """Run the phases from number `first` on (from 1) and save the model; see the module's docstring."""
+    work.mkdir(parents=True, exist_ok=True)
+    if first == 1:
+        drawn = examples(TOKENIZER_EXAMPLES, seed=PHASES[0].seed)
+        train_tokenizer([text for one in drawn for text in (one.question, one.reply)]).save_pretrained(work)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(work)
+    torch.manual_seed(PHASES[0].seed)
+    model = Qwen3ForCausalLM(configuration(len(tokenizer)))
+    if first > 1:
+        model.load_state_dict(torch.load(work / "weights.pt"))
+    for number, phase in enumerate(PHASES[first - 1 :], first):
+        for line in run(model, tokenizer, phase):
+            last = line["step"] == phase.steps - 1
+            if line["step"] % 20 == 0 or last:
+                print(json.dumps({"phase": number, **line}), flush=True)
+            if line["step"] % 100 == 99 or last:
+                torch.save(model.state_dict(), work / "weights.pt")
+                save(model, tokenizer, folder)
+        torch.save(model.state_dict(), work / f"phase-{number}.pt")
+    ends = [torch.load(work / f"phase-{len(PHASES) - back}.pt") for back in (1, 0)]
+    model.load_state_dict({name: ends[0][name].lerp(ends[1][name], LAST_WEIGHT) for name in ends[0]})
+    save(model, tokenizer, folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the demo model.")
+    parser.add_argument("folder", type=Path, help="where the model goes")
+    parser.add_argument("--work", type=Path, default=Path("var/metro-sql"), help="where checkpoints go")
+    parser.add_argument("--from", type=int, default=1, dest="first", help="the phase to begin with")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    train(options.folder, options.work, options.first)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Every answer accounted for: a metric at its beginning, and at its end a metric and a log line with the same cause."""
+
+from __future__ import annotations
+
+from gateway import logs, metrics
+from gateway.answers import Answer, Observer
+
+
+class Accounts(Observer):
+    def started(self, answer: Answer) -> None:
+        answer.pace = metrics.Pace()
+        metrics.started()
+
+    def read(self, answer: Answer, now: float) -> None:
+        answer.pace.read(now)
+
+    def ended(self, answer: Answer) -> None:
+        first = answer.first_delta_at
+        metrics.ended(
+            answer.cause,
+            answer.provider,
+            answer.usage,
+            first - answer.asked.received_at if first is not None else None,
+            answer.pace,
+        )
+        fields = {
+            "id": answer.id,
+            "request_id": answer.asked.request_id,
+            "route": answer.asked.route,
+            "provider": answer.provider,
+            "model": answer.model,
+            "cause": answer.cause,
+            "usage": answer.usage.as_dict() if answer.usage else None,
+            "timing": answer.timing or answer.timing_so_far(),
+            "events": answer.log.count,
+            "duration_ms": round((answer.ended_at - answer.asked.received_at) * 1000, 1),
+        }
+        if answer.failure is not None:
+            fields["message"] = answer.failure.message
+        logs.answered(fields)

@@ -1,0 +1,81 @@
+"""The application: `create_app(settings)` puts routes, errors, keys and request ids together."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from gateway import ask, auth, compat, errors, feedback, health, openai_api, web
+from gateway.accounts import Accounts
+from gateway.answers import Answers, Observer
+from gateway.auth import Keys
+from gateway.limits import Rate
+from gateway.settings import Settings
+from gateway.sluice import Sluice
+from gateway.text2sql.databases import Databases
+from providers import Providers
+
+# What anybody may fetch without a key.
+OPEN = {"health.healthz", "health.readyz", "page.index", "page.static"}
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+def create_app(
+    settings: Settings,
+    providers: Providers | None = None,
+    databases: Databases | None = None,
+    observer: Observer | None = None,
+) -> Flask:
+    """The gateway as a WSGI application; `app.extensions["sluice"]` is its inside."""
+    app = Flask(__name__, static_folder=None)
+    # One more, for a body without a length is cut there, silently.
+    app.config["MAX_CONTENT_LENGTH"] = ask.MAX_BODY_BYTES + 1
+    server = settings.server
+    answers = Answers(server, observer or Accounts(), settings.limits.streams_per_key)
+    if server.redis_url:
+        from gateway.log.redis import Mirror
+
+        answers.mirror = Mirror(server.redis_url, answers)
+    sluice = Sluice(
+        settings,
+        providers or Providers(settings.providers, settings.default, settings.fallbacks),
+        databases or Databases(settings.databases, settings.text2sql),
+        answers,
+        Keys(settings.auth),
+        Rate(settings.limits.requests, server.redis_url),
+    )
+    app.extensions["sluice"] = sluice
+
+    @app.before_request
+    def begun() -> None:
+        g.received_at = time.monotonic()
+        g.owner = g.caller = ""
+        given = request.headers.get("X-Request-Id", "")
+        g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        if request.endpoint is not None and request.endpoint not in OPEN and request.method != "OPTIONS":
+            auth.check(sluice.keys)
+
+    @app.after_request
+    def ended(reply: Response) -> Response:
+        reply.headers["X-Request-Id"] = g.get("request_id", "")
+        return reply
+
+    @app.errorhandler(HTTPException)
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> Response:
+        return errors.response(errors.of(error))
+
+    for routes in (ask.routes, compat.routes, openai_api.routes, feedback.routes, health.routes):
+        app.register_blueprint(routes)
+    app.register_blueprint(web.page(settings, sluice.providers.described))
+    if server.cors:
+        from flask_cors import CORS
+
+        exposed = ["X-Answer-Id", "X-Request-Id", "Server-Timing", "Retry-After"]
+        CORS(app, origins=server.cors, expose_headers=exposed, max_age=600)
+    return app

@@ -1,0 +1,55 @@
+"""Two older forms of a plain chat: POST /api streams NDJSON with the text so far, POST /conversation/ answers whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Response, g
+
+from gateway import asking, chat, forms, question
+from gateway.ask import body
+from gateway.errors import Failure
+from gateway.followed import Followed
+from gateway.question import BadQuestion, Question
+from gateway.sluice import here
+
+routes = Blueprint("compat", __name__)
+
+# The names under which such clients send the question.
+NAMES = ("question", "query", "prompt")
+
+
+@routes.post("/api")
+def api() -> Response:
+    return asking.stream(_begun(), forms.NdJson())
+
+
+@routes.post("/conversation/")
+def conversation() -> Response:
+    return asking.whole(_begun(), lambda found: {"response": forms.whole(found)["answer"]})
+
+
+def _begun() -> Followed:
+    asked = _question(body())
+    sluice = here()
+    asking.known_provider(asked.provider, "provider")
+    asked.salt = g.owner
+    return asking.begin(
+        chat.answer(asked.request(asked.chat()), sluice.providers, asked.provider), asked, asked.provider
+    )
+
+
+def _question(given: bytes) -> Question:
+    try:
+        fields: dict[str, Any] = question.decode(msgspec.json.Decoder(dict[str, Any]), given)
+        told = [name for name in NAMES if name in fields]
+        if len(told) > 1:
+            raise BadQuestion(f"{told[1]}: it is the same as {told[0]}, which is there too")
+        if told:
+            fields["question"] = fields.pop(told[0])
+        asked = question.from_json(msgspec.json.encode(fields))
+    except BadQuestion as error:
+        raise Failure("bad_request", str(error)) from None
+    asked.database = "none"
+    return asked

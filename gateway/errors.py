@@ -1,0 +1,157 @@
+"""Every failure in one table: its code, the HTTP status where nothing was sent yet, whether asking again can help.
+
+The code is the same word in the JSON error, the `failed` event, the log line and the metric. A failure is raised where
+it is understood (providers, the guard, a route) and answered here once.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from flask import Response, g, has_request_context, request
+from werkzeug.exceptions import HTTPException
+
+from gateway.text2sql.failures import SqlError
+from providers.errors import ProviderError
+
+log = logging.getLogger("sluice")
+
+# code → HTTP status, retryable, OpenAI's type
+TABLE: dict[str, tuple[int, bool, str]] = {
+    "bad_request": (400, False, "invalid_request_error"),
+    "unauthorized": (401, False, "authentication_error"),
+    "forbidden": (403, False, "permission_error"),
+    "not_found": (404, False, "invalid_request_error"),
+    "too_large": (413, False, "invalid_request_error"),
+    "rate_limited": (429, True, "rate_limit_error"),
+    "overloaded": (503, True, "server_error"),
+    "quota": (429, False, "rate_limit_error"),
+    "moderation": (400, False, "invalid_request_error"),
+    "model_not_found": (404, False, "invalid_request_error"),
+    "context_length": (400, False, "invalid_request_error"),
+    "upstream_connect": (502, True, "upstream_error"),
+    "upstream_timeout": (504, True, "upstream_error"),
+    "upstream_rate_limited": (429, True, "rate_limit_error"),
+    "upstream_auth": (502, False, "upstream_error"),
+    "upstream_quota": (502, False, "upstream_error"),
+    "upstream_error": (502, True, "upstream_error"),
+    "upstream_protocol": (502, False, "upstream_error"),
+    "upstream_too_large": (502, False, "upstream_error"),
+    "truncated": (502, True, "upstream_error"),
+    "engine_died": (503, True, "server_error"),
+    "engine_timeout": (503, True, "server_error"),
+    "worker_died": (503, True, "server_error"),
+    "sql_refused": (422, False, "invalid_request_error"),
+    "sql_failed": (422, False, "invalid_request_error"),
+    "sql_limit": (422, True, "invalid_request_error"),
+    "shutting_down": (503, True, "server_error"),
+    "internal": (500, False, "server_error"),
+}
+
+# What a 503 of ours tells its caller to wait where nothing better is known, in seconds.
+WAIT_S = {"overloaded": 1, "shutting_down": 2, "engine_died": 5, "engine_timeout": 5, "worker_died": 1}
+MAX_MESSAGE_CHARACTERS = 500
+
+
+@dataclass(eq=False)
+class Failure(Exception):
+    """A failure in words for the caller.
+
+    status        where it differs from its code's: 405, 406, 415 and 422 are all `bad_request`
+    retry_after   seconds
+    param         the field at fault, for OpenAI's form
+    """
+
+    code: str
+    message: str
+    retry_after: float | None = None
+    status: int = 0
+    param: str | None = None
+    retryable: bool | None = None
+
+    def __post_init__(self) -> None:
+        status, retryable, _ = TABLE[self.code]
+        self.status = self.status or status
+        self.retryable = retryable if self.retryable is None else self.retryable
+        if len(self.message) > MAX_MESSAGE_CHARACTERS:
+            self.message = self.message[: MAX_MESSAGE_CHARACTERS - 1] + "…"
+        if self.retry_after is None:
+            self.retry_after = WAIT_S.get(self.code)
+
+    def event(self, request_id: str) -> dict[str, Any]:
+        """The data of a `failed` event."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "retryable": self.retryable,
+            "retry_after": self.retry_after,
+            "request_id": request_id,
+        }
+
+
+def of(error: BaseException) -> Failure:
+    """What to tell the caller about `error`; one that nobody foresaw is logged with its traceback, and `internal`."""
+    if isinstance(error, Failure):
+        return error
+    if isinstance(error, ProviderError | SqlError):
+        return Failure(error.code, error.message, retry_after=error.retry_after, retryable=error.retryable)
+    if isinstance(error, HTTPException):
+        return _of_http(error)
+    log.error("an answer failed in a way nobody foresaw", exc_info=error)
+    return Failure("internal", "something went wrong in the gateway; its log has the details under this request id")
+
+
+def from_event(data: dict[str, Any]) -> Failure:
+    """The failure that a `failed` event tells of."""
+    return Failure(data["code"], data["message"], retry_after=data["retry_after"], retryable=data["retryable"])
+
+
+def _of_http(error: HTTPException) -> Failure:
+    status = error.code or 500
+    if status == 404:
+        return Failure("not_found", "there is nothing at this address")
+    if status == 405:
+        allowed = ", ".join(sorted(set(getattr(error, "valid_methods", None) or ()) - {"OPTIONS", "HEAD"}))
+        return Failure("bad_request", f"this address takes {allowed}, not {request.method}", status=405)
+    if status == 413:
+        return Failure("too_large", "the body is larger than 1 MiB")
+    if status >= 500:
+        return Failure("internal", error.description or error.name, status=status)
+    return Failure("bad_request", error.description or error.name, status=status)
+
+
+def request_id() -> str:
+    """The id of the request being served, or "" outside one."""
+    return g.get("request_id", "") if has_request_context() else ""
+
+
+def response(failure: Failure, answer_id: str | None = None, **beside: Any) -> Response:
+    """The failure as a whole HTTP reply, in OpenAI's form below /v1; `beside` are members next to `error`."""
+    if request.path.startswith("/v1/"):
+        body: dict[str, Any] = {"error": openai(failure)}
+    else:
+        body = {"error": failure.event(request_id())} | beside
+    reply = Response(msgspec.json.encode(body), status=failure.status, content_type="application/json")
+    if failure.retry_after is not None:
+        reply.headers["Retry-After"] = str(max(1, math.ceil(failure.retry_after)))
+    if failure.status == 401:
+        reply.headers["WWW-Authenticate"] = "Bearer"
+    if answer_id:
+        reply.headers["X-Answer-Id"] = answer_id
+    if failure.status == 405 and request.routing_exception is not None:
+        reply.headers["Allow"] = request.routing_exception.get_headers()[-1][1]
+    return reply
+
+
+def openai(failure: Failure) -> dict[str, Any]:
+    """The failure as OpenAI's error object."""
+    return {
+        "message": failure.message,
+        "type": TABLE[failure.code][2],
+        "param": failure.param,
+        "code": failure.code,
+    }

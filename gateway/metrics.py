@@ -1,0 +1,125 @@
+"""Prometheus metrics, right over several workers, on a listener of their own: `python -m gateway.metrics HOST:PORT`.
+
+The workers write into files below $PROMETHEUS_MULTIPROC_DIR (prometheus-client's multiprocess mode); the listener is a
+process beside them that adds the files up when it is asked, so a scrape never delays a stream. Every stream that
+started ends in exactly one cause: `streams_started_total` = sum of `streams_ended_total` + streams in flight.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+import gevent
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from providers.delta import Usage
+
+if TYPE_CHECKING:
+    from providers import Providers
+
+FIRST_TOKEN_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+BETWEEN_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+STALL_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+
+STARTED = Counter("sluice_streams_started", "Answers that were begun")
+ENDED = Counter("sluice_streams_ended", "Answers that ended, by cause: a finish reason or a failure code", ["cause"])
+IN_FLIGHT = Gauge("sluice_streams_in_flight", "Answers being produced", multiprocess_mode="livesum")
+FIRST_TOKEN = Histogram(
+    "sluice_first_token_seconds", "From the question to the first text", ["provider"], buckets=FIRST_TOKEN_S
+)
+BETWEEN = Histogram("sluice_inter_token_seconds", "Between two reads with text", ["provider"], buckets=BETWEEN_S)
+TOKENS = Counter("sluice_tokens", "Tokens as the upstream counted them", ["provider", "kind"])
+STALL = Histogram("sluice_event_loop_stall_seconds", "How late the event loop ran a timer", buckets=STALL_S)
+BREAKER = Gauge(
+    "sluice_breaker_open", "1 while the provider's breaker is open", ["provider"], multiprocess_mode="livemax"
+)
+ENGINE = Gauge("sluice_engine", "The local engine's own figures", ["provider", "figure"], multiprocess_mode="livemax")
+
+
+class Pace:
+    """The times between one stream's reads, counted in buckets as they happen and handed over once, at its end.
+
+    One bisection a read instead of a shared histogram's update: this runs on the hot path.
+    """
+
+    __slots__ = ("counts", "last", "total")
+
+    def __init__(self) -> None:
+        self.last: float | None = None
+        self.total = 0.0
+        self.counts = [0] * (len(BETWEEN_S) + 1)
+
+    def read(self, now: float) -> None:
+        """Note a read with text at `now` (seconds, monotonic)."""
+        if self.last is not None:
+            gap = now - self.last
+            self.total += gap
+            self.counts[bisect_left(BETWEEN_S, gap)] += 1
+        self.last = now
+
+    def hand_over(self, provider: str) -> None:
+        """Add what was counted to the shared histogram."""
+        child = BETWEEN.labels(provider)
+        # What child.observe() does for one value, for all of them at once.
+        child._sum.inc(self.total)
+        for bucket, count in zip(child._buckets, self.counts, strict=True):
+            if count:
+                bucket.inc(count)
+
+
+def started() -> None:
+    STARTED.inc()
+    IN_FLIGHT.inc()
+
+
+def ended(cause: str, provider: str, usage: Usage | None, first_token_s: float | None, pace: Pace) -> None:
+    """Account for an answer's end; called exactly once for each `started`."""
+    IN_FLIGHT.dec()
+    ENDED.labels(cause).inc()
+    if first_token_s is not None:
+        FIRST_TOKEN.labels(provider).observe(first_token_s)
+        pace.hand_over(provider)
+    if usage is not None:
+        TOKENS.labels(provider, "prompt").inc(usage.prompt_tokens)
+        TOKENS.labels(provider, "completion").inc(usage.completion_tokens)
+        if usage.cached_tokens:
+            TOKENS.labels(provider, "cached").inc(usage.cached_tokens)
+
+
+def watch(providers: Providers, every_s: float = 0.1) -> None:
+    """A worker's own greenlet: how late the loop runs, and what providers say of themselves. Never returns."""
+    loop = gevent.get_hub().loop
+    ticks = 0
+    while True:
+        before = loop.now()
+        gevent.sleep(every_s)
+        loop.update_now()
+        STALL.observe(max(0.0, loop.now() - before - every_s))
+        ticks += 1
+        if ticks % 20 == 0:
+            for provider in providers.described():
+                BREAKER.labels(provider.name).set(provider.breaker == "open")
+            for name, report in providers.engines().items():
+                for figure, value in report.items():
+                    if isinstance(value, int | float):
+                        ENGINE.labels(name, figure).set(value)
+
+
+def main() -> None:
+    """Serve /metrics until standard input ends, which is how the master's death is noticed."""
+    host, _, port = sys.argv[1].rpartition(":")
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    try:
+        start_http_server(int(port), host.strip("[]"), registry)
+    except OSError as error:
+        print(f"sluice: metrics cannot listen on {sys.argv[1]}: {error.strerror}", file=sys.stderr)
+    sys.stdin.buffer.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""What /getAnwser takes: one question, its fields checked and named where they are wrong."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from providers.chat import ChatRequest, Message
+
+T = TypeVar("T")
+
+MAX_QUESTION_CHARACTERS = 8_000
+
+
+class BadQuestion(ValueError):
+    """The request cannot be understood; the message begins with the field's path, or with "the body"."""
+
+    @property
+    def field(self) -> str | None:
+        """The path of the field at fault; None where it is the body as a whole."""
+        told = str(self)
+        return None if told.startswith("the body") else told.partition(":")[0]
+
+
+class Turn(msgspec.Struct, forbid_unknown_fields=True):
+    """An earlier question of this conversation, and what was answered."""
+
+    question: str
+    answer: str
+
+
+Stop = Annotated[str, Meta(min_length=1)]
+
+
+class Fields(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The fields as they come, in the body or in the query string; null is the same as absent."""
+
+    question: Annotated[str, Meta(max_length=MAX_QUESTION_CHARACTERS)]
+    provider: str | None = None
+    database: str | None = None
+    history: list[Turn] | None = None
+    execute: bool | None = None
+    language: Literal["zh", "en"] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    stop: Annotated[list[Stop], Meta(max_length=8)] | Stop | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
+
+
+@dataclass(slots=True)
+class Question:
+    """One question, checked.
+
+    provider     a configured name, or None: the default one answers, and its fallbacks where it fails
+    database     a configured name, or "none": a plain chat
+    execute      None: what the database's configuration says
+    language     None: what text2sql's configuration says
+    temperature, top_p, …   None: the provider's own default; top_k 0 and -1 are off
+    salt         whose prefix cache the prompt may share: one per caller
+    """
+
+    question: str
+    provider: str | None = None
+    database: str = "none"
+    history: list[Turn] = field(default_factory=list)
+    execute: bool | None = None
+    language: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    repetition_penalty: float | None = None
+    salt: str = ""
+
+    def request(self, messages: list[Message]) -> ChatRequest:
+        """`messages`, asked with this question's sampling."""
+        return ChatRequest(
+            messages,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+            stop=self.stop,
+            repetition_penalty=self.repetition_penalty,
+            salt=self.salt,
+        )
+
+    def chat(self) -> list[Message]:
+        """The question after its history, as a plain chat."""
+        messages: list[Message] = []
+        for turn in self.history:
+            messages.append({"role": "user", "content": turn.question})
+            messages.append({"role": "assistant", "content": turn.answer})
+        messages.append({"role": "user", "content": self.question})
+        return messages
+
+
+_from_json = msgspec.json.Decoder(Fields)
+
+
+def from_json(body: bytes) -> Question:
+    """The question in a JSON body; raises BadQuestion."""
+    if not body:
+        raise BadQuestion("question: it is missing, the body is empty")
+    return _checked(decode(_from_json, body))
+
+
+def from_query(values: dict[str, list[str]]) -> Question:
+    """The question in a query string's values; `stop` may come several times, `history` is JSON. Raises BadQuestion."""
+    raw: dict[str, Any] = {}
+    for name, given in values.items():
+        if len(given) > 1 and name != "stop":
+            raise BadQuestion(f"{name}: it is given {len(given)} times")
+        raw[name] = given if name == "stop" else given[0]
+    if "history" in raw:
+        try:
+            raw["history"] = msgspec.json.decode(raw["history"])
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise BadQuestion(f"history: it is not JSON: {error}") from None
+    try:
+        return _checked(msgspec.convert(raw, Fields, strict=False))
+    except msgspec.ValidationError as error:
+        raise BadQuestion(in_words(str(error))) from None
+
+
+def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """`body` read by `decoder`; raises BadQuestion, with the field's path where it is one field's fault."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise BadQuestion(in_words(str(error))) from None
+    except UnicodeDecodeError:
+        raise BadQuestion("the body is not UTF-8") from None
+    except msgspec.DecodeError as error:
+        raise BadQuestion(f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise BadQuestion("the body is not JSON for us: it is nested too deeply") from None
+
+
+_PATH = re.compile(r"^(.*?)(?: - at `(?:key in )?\$\.?(.*)`)?$", re.DOTALL)
+_MEMBER = re.compile(r"^Object (missing required field|contains unknown field) `(.*)`$", re.DOTALL)
+
+
+def in_words(problem: str) -> str:
+    """msgspec's sentence (`Expected `int | null`, got `bool` - at `$.top_k``) with the field first."""
+    told, path = _PATH.fullmatch(problem).groups(default="")  # type: ignore[union-attr]
+    if member := _MEMBER.match(told):
+        path = f"{path}.{member[2]}" if path else member[2]
+        return f"{path}: it is missing" if member[1].startswith("missing") else f"{path}: unknown field"
+    told = told.replace(" | null`", "`").replace("`", "")
+    return f"{path or 'the body'}: {told[:1].lower()}{told[1:]}"
+
+
+def _checked(fields: Fields) -> Question:
+    if not fields.question.strip():
+        raise BadQuestion("question: it is empty")
+    stop = (fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ())
+    history = fields.history or []
+    _plain("question", fields.question)
+    _plain("provider", fields.provider or "")
+    _plain("database", fields.database or "")
+    for n, turn in enumerate(history):
+        _plain(f"history[{n}].question", turn.question)
+        _plain(f"history[{n}].answer", turn.answer)
+    for n, word in enumerate(stop):
+        _plain(f"stop[{n}]", word)
+    return Question(
+        question=fields.question,
+        provider=fields.provider,
+        database=fields.database or "",
+        history=history,
+        execute=fields.execute,
+        language=fields.language,
+        temperature=fields.temperature,
+        top_p=fields.top_p,
+        top_k=fields.top_k,
+        max_tokens=fields.max_tokens,
+        seed=fields.seed,
+        stop=stop,
+        repetition_penalty=fields.repetition_penalty,
+    )
+
+
+def _plain(path: str, text: str) -> None:
+    if "\x00" in text:
+        raise BadQuestion(f"{path}: it contains a NUL character")

@@ -1,0 +1,67 @@
+"""One worker's gateway: what its routes share. `here()` is the one that serves the current request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from flask import current_app
+
+from gateway.answers import Answers
+from gateway.auth import Keys
+from gateway.limits import Rate
+from gateway.settings import Settings
+from gateway.text2sql.databases import Databases
+from providers import Described, Providers
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Whether a question could be answered now; `reason` says why not."""
+
+    ok: bool
+    reason: str
+    providers: list[Described]
+
+
+@dataclass(slots=True)
+class Sluice:
+    settings: Settings
+    providers: Providers
+    databases: Databases
+    answers: Answers
+    keys: Keys
+    rate: Rate
+
+    def ready(self) -> Ready:
+        """Whether this worker can serve: it is not ending, and its default provider could be asked."""
+        described = self.providers.described()
+        reason = "the gateway is being restarted" if self.answers.draining else ""
+        engine = self.providers.engines().get(self.settings.default)
+        if engine and engine["state"] != "serving":
+            reason = reason or f"provider {self.settings.default}: {engine['reason']}"
+        for provider in described:
+            if provider.name == self.settings.default and not provider.available and not reason:
+                reason = f"provider {provider.name}: {provider.reason or 'not available'}"
+        return Ready(not reason, reason, described)
+
+    @property
+    def running(self) -> int:
+        """Answers being produced."""
+        return len(self.answers.running)
+
+    def drain(self) -> None:
+        """Begin nothing more; returns when every answer has ended, the last of them after drain_s."""
+        self.answers.drain()
+
+    def described(self, name: str) -> Any:
+        """What there is to say about provider `name`; raises KeyError."""
+        for provider in self.providers.described():
+            if provider.name == name:
+                return provider
+        raise KeyError(name)
+
+
+def here() -> Sluice:
+    """The gateway that serves the current request."""
+    return cast(Sluice, current_app.extensions["sluice"])

@@ -1,0 +1,1 @@
+"""From a question to rows: prompt → reply → statement → judgement → rows. `flow.answer` is the way through."""

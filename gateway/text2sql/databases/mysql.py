@@ -1,0 +1,231 @@
+"""MySQL and MariaDB through PyMySQL, over a gevent socket.
+
+The connection does not take several statements in one message, and rows come one by one (an unbuffered cursor). The
+server stops a statement after `timeout_s`; a KILL from a second connection stops it when its greenlet is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import pymysql
+from gevent import socket, ssl
+from gevent.pool import Group
+from pymysql.constants import FIELD_TYPE
+from pymysql.cursors import SSCursor
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.pool import NullPool
+
+from gateway.settings import DatabaseSettings
+from gateway.text2sql.failures import SqlFailed, SqlLimit
+from gateway.text2sql.rows import Collected
+from prompts.schema import read
+from prompts.tables import Schema
+
+log = logging.getLogger("sluice.sql")
+
+BATCH = 50
+CONNECT_S = 5
+CANCEL_S = 2
+# Execution time exceeded (MySQL, MariaDB), interrupted, lock wait.
+LIMITS = {3024, 1969, 1317, 1205}
+UNREACHABLE = {2002, 2003, 2005, 2006, 2013, 2014, 2055, 1040, 1042, 1043, 1053, 1129, 1203}
+HARMLESS = {"USAGE", "SELECT", "SHOW VIEW", "SHOW DATABASES"}
+WORDS = {
+    FIELD_TYPE.TINY: "integer", FIELD_TYPE.SHORT: "integer", FIELD_TYPE.LONG: "integer", FIELD_TYPE.INT24: "integer",
+    FIELD_TYPE.LONGLONG: "integer", FIELD_TYPE.YEAR: "integer", FIELD_TYPE.FLOAT: "number",
+    FIELD_TYPE.DOUBLE: "number", FIELD_TYPE.DECIMAL: "decimal", FIELD_TYPE.NEWDECIMAL: "decimal",
+    FIELD_TYPE.DATE: "date", FIELD_TYPE.NEWDATE: "date", FIELD_TYPE.TIME: "interval", FIELD_TYPE.DATETIME: "datetime",
+    FIELD_TYPE.TIMESTAMP: "datetime", FIELD_TYPE.JSON: "json", FIELD_TYPE.BIT: "bytes",
+}  # fmt: skip
+BLOBS = {FIELD_TYPE.BLOB, FIELD_TYPE.TINY_BLOB, FIELD_TYPE.MEDIUM_BLOB, FIELD_TYPE.LONG_BLOB}
+BINARY_CHARSET = 63
+
+
+class MySQL:
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._settings = settings
+        url = make_url(settings.url).set(drivername="mysql+pymysql")
+        self._engine = create_engine(url, creator=self._connect, poolclass=NullPool)
+        _, self._arguments = self._engine.dialect.create_connect_args(url)
+        self._leaving = Group()  # greenlets that kill what nobody waits for any more
+        # With MULTI_STATEMENTS the server would take two; SQLAlchemy asks for FOUND_ROWS, which only writes need.
+        self._arguments.pop("client_flag", None)
+        # One context for all connections: making one reads all certificates of the system, which takes 20 ms.
+        options = self._arguments.pop("ssl", None)
+        self._tls = _tls(options or {})
+        self._needs_tls = bool(options)
+
+    def _connect(self) -> pymysql.Connection[Any]:
+        arguments = {"charset": "utf8mb4", "connect_timeout": CONNECT_S, "local_infile": False}
+        if self._needs_tls:
+            arguments["ssl"] = self._tls
+        else:
+            arguments["ssl_disabled"] = True
+        connection = pymysql.connect(**{**arguments, **self._arguments}, defer_connect=True, autocommit=True)
+        if not self._needs_tls:
+            # As PyMySQL does by itself: encrypted where the server offers it.
+            connection.ssl, connection.ctx = True, self._tls
+        # PyMySQL would open a socket of the standard library, which blocks where the process is not patched.
+        if connection.unix_socket:
+            link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            link.connect(connection.unix_socket)
+            connection.host_info = "Localhost via UNIX socket"
+        else:
+            try:
+                link = socket.create_connection((connection.host, connection.port), CONNECT_S)
+            except OSError as error:
+                raise pymysql.err.OperationalError(2003, f"cannot connect: {error.strerror or error}") from None
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        link.settimeout(None)
+        connection.connect(link)
+        return connection
+
+    def read_schema(self) -> Schema:
+        return read(self._engine, self._settings.tables, self._settings.columns, self._settings.samples)
+
+    def excess(self) -> list[str]:
+        with self._connected() as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW GRANTS")
+            return excess((grant for (grant,) in cursor.fetchall()), _is_mariadb(connection))
+
+    @contextlib.contextmanager
+    def _connected(self) -> Any:
+        """A connection for one use; whatever it is doing when it is left in haste is killed on the server."""
+        try:
+            connection = self._connect()
+        except (pymysql.Error, OSError) as error:
+            raise SqlFailed(f"the database cannot be reached: {_words(error)}", retryable=True) from None
+        try:
+            yield connection
+        except pymysql.Error as error:
+            _drop(connection)
+            code = error.args[0] if error.args else 0
+            if code in LIMITS:
+                limit = self._settings.timeout_s
+                raise SqlLimit(f"the statement ran longer than {limit:g} s and was cancelled") from None
+            lost = code in UNREACHABLE
+            what = "the connection to the database was lost" if lost else "the database refused the statement"
+            raise SqlFailed(f"{what}: {_words(error)}", retryable=lost) from None
+        except BaseException:
+            # Killed, or out of time: this greenlet may not wait any more, so another one sends the KILL.
+            thread = connection.thread_id()
+            _drop(connection)
+            self._leaving.spawn(self._kill, thread)
+            raise
+        else:
+            connection.close()
+
+    def _kill(self, thread: int) -> None:
+        try:
+            connection = self._connect()
+            try:
+                connection.query(f"KILL {thread:d}")
+            finally:
+                connection.close()
+        except (pymysql.Error, OSError) as error:
+            # 1094: it has ended by itself.
+            if error.args[:1] != (1094,):
+                log.warning("a statement could not be cancelled: %s", _words(error))
+
+    def query(self, sql: str, collected: Collected, timeout_s: float) -> None:
+        with self._connected() as connection:
+            limit = f"max_execution_time = {timeout_s * 1000:.0f}"
+            if _is_mariadb(connection):
+                limit = f"max_statement_time = {timeout_s:g}"
+            # No sql_mode: quotes and backslashes then mean what the guard read in them.
+            connection.query(
+                f"SET SESSION {limit}, sql_mode = '', time_zone = '+00:00', lock_wait_timeout = 1, "
+                "innodb_lock_wait_timeout = 1"
+            )
+            connection.query("START TRANSACTION READ ONLY")
+            cursor = connection.cursor(SSCursor)
+            cursor.execute(sql)
+            fields = getattr(cursor._result, "fields", None)
+            if fields is None:
+                raise SqlFailed("the statement gives no rows")
+            collected.describe([field.name for field in fields], [_word(field) for field in fields])
+            while batch := cursor.fetchmany(BATCH):
+                if not collected.add(batch):
+                    # The rest would have to be read before anything else could be said: drop the connection instead.
+                    _drop(connection)
+                    self._leaving.spawn(self._kill, connection.thread_id())
+                    return
+            connection.rollback()
+
+    def close(self) -> None:
+        self._leaving.join(CANCEL_S)
+        self._engine.dispose()
+
+
+def _is_mariadb(connection: pymysql.Connection[Any]) -> bool:
+    return "mariadb" in connection.get_server_info().lower()
+
+
+def _drop(connection: pymysql.Connection[Any]) -> None:
+    """Close the socket as it is."""
+    result, connection._result = connection._result, None
+    if result is not None:
+        # Its destructor would read the rest of the rows first, in whatever greenlet collects the garbage.
+        result.unbuffered_active = False
+    connection._force_close()
+
+
+_GRANT = re.compile(r"^GRANT (?P<rights>.+?) ON (?P<where>.+?) TO ", re.IGNORECASE)
+_ROLE = re.compile(r"^GRANT (?P<role>(?:(?! ON ).)+?) TO ", re.IGNORECASE)
+
+
+def excess(grants: Iterable[str], is_mariadb: bool = True) -> list[str]:
+    """What SHOW GRANTS lists besides reading; what is not known to be harmless counts.
+
+    MariaDB lists the rights of the role that is on, too; MySQL does not, so there a role is too much by itself.
+    """
+    found = []
+    for grant in grants:
+        match = _GRANT.match(grant)
+        if match is None:
+            role = _ROLE.match(grant)
+            if role is None or not is_mariadb:
+                found.append(f"it has {role['role'] if role else grant}, whose rights cannot be judged")
+            continue
+        where = match["where"].replace("`", "")
+        rights = {re.sub(r"\s*\(.*", "", right).strip().upper() for right in re.split(r",(?![^(]*\))", match["rights"])}
+        if "WITH GRANT OPTION" in grant.upper():
+            rights.add("GRANT OPTION")
+        if rights - HARMLESS:
+            found.append(f"it may {', '.join(sorted(rights - HARMLESS))} on {where}")
+        elif "SELECT" in rights and where in ("*.*", "mysql.*"):
+            found.append(f"it may SELECT on {where}, the server's own tables among them")
+    return found
+
+
+def _tls(options: dict[str, Any]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=options.get("ca"), capath=options.get("capath"))
+    if not (options.get("ca") or options.get("capath")):
+        # Without an authority of the owner's there is nothing to check a certificate of MySQL's own making against.
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    elif options.get("check_hostname") in (False, "false"):
+        context.check_hostname = False
+    if options.get("cert"):
+        context.load_cert_chain(options["cert"], options.get("key"))
+    return context
+
+
+def _word(field: Any) -> str:
+    if field.type_code in BLOBS:
+        return "bytes" if field.charsetnr == BINARY_CHARSET else "text"
+    return WORDS.get(field.type_code, "text")
+
+
+def _words(error: Exception) -> str:
+    words = str(error.args[1]) if len(error.args) > 1 else str(error) or type(error).__name__
+    return words.strip().split("\n")[0][:300]
+
+
+def open_server(settings: DatabaseSettings) -> MySQL:
+    """The MySQL or MariaDB database that `settings.url` names."""
+    return MySQL(settings)

@@ -1,0 +1,190 @@
+"""PostgreSQL through psycopg, which waits for its socket in gevent's way, also in a process that is not patched.
+
+A statement is what DECLARE … CURSOR FOR takes, which is a query and nothing else, and goes by the extended protocol,
+which carries one statement. The server stops it after `timeout_s`; a cancel from a second connection stops it when its
+greenlet is killed, and the server itself looks every half second whether its client is still there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any
+
+import psycopg
+from gevent import select
+from gevent.pool import Group
+from psycopg import errors
+from psycopg.rows import tuple_row
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.pool import NullPool
+
+from gateway.settings import DatabaseSettings
+from gateway.text2sql.failures import SqlFailed, SqlLimit
+from gateway.text2sql.rows import Collected
+from prompts.schema import read
+from prompts.tables import Schema
+
+log = logging.getLogger("sluice.sql")
+
+BATCH = 50
+CONNECT_S = 5
+CANCEL_S = 2
+# How often the server looks whether we are still there, for the case that the cancel does not reach it.
+CHECK_MS = 500
+# Words for the types that an answer usually has; any other is text.
+WORDS = {
+    "bool": "boolean", "int2": "integer", "int4": "integer", "int8": "integer", "oid": "integer",
+    "float4": "number", "float8": "number", "numeric": "decimal", "date": "date", "time": "time", "timetz": "time",
+    "timestamp": "datetime", "timestamptz": "datetime", "interval": "interval", "bytea": "bytes", "json": "json",
+    "jsonb": "json",
+}  # fmt: skip
+
+RIGHTS = """
+SELECT 'it is a superuser' WHERE (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+UNION ALL SELECT 'it has ' || attribute FROM pg_roles, LATERAL (VALUES (rolcreaterole, 'CREATEROLE'),
+    (rolcreatedb, 'CREATEDB'), (rolreplication, 'REPLICATION'), (rolbypassrls, 'BYPASSRLS')) AS a(is_set, attribute)
+    WHERE rolname = current_user AND is_set AND NOT rolsuper
+UNION ALL SELECT 'it is a member of ' || r.rolname FROM pg_roles r, pg_roles me
+    WHERE me.rolname = current_user AND NOT me.rolsuper AND pg_has_role(r.oid, 'MEMBER')
+    AND r.rolname LIKE 'pg\\_%' AND r.rolname NOT IN ('pg_read_all_data', 'pg_database_owner')
+UNION ALL (SELECT 'it may ' || p.privilege || ' ' || n.nspname || '.' || c.relname
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, pg_roles me,
+    LATERAL (VALUES ('INSERT'), ('UPDATE'), ('DELETE'), ('TRUNCATE')) AS p(privilege)
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
+    AND me.rolname = current_user AND NOT me.rolsuper AND
+    (has_table_privilege(c.oid, p.privilege) OR (p.privilege IN ('INSERT', 'UPDATE')
+        AND has_any_column_privilege(c.oid, p.privilege)))
+    ORDER BY 1 LIMIT 5)
+UNION ALL (SELECT 'it owns ' || n.nspname || '.' || c.relname
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles me ON me.oid = c.relowner
+    WHERE me.rolname = current_user AND NOT me.rolsuper AND n.nspname NOT LIKE 'pg\\_%' ORDER BY 1 LIMIT 5)
+UNION ALL (SELECT 'it may create in the schema ' || n.nspname FROM pg_namespace n, pg_roles me
+    WHERE me.rolname = current_user AND NOT me.rolsuper AND n.nspname NOT LIKE 'pg\\_%'
+    AND n.nspname <> 'information_schema' AND has_schema_privilege(n.oid, 'CREATE') ORDER BY 1 LIMIT 5)
+UNION ALL (SELECT 'it may create schemas in the database' FROM pg_roles me
+    WHERE me.rolname = current_user AND NOT me.rolsuper AND has_database_privilege(current_database(), 'CREATE'))
+"""
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection that gives way to other greenlets while it waits."""
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        poll = select.poll()
+        try:
+            wanted = next(gen)
+            while True:
+                events = (select.POLLIN if wanted & 1 else 0) | (select.POLLOUT if wanted & 2 else 0)
+                poll.register(self.pgconn.socket, events)
+                ((_, happened),) = poll.poll() or ((0, 0),)
+                # psycopg's bits: 1 ready to read, 2 ready to write; a closed socket is ready to read.
+                ready = (1 if happened & ~select.POLLOUT else 0) | (2 if happened & select.POLLOUT else 0)
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            return end.value
+
+
+class PostgreSQL:
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._settings = settings
+        url = make_url(settings.url).set(drivername="postgresql+psycopg")
+        self._engine = create_engine(url, creator=self._connect, poolclass=NullPool)
+        _, self._arguments = self._engine.dialect.create_connect_args(url)
+        self._schemas = ""
+        self._leaving = Group()  # greenlets that cancel what nobody waits for any more
+
+    def _connect(self) -> Connection:
+        # GSSAPI would block where it is tried.
+        arguments = {"connect_timeout": CONNECT_S, "gssencmode": "disable", "application_name": "sluice"}
+        return Connection.connect(**{**arguments, **self._arguments})
+
+    def read_schema(self) -> Schema:
+        schema = read(self._engine, self._settings.tables, self._settings.columns, self._settings.samples)
+        # Only built-in functions and operators come before the owner's schema, and no other schema is looked into.
+        self._schemas = (
+            psycopg.sql.SQL(", ")
+            .join([psycopg.sql.Identifier("pg_catalog"), psycopg.sql.Identifier(schema.default)])
+            .as_string(None)
+        )
+        return schema
+
+    def excess(self) -> list[str]:
+        with self._connected() as connection:
+            return [row[0] for row in connection.execute(RIGHTS)]
+
+    @contextlib.contextmanager
+    def _connected(self) -> Any:
+        """A connection for one use; whatever it is doing when it is left in haste is cancelled on the server."""
+        try:
+            connection = self._connect()
+        except psycopg.Error as error:
+            raise SqlFailed(f"the database cannot be reached: {_words(error)}", retryable=True) from None
+        try:
+            yield connection
+        except errors.QueryCanceled:
+            connection.close()
+            raise SqlLimit(f"the statement ran longer than {self._settings.timeout_s:g} s and was cancelled") from None
+        except psycopg.Error as error:
+            connection.close()
+            lost = isinstance(error, psycopg.OperationalError) and error.sqlstate is None
+            what = "the connection to the database was lost" if lost else "the database refused the statement"
+            raise SqlFailed(f"{what}: {_words(error)}", retryable=lost) from None
+        except BaseException:
+            # Killed, or out of time: this greenlet may not wait any more, so another one sends the cancel.
+            self._leaving.spawn(_cancel, connection)
+            raise
+        else:
+            connection.close()
+
+    def query(self, sql: str, collected: Collected, timeout_s: float) -> None:
+        if not self._schemas:
+            self.read_schema()
+        settings = [
+            f"statement_timeout = {int(timeout_s * 1000)}",
+            "lock_timeout = 1000",
+            f"idle_in_transaction_session_timeout = {int(timeout_s * 1000) + 10_000}",
+            f"search_path = {self._schemas}",
+            "standard_conforming_strings = on",
+            "timezone = 'UTC'" if not self._arguments.get("options") else "",
+        ]
+        with self._connected() as connection:
+            if connection.info.server_version >= 140_000:
+                settings.append(f"client_connection_check_interval = {CHECK_MS}")
+            # autocommit: psycopg sends no BEGIN of its own.
+            connection.autocommit = True
+            connection.execute("BEGIN READ ONLY; " + "; ".join(f"SET LOCAL {item}" for item in settings if item))
+            cursor = connection.cursor(name="rows", row_factory=tuple_row)
+            cursor.execute(sql)
+            types = [connection.adapters.types.get(column.type_code) for column in cursor.description or ()]
+            collected.describe(
+                [column.name for column in cursor.description or ()],
+                [WORDS.get(known.name, "text") if known else "text" for known in types],
+            )
+            while batch := cursor.fetchmany(BATCH):
+                if not collected.add(batch):
+                    break
+            connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        self._leaving.join(CANCEL_S)
+        self._engine.dispose()
+
+
+def _cancel(connection: Connection) -> None:
+    try:
+        connection.cancel_safe(timeout=CANCEL_S)
+    except psycopg.Error as error:
+        log.warning("a statement could not be cancelled: %s", _words(error))
+    finally:
+        connection.close()
+
+
+def _words(error: psycopg.Error) -> str:
+    words = error.diag.message_primary or str(error) or type(error).__name__
+    return words.strip().split("\n")[0][:300]
+
+
+def open_server(settings: DatabaseSettings) -> PostgreSQL:
+    """The PostgreSQL database that `settings.url` names."""
+    return PostgreSQL(settings)

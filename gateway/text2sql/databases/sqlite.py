@@ -1,0 +1,176 @@
+"""SQLite: a file opened for reading alone, in threads of its own, behind SQLite's own authorizer.
+
+The library computes inside the process, so a statement would stop every stream of the worker if it ran in a greenlet.
+Its threads are real ones (gevent's pool), and come back into Python as seldom as the limits allow.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from gevent.threadpool import ThreadPool
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.pool import NullPool
+
+from gateway.settings import DatabaseSettings
+from gateway.text2sql.failures import SqlFailed, SqlLimit
+from gateway.text2sql.functions import SQLITE_FUNCTIONS
+from gateway.text2sql.rows import Collected
+from prompts.schema import read
+from prompts.tables import Schema
+
+T = TypeVar("T")
+
+BATCH = 50
+# How many steps of SQLite's virtual machine run between two looks at the clock: some milliseconds. Each look takes the
+# interpreter's lock, for which the event loop may have to wait.
+STEPS = 200_000
+Asked = tuple[int, str, str, str]  # action, its two arguments, the view on whose behalf
+READ, SELECT, FUNCTION = sqlite3.SQLITE_READ, sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION
+
+
+class Job:
+    """A statement in its thread, and whether it is still wanted."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.cancelled = False
+
+    def stops(self) -> bool:
+        return self.cancelled or time.monotonic() > self.deadline
+
+
+class SQLite:
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._settings = settings
+        self._path = make_url(settings.url).database or ""
+        # More of them would only take the processor from the streams: SQLite computes, it does not wait.
+        self._threads = ThreadPool(min(settings.connections, max(2, os.cpu_count() or 2)))
+        self._engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
+        self._open: Callable[..., int] | None = None
+
+    def _connect(self) -> sqlite3.Connection:
+        if not os.path.isfile(self._path):
+            raise sqlite3.OperationalError(f"there is no file {os.path.basename(self._path)}")
+        uri = f"file:{quote(self._path)}?mode=ro"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=1)
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        return connection
+
+    def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
+        def caught() -> tuple[T | None, Exception | None]:
+            try:
+                return call(*arguments), None
+            except Exception as error:
+                return None, error  # raised in a thread of gevent's, it would be printed there
+
+        result, error = self._threads.spawn(caught).get()
+        if error is not None:
+            raise error
+        return result
+
+    def read_schema(self) -> Schema:
+        settings = self._settings
+        schema = self._in_thread(read, self._engine, settings.tables, settings.columns, settings.samples)
+        self._open = authorizer(schema, self._in_thread(self._read_by_views, schema))
+        return schema
+
+    def _read_by_views(self, schema: Schema) -> set[Asked]:
+        """Everything that the allowed views themselves ask SQLite for."""
+        asked: set[Asked] = set()
+
+        def record(
+            action: int, first: str | None, second: str | None, _database: str | None, within: str | None
+        ) -> int:
+            if within:
+                asked.add((action, _lower(first), _lower(second), _lower(within)))
+            return sqlite3.SQLITE_OK
+
+        connection = self._connect()
+        try:
+            connection.set_authorizer(record)
+            for table in schema.tables:
+                if table.is_view:
+                    name = table.name.replace('"', '""')
+                    connection.execute(f'EXPLAIN SELECT * FROM "{name}"')
+        finally:
+            connection.close()
+        return asked
+
+    def excess(self) -> list[str]:
+        return []  # the file's rights do not matter: it is opened with mode=ro
+
+    def query(self, sql: str, collected: Collected, timeout_s: float) -> None:
+        if self._open is None:
+            self.read_schema()
+        job = Job(time.monotonic() + timeout_s)
+        try:
+            self._in_thread(self._query, sql, collected, job)
+        finally:
+            job.cancelled = True
+
+    def _query(self, sql: str, collected: Collected, job: Job) -> None:
+        if job.stops():
+            raise SqlLimit("the database is busy: the statement's time was over before its turn came")
+        connection = None
+        try:
+            connection = self._connect()
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self._settings.byte_limit)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+            connection.set_progress_handler(job.stops, STEPS)
+            connection.execute("BEGIN")
+            connection.set_authorizer(self._open)
+            cursor = connection.execute(sql)
+            collected.describe([column[0] for column in cursor.description or ()])
+            while batch := cursor.fetchmany(BATCH):
+                if not collected.add(batch):
+                    break
+        except sqlite3.OperationalError as error:
+            if str(error) == "interrupted":
+                limit = self._settings.timeout_s
+                raise SqlLimit(f"the statement ran longer than {limit:g} s and was cancelled") from None
+            raise SqlFailed(f"the database refused the statement: {error}") from None
+        except (sqlite3.Error, sqlite3.Warning, UnicodeError) as error:
+            raise SqlFailed(f"the database refused the statement: {error}") from None
+        finally:
+            if connection is not None:
+                connection.close()  # and with it the transaction, unfinished
+
+    def close(self) -> None:
+        self._threads.kill()
+
+
+def authorizer(schema: Schema, by_views: set[Asked]) -> Callable[..., int]:
+    """What SQLite asks, while it compiles a statement, about everything that the statement would do.
+
+    Reading an open column is fine, so is an allowed function, and what the allowed views ask for themselves: not
+    anything asked in a view's name, for a common table expression may carry the same one.
+    """
+    hidden = {_lower(table.name): {_lower(name) for name in table.hidden} for table in schema.tables}
+
+    def judge(action: int, first: str | None, second: str | None, _database: str | None, within: str | None) -> int:
+        if action == SELECT or (action, _lower(first), _lower(second), _lower(within)) in by_views:
+            return sqlite3.SQLITE_OK
+        if action == READ and _lower(first) in hidden and _lower(second) not in hidden[_lower(first)]:
+            return sqlite3.SQLITE_OK
+        if action == FUNCTION and _lower(second) in SQLITE_FUNCTIONS:
+            return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_DENY
+
+    return judge
+
+
+def _lower(name: str | None) -> str:
+    return (name or "").lower()
+
+
+def open_server(settings: DatabaseSettings) -> SQLite:
+    """The SQLite file that `settings.url` names."""
+    return SQLite(settings)

@@ -1,0 +1,300 @@
+"""Every name in a statement, resolved as the server would, so that only allowed tables and columns are read.
+
+A name that cannot be resolved is refused, whatever it may be: a system catalogue, a pseudo column such as ctid or
+rowid, a row as a whole, a keyword that acts as a function (`user`). The nearest scope wins, as in SQL, so a column
+that nobody may read is found (and refused) where the server would find it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from prompts.tables import Schema, Table
+
+CATALOGUES = ("information_schema", "pg_catalog", "pg_toast", "mysql", "performance_schema", "sys", "sqlite_")
+# Members of a query that are understood; anything else in one (locks, INTO, samples, hints …) is refused.
+PARTS = {
+    exp.Select: "with_ expressions distinct from_ joins where group having windows order limit offset",
+    exp.SetOperation: "with_ this expression distinct order limit offset",
+    exp.Subquery: "with_ this alias joins order limit offset",
+    exp.Table: "this db alias joins",
+    exp.Join: "this on side kind using method",
+    exp.With: "expressions",
+    exp.CTE: "this alias materialized",
+    exp.Lateral: "this alias",
+    exp.Values: "expressions alias",
+}
+_PARTS = {kind: frozenset(parts.split()) for kind, parts in PARTS.items()}
+MEANING = {"recursive": "WITH RECURSIVE"}
+
+
+class Refused(Exception):
+    """The statement may not run; the message says why, for a person and for the model that wrote it."""
+
+
+@dataclass(slots=True)
+class Source:
+    """Something that a query reads: a table, a subquery, a common table expression."""
+
+    alias: str
+    columns: frozenset[str]
+    hidden: frozenset[str] = frozenset()
+    is_partial: bool = False
+
+
+@dataclass(slots=True)
+class Scope:
+    sources: list[Source] = field(default_factory=list)
+    aliases: set[str] = field(default_factory=set)
+
+
+def ascii_lower(name: str) -> str:
+    """`name` with A–Z lowered, the way servers fold names; other letters stay."""
+    return "".join(chr(ord(letter) + 32) if "A" <= letter <= "Z" else letter for letter in name)
+
+
+class Names:
+    """The names of one statement against one schema."""
+
+    def __init__(self, schema: Schema, dialect: str) -> None:
+        self._schema = schema
+        self._dialect = dialect
+        self._tables = {self._key(table.name): table for table in schema.tables}
+        self.tables: list[str] = []
+        self._seen: set[int] = set()
+
+    def check(self, tree: exp.Expr) -> list[str]:
+        """The names of the tables that `tree` reads, in order of appearance; raises Refused."""
+        self._query(tree, {}, [])
+        for table in tree.find_all(exp.Table):
+            if id(table) not in self._seen:
+                raise Refused(f"a table is named where none may be: {table.sql(self._dialect)}")
+        return self.tables
+
+    # Names fold as the server folds them: a table of another spelling may be another table.
+
+    def _key(self, name: str) -> str:
+        return ascii_lower(name) if self._dialect == "sqlite" else name
+
+    def _table_name(self, identifier: exp.Identifier) -> str:
+        folds = self._dialect == "sqlite" or (self._dialect == "postgres" and not identifier.args.get("quoted"))
+        return ascii_lower(identifier.name) if folds else identifier.name
+
+    def _column_name(self, identifier: exp.Expr | None) -> str:
+        if identifier is None:
+            return ""
+        if self._dialect == "postgres" and identifier.args.get("quoted"):
+            return identifier.name
+        return ascii_lower(identifier.name)
+
+    def _folded(self, names: Iterable[str]) -> frozenset[str]:
+        return frozenset(names if self._dialect == "postgres" else map(ascii_lower, names))
+
+    # Queries.
+
+    def _query(self, node: exp.Expr, ctes: Mapping[str, list[str]], outer: list[Scope]) -> list[str]:
+        """Check a query; returns the names of its columns, "" for one that has none."""
+        known = next((parts for kind, parts in _PARTS.items() if isinstance(node, kind)), None)
+        if known is None:
+            raise Refused(f"only SELECT may run here, not {node.key.upper()}")
+        self._only(node, known)
+        ctes = self._with(node, ctes, outer)
+        if isinstance(node, exp.Select):
+            return self._select(node, ctes, outer)
+        if isinstance(node, exp.Subquery):
+            names = self._query(node.this, ctes, outer)
+        else:
+            names = self._query(node.this, ctes, outer)
+            self._query(node.args["expression"], ctes, outer)
+        scope = Scope(aliases={name for name in names if name})
+        for part in ("order", "limit", "offset"):
+            self._expressions(node.args.get(part), ctes, [scope, *outer])
+        return names
+
+    def _with(self, node: exp.Expr, ctes: Mapping[str, list[str]], outer: list[Scope]) -> dict[str, list[str]]:
+        known = dict(ctes)
+        clause = node.args.get("with_")
+        if clause is None:
+            return known
+        self._only(clause, _PARTS[exp.With])
+        for cte in clause.expressions:
+            self._only(cte, _PARTS[exp.CTE])
+            # Not RECURSIVE, so its own name inside it means something else: it joins the known ones afterwards.
+            columns = self._renamed(self._query(cte.this, known, outer), cte.args["alias"])
+            name = self._table_name(cte.args["alias"].this)
+            if self._key(name) in self._tables:
+                # SQLite's authorizer tells what is read on behalf of whom by name alone.
+                raise Refused(f"WITH may not give the name of a table: {name}")
+            known[name] = columns
+        return known
+
+    def _select(self, node: exp.Select, ctes: Mapping[str, list[str]], outer: list[Scope]) -> list[str]:
+        scope = Scope()
+        scopes = [scope, *outer]
+        reads = [node.args["from_"].this] if node.args.get("from_") else []
+        joins = node.args.get("joins") or []
+        for read in [*reads, *(join.this for join in joins)]:
+            self._source(read, scope, ctes, outer)
+        self._joins(joins, scope, ctes, scopes)
+        names: list[str] = []
+        for projection in node.expressions:
+            names += self._projected(projection, scope)
+        scope.aliases = {
+            self._column_name(item.args["alias"]) for item in node.expressions if isinstance(item, exp.Alias)
+        }
+        for part, value in node.args.items():
+            if part not in ("with_", "from_", "joins"):
+                self._expressions(value, ctes, scopes)
+        return names
+
+    def _joins(self, joins: list[exp.Join], scope: Scope, ctes: Mapping[str, list[str]], scopes: list[Scope]) -> None:
+        for join in joins:
+            self._only(join, _PARTS[exp.Join])
+            if join.method == "NATURAL" and any(source.is_partial for source in scope.sources):
+                raise Refused("NATURAL JOIN could compare columns that are not open; name them with ON")
+            for column in join.args.get("using") or []:
+                name = column if isinstance(column, exp.Identifier) else column.this
+                self._column(self._column_name(name), "", scopes)
+            self._expressions(join.args.get("on"), ctes, scopes)
+
+    def _source(self, node: exp.Expr, scope: Scope, ctes: Mapping[str, list[str]], outer: list[Scope]) -> None:
+        """Add what a FROM or a JOIN reads to `scope`."""
+        alias = node.args.get("alias")
+        if isinstance(node, exp.Table):
+            scope.sources.append(self._table(node, ctes))
+        elif isinstance(node, exp.Subquery) and isinstance(node.this, exp.Table | exp.Subquery) and not alias:
+            self._only(node, frozenset({"this", "joins"}))  # a join in parentheses
+            self._source(node.this, scope, ctes, outer)
+        elif isinstance(node, exp.Subquery | exp.Lateral | exp.Values):
+            self._only(node, next(parts for kind, parts in _PARTS.items() if isinstance(node, kind)))
+            if isinstance(node, exp.Lateral):
+                if not isinstance(node.this, exp.Subquery):
+                    raise Refused("after LATERAL only a subquery may stand")
+                names = self._query(node.this, ctes, [scope, *outer])
+            elif isinstance(node, exp.Values):
+                self._expressions(node.expressions, ctes, outer)
+                first = node.expressions[0] if node.expressions else None
+                names = [f"column{n}" for n, _ in enumerate(first.expressions if first else [], 1)]
+            else:
+                names = self._query(node, ctes, outer)
+            columns = self._folded(self._renamed(names, alias))
+            scope.sources.append(Source(self._column_name(alias.this) if alias else "", columns - {""}))
+        else:
+            raise Refused(f"only tables and subqueries may be read, not {node.sql(self._dialect)[:60]}")
+        joins = node.args.get("joins") or []
+        for join in joins:
+            self._source(join.this, scope, ctes, outer)
+        self._joins(joins, scope, ctes, [scope, *outer])
+
+    def _renamed(self, names: list[str], alias: exp.Expr | None) -> list[str]:
+        renamed = [self._column_name(column) for column in alias.args.get("columns") or []] if alias else []
+        return renamed + names[len(renamed) :]
+
+    def _table(self, node: exp.Table, ctes: Mapping[str, list[str]]) -> Source:
+        self._seen.add(id(node))
+        self._only(node, _PARTS[exp.Table])
+        alias = node.args.get("alias")
+        if not isinstance(node.this, exp.Identifier):
+            raise Refused(f"a function cannot be read like a table: {node.this.sql(self._dialect)[:60]}")
+        name, schema = self._table_name(node.this), node.args.get("db")
+        called = self._column_name(alias.this if alias else node.this)
+        if schema is None and name in ctes:
+            columns = self._folded(self._renamed(ctes[name], alias))
+            return Source(called, columns - {""})
+        if alias and alias.args.get("columns"):
+            raise Refused(f"the columns of {name} keep their names; rename them in a subquery")
+        table = self.table(node.this, schema)
+        if table.name not in self.tables:
+            self.tables.append(table.name)
+        columns = self._folded(column.name for column in table.columns)
+        return Source(called, columns, self._folded(table.hidden), table.is_partial)
+
+    def table(self, identifier: exp.Identifier, qualifier: exp.Identifier | None) -> Table:
+        """The open table of that name, in that schema; raises Refused."""
+        name, schema = self._table_name(identifier), self._table_name(qualifier) if qualifier else ""
+        default = self._key(self._schema.default)
+        table = self._tables.get(f"{schema}.{name}" if schema and schema != default else name)
+        if table is not None:
+            return table
+        full = f"{schema}.{name}" if schema else name
+        if ascii_lower(full).startswith((*CATALOGUES, "pg_")):
+            raise Refused(f"the system catalogue {full} is closed")
+        near = ", ".join(sorted(self._tables)[:20])
+        raise Refused(f"there is no table {full} here, or it is not open; the tables are: {near}")
+
+    def _projected(self, node: exp.Expr, scope: Scope) -> list[str]:
+        """The names of the columns that one item of a select list gives."""
+        if isinstance(node, exp.Alias):
+            return [self._column_name(node.args["alias"])]
+        if isinstance(node, exp.Column) and not isinstance(node.this, exp.Star):
+            return [self._column_name(node.this)]
+        if not node.is_star or isinstance(node, exp.Count):
+            return [""]  # the server makes a name up: it can be read only by its place or by a name given with AS
+        wanted = self._column_name(node.args.get("table")) if isinstance(node, exp.Column) else ""
+        names: list[str] = []
+        for source in scope.sources:
+            if wanted in ("", source.alias):
+                if source.is_partial:
+                    raise Refused(f"not every column of {source.alias} is open; name the columns instead of *")
+                names += sorted(source.columns)
+        return names
+
+    # Columns.
+
+    def _expressions(self, value: object, ctes: Mapping[str, list[str]], scopes: list[Scope]) -> None:
+        for node in _own(value):
+            if isinstance(node, exp.Query):
+                self._query(node, ctes, scopes)
+            elif isinstance(node.parent, exp.Collate) and node.arg_key == "expression":
+                continue  # the name of a collation
+            elif node.args.get("db"):
+                raise Refused(f"a column is called by its table's name or alias: {node.sql(self._dialect)}")
+            elif isinstance(node.this, exp.Star):
+                named = [
+                    source for source in scopes[0].sources if source.alias == self._column_name(node.args["table"])
+                ]
+                if not named or any(source.is_partial for source in named):
+                    raise Refused(f"{node.sql(self._dialect)} names no table of this query that is open whole")
+            else:
+                self._column(self._column_name(node.this), self._column_name(node.args.get("table")), scopes)
+
+    def _column(self, name: str, table: str, scopes: list[Scope]) -> None:
+        passed = ""
+        for scope in scopes:
+            for source in scope.sources:
+                if table and source.alias != table:
+                    continue
+                if name in source.hidden:
+                    raise Refused(f"the column {source.alias}.{name} is not open")
+                if name in source.columns:
+                    if passed:
+                        raise Refused(f"say which table {name} is of: not every column of {passed} is open")
+                    return
+                if table:
+                    raise Refused(f"{table} has no column {name}, or it is not open")
+            # Further out, the name might be one of these tables' columns that the role does not even see.
+            passed = passed or next((source.alias for source in scope.sources if source.is_partial), "")
+        # A name given with AS comes last: where the server does not see it, it looks further out, as was done here.
+        if not table and name in scopes[0].aliases:
+            return
+        raise Refused(f"there is no column {table + '.' if table else ''}{name} in the tables of this query")
+
+    def _only(self, node: exp.Expr, known: frozenset[str]) -> None:
+        for part, value in node.args.items():
+            if value and part not in known:
+                raise Refused(f"{MEANING.get(part, part.strip('_').upper())} is not allowed")
+
+
+def _own(value: object) -> Iterator[exp.Expr]:
+    """The columns and the nested queries in an expression (or a list of them), not what is inside those queries."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _own(item)
+    elif isinstance(value, exp.Query | exp.Column):
+        yield value
+    elif isinstance(value, exp.Expr):
+        for child in value.args.values():
+            yield from _own(child)

@@ -1,0 +1,28 @@
+"""The messages that are sent for a question: its database's schema, confirmed examples, the history."""
+
+from __future__ import annotations
+
+from gateway.question import Question
+from gateway.settings import TextToSql
+from gateway.text2sql.databases import Database
+from prompts import render
+from providers.chat import Message
+
+SCHEMA_SHARE = 0.6
+
+
+def messages(question: Question, database: Database | None, text2sql: TextToSql) -> list[Message]:
+    """What is sent for `question`; a plain chat without a database. Raises SqlFailed where no schema can be read."""
+    if database is None:
+        return question.chat()
+    # What is left of the budget is for rules, examples and history.
+    schema = database.narrowed(question.question, int(text2sql.prompt_tokens * SCHEMA_SHARE))
+    return render.messages(
+        question.question,
+        schema,
+        database.examples.nearest(question.question, database.schema()),
+        question.language or text2sql.language,
+        schema.dialect,
+        question.history,
+        text2sql.prompt_tokens,
+    )

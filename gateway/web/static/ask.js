@@ -1,0 +1,114 @@
+// Asking once, whatever the network does: one idempotency key for a question, and what a cut connection missed is
+// fetched from the answer's log. A question is never sent a second time under another key.
+
+import { Decoder } from "./sse.js";
+
+const WAITS_MS = [200, 600, 1200, 2400, 5000, 10000];
+const TERMINAL = new Set(["done", "failed"]);
+
+/** The server said no, with a status: `failure` is what it said, in the shape of a `failed` event. */
+export class Refused extends Error {
+  constructor(status, failure) {
+    super(failure.message);
+    this.status = status;
+    this.failure = failure;
+  }
+
+  static async from(response) {
+    const body = await response.json().catch(() => null);
+    const seconds = Number(response.headers.get("Retry-After"));
+    return new Refused(response.status, {
+      code: body?.error?.code ?? "unreachable",
+      message: body?.error?.message ?? `HTTP ${response.status}`,
+      retryable: body?.error?.retryable ?? response.status >= 500,
+      retry_after: body?.error?.retry_after ?? (seconds > 0 ? seconds : null),
+      request_id: body?.error?.request_id ?? response.headers.get("X-Request-Id"),
+    });
+  }
+}
+
+// Not crypto.randomUUID(): it is missing where the page is served over plain HTTP from another machine.
+const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16).padStart(2, "0")).join("");
+
+/**
+ * The events of one answer, as `{name, id, data}` with `data` parsed, each exactly once and in order, up to `done` or
+ * `failed`. Between them may come `{name: "known", data: {id}}` when the answer has an id that can be stopped, and
+ * `{name: "waiting"}` when the connection was lost and is being made again.
+ *
+ * Throws Refused where the server refuses, AbortError when `signal` fires.
+ */
+export async function* answer(question, { headers, signal, silenceMs }) {
+  const key = newKey();
+  let id = null, seen = 0, tries = 0;
+  for (;;) {
+    const silence = new AbortController();
+    const both = AbortSignal.any([signal, silence.signal]);
+    try {
+      const response = id
+        ? await fetch(`/answers/${id}/events`, { headers: { ...headers(), ...(seen && { "Last-Event-ID": `${id}.${seen}` }) }, signal: both })
+        : await fetch("/getAnwser", {
+            method: "POST",
+            headers: { ...headers(), "Content-Type": "application/json", Accept: "text/event-stream", "Idempotency-Key": key },
+            body: JSON.stringify(question),
+            signal: both,
+          });
+      if (!response.ok) throw await Refused.from(response);
+      if (response.status !== 204) {
+        const known = response.headers.get("X-Answer-Id");
+        if (known && known !== id) yield { name: "known", data: { id: (id = known) } };
+        for await (const event of events(response.body, () => silence.abort(), silenceMs)) {
+          const n = Number(event.id.slice(event.id.lastIndexOf(".") + 1));
+          if (n <= seen) continue;
+          [seen, tries] = [n, 0];
+          yield event;
+          if (TERMINAL.has(event.name)) return;
+        }
+      }
+    } catch (error) {
+      if (signal.aborted || (error instanceof Refused && !(id && error.status >= 500))) throw error;
+      if (!(error instanceof Refused || error instanceof TypeError || silence.signal.aborted)) throw error;
+    }
+    // Here the connection ended without the answer's end: cut, silent, or a proxy in between gave up.
+    if (tries === WAITS_MS.length) throw new Refused(0, { code: "unreachable", message: "", retryable: true, retry_after: null, request_id: null });
+    yield { name: "waiting" };
+    await pause(WAITS_MS[tries++], signal);
+  }
+}
+
+/** The events in `body`; `onSilence` is called when nothing, not even a heartbeat, came for `silenceMs`. */
+async function* events(body, onSilence, silenceMs) {
+  const reader = body.getReader();
+  const text = new TextDecoder();
+  const decoder = new Decoder();
+  let timer;
+  try {
+    for (;;) {
+      timer = setTimeout(onSilence, silenceMs);
+      const { done, value } = await reader.read();
+      clearTimeout(timer);
+      if (done) return;
+      for (const event of decoder.feed(text.decode(value, { stream: true }))) {
+        yield { ...event, data: JSON.parse(event.data, exact) };
+      }
+    }
+  } finally {
+    clearTimeout(timer);
+    reader.cancel().catch(() => {});
+  }
+}
+
+/** Keeps an integer that a JavaScript number cannot hold as its digits, so that a table never shows another number. */
+function exact(_, value, context) {
+  return Number.isInteger(value) && !Number.isSafeInteger(value) && context?.source ? context.source : value;
+}
+
+/** Resolves after `ms`, or at once when the machine is back online. */
+function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const ends = new AbortController();
+    const end = (then) => () => (ends.abort(), clearTimeout(timer), then());
+    const timer = setTimeout(end(resolve), ms);
+    addEventListener("online", end(resolve), { signal: ends.signal });
+    signal.addEventListener("abort", end(() => reject(signal.reason)), { signal: ends.signal });
+  });
+}

@@ -1,0 +1,213 @@
+"""gunicorn's master and worker, with other manners where workers come and go: no stream is cut, and no question waits.
+
+A worker leaves because of a reload, because it has had its `max_requests`, or because the server stops. Only then do
+its running answers have a deadline, `drain_s`, and end with `shutting_down` after it; else they are finished. And it
+goes on taking questions until as many younger ones serve. gunicorn 27 itself starts the successor of a recycled worker
+when that has ended, and after a reload waits for old workers, deaf to every signal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import mmap
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gevent
+import gevent.event
+from gevent.pool import Pool
+from gevent.server import StreamServer
+from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
+from gunicorn.workers.ggevent import GeventWorker
+
+log = logging.getLogger("sluice.workers")
+
+# What a worker tells its master in the first byte that they share, and is told in the second one. A signal alone would
+# be lost on a worker that is still starting.
+STARTING, SERVING, LEAVING = range(3)
+STAY, LEAVE, STOP = range(3)
+
+# After the last answer's end, or drain_s, a reader that lags has so long to take the rest.
+LAST_S = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A listener's address, for connections that are handled after the listener was closed."""
+
+    address: Any
+
+    def getsockname(self) -> Any:
+        return self.address
+
+
+class Master(Arbiter):
+    """gunicorn's arbiter; the one that gunicorn has made becomes this one in `on_starting`."""
+
+    WORKERS: dict[int, Worker]
+    num_workers: int
+    _grace_s: int | None = None
+
+    def setup(self, app: Any) -> None:
+        super().setup(app)
+        # reload() would wait so long at its end; stop() needs the real one.
+        self._grace_s = self.cfg.graceful_timeout
+        self.cfg.set("graceful_timeout", 0)
+
+    def reload(self) -> None:
+        # Reloads that follow one another closely shall not have ever more workers starting at once.
+        self._kill_starting()
+        super().reload()
+
+    def stop(self, graceful: bool = True) -> None:
+        if self._grace_s is not None:
+            self.cfg.set("graceful_timeout", self._grace_s)
+        for worker in self.WORKERS.values():
+            worker.shared[1] = STOP
+        self._kill_starting()
+        super().stop(graceful)
+
+    def _kill_starting(self) -> None:
+        """End the workers that do not serve yet: they have nothing to finish, and are deaf to a soft signal."""
+        for worker in list(self.WORKERS.values()):
+            if worker.shared[0] == STARTING:
+                self.kill_worker(worker.pid, signal.SIGKILL)
+
+    def reap_workers(self) -> None:
+        try:
+            super().reap_workers()
+        except HaltServer as error:
+            # A worker that could not start: no reason to end those that serve. manage_workers() tries again.
+            if not any(worker.shared[0] == SERVING for worker in self.WORKERS.values()):
+                raise
+            log.error("a new worker cannot start (%s); those that serve go on", error.reason)
+
+    def manage_workers(self) -> None:
+        """Keep num_workers that stay; the others are sent away when these serve."""
+        known = sorted(self.WORKERS.values(), key=lambda worker: worker.age, reverse=True)
+        staying = [worker for worker in known if worker.shared[0] != LEAVING]
+        for _ in range(self.num_workers - len(staying)):
+            self.spawn_worker()
+        kept = staying[: self.num_workers]
+        if len(kept) == self.num_workers and all(worker.shared[0] == SERVING for worker in kept):
+            for worker in known:
+                if worker not in kept and worker.shared[1] == STAY:
+                    worker.shared[1] = LEAVE
+                    self.kill_worker(worker.pid, signal.SIGTERM)
+
+
+class Worker(GeventWorker):
+    """gunicorn's gevent worker; see the module for how it ends."""
+
+    def __init__(self, *told: Any) -> None:
+        super().__init__(*told)
+        # Anonymous and shared over the fork: the master's copy of this object and the worker's see the same bytes.
+        self.shared = mmap.mmap(-1, 2)
+
+    def init_process(self) -> None:
+        self.stopping = gevent.event.Event()
+        # Connections whose first request has not come yet, and kept-alive ones that wait for a further request.
+        self.fresh: set[Any] = set()
+        self.idle: set[Any] = set()
+        super().init_process()
+        # Everything is written. To take the interpreter down would cost half of the second that an exit may take.
+        logging.shutdown()
+        os._exit(0)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self.alive = False
+        self.stopping.set()
+
+    def notify(self) -> None:
+        self.tmp.notify()
+        if self.ppid != os.getppid():
+            # The master was killed, and the engine with it.
+            self.shared[1] = STOP
+            self.handle_exit(signal.SIGTERM, None)
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        gevent.getcurrent().connection = client
+        self.fresh.add(client)
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            self.fresh.discard(client)
+
+    @contextlib.contextmanager
+    def timeout_ctx(self) -> Iterator[None]:
+        """Around the wait for a request's head."""
+        connection = gevent.getcurrent().connection
+        if connection not in self.fresh:
+            self.idle.add(connection)
+        try:
+            with gevent.Timeout(self.cfg.keepalive, False):
+                yield
+        finally:
+            self.idle.discard(connection)
+            self.fresh.discard(connection)
+
+    def run(self) -> None:
+        pool = Pool(self.worker_connections)
+        servers = []
+        for sock in self.sockets:
+            sock.setblocking(1)
+            bound = Bound(sock.getsockname())
+            server = StreamServer(sock, handle=partial(self.handle, bound), spawn=pool)
+            if self.cfg.workers > 1:
+                server.max_accept = 1
+            server.start()
+            servers.append(server)
+        self.shared[0] = SERVING
+        while not self.stopping.is_set() and self.shared[1] == STAY:
+            self.notify()
+            if not self.alive:
+                # max_requests: the master starts a successor, and then sends this one away.
+                self.shared[0] = LEAVING
+            self.stopping.wait(1.0)
+        self.shared[0] = LEAVING
+        for server in servers:
+            server.close()
+        self.finish(pool)
+
+    def finish(self, pool: Pool) -> None:
+        """Return when every answer has ended and was written; see the module for the deadline."""
+        sluice = self.wsgi.extensions["sluice"]
+        draining: gevent.Greenlet | None = None
+        last = float("inf")
+        while (len(pool) or sluice.running) and time.monotonic() < last:
+            if draining is None and self.shared[1] == STOP:
+                draining = gevent.spawn(self.drain, sluice)
+            if draining is not None and draining.ready() and last == float("inf"):
+                last = time.monotonic() + LAST_S
+                # Whoever has connected and asked nothing so far.
+                self.idle |= self.fresh
+            for connection in self.idle:
+                with contextlib.suppress(OSError):
+                    # The bare socket's: gevent's own would raise in the greenlet that waits.
+                    connection._sock.shutdown(socket.SHUT_RD)
+            self.notify()
+            self.woken(pool)
+        pool.kill(timeout=0.1)
+
+    def woken(self, pool: Pool) -> None:
+        """Wait a moment, or until the last connection has ended."""
+        if len(pool):
+            pool.join(0.05)
+        else:
+            gevent.sleep(0.05)
+
+    def drain(self, sluice: Any) -> None:
+        """The server stops: running answers finish within drain_s, then end with `shutting_down`."""
+        # Who was let in before the listener closed is served.
+        deadline = time.monotonic() + 0.1
+        while self.fresh and time.monotonic() < deadline:
+            gevent.sleep(0.01)
+        sluice.drain()

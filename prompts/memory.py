@@ -1,0 +1,161 @@
+"""Confirmed pairs of question and SQL: a file that the team edits, and a store that feedback fills.
+
+Both are looked up in SQLite's full-text index, by the terms of words.py (two neighbouring characters for Chinese). A
+pair in the store carries the hash of its tables' columns, and is not given out once they are otherwise.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from prompts.words import terms
+
+# Terms of a question that are looked up; a longer one costs no more.
+MOST_TERMS = 64
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS pairs (
+    id INTEGER PRIMARY KEY, question TEXT NOT NULL UNIQUE, sql TEXT NOT NULL, tables TEXT NOT NULL,
+    schema_hash TEXT NOT NULL, confirmed_at REAL NOT NULL, confirmed_by TEXT NOT NULL
+);
+CREATE VIRTUAL TABLE IF NOT EXISTS found USING fts5 (terms, tokenize = "unicode61");
+"""
+_SEARCH = """
+SELECT p.question, p.sql, p.tables, p.schema_hash FROM found JOIN pairs AS p ON p.id = found.rowid
+WHERE found MATCH ? ORDER BY bm25(found), p.id LIMIT ?
+"""
+
+
+class BadExamples(ValueError):
+    """The file of examples cannot be used; the message says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question and the SQL that answers it, "" where it needs none.
+
+    tables       what the SQL reads
+    schema_hash  of these tables when the pair was confirmed; "" where the pair is judged in another way
+    """
+
+    question: str
+    sql: str
+    tables: tuple[str, ...] = ()
+    schema_hash: str = ""
+
+
+def load(path: str | Path) -> list[Pair]:
+    """The pairs in a YAML file: a list of {question, sql}, where sql is "" for a question that needs none.
+
+    Raises BadExamples.
+    """
+    try:
+        rows = yaml.safe_load(Path(path).read_text("utf-8")) or []
+    except OSError as error:
+        raise BadExamples(f"{path}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadExamples(f"{path}: it is not YAML: {error}") from None
+    pairs = []
+    for n, row in enumerate(rows if isinstance(rows, list) else [rows], 1):
+        if not isinstance(row, dict) or not isinstance(row.get("question"), str) or not isinstance(row.get("sql"), str):
+            raise BadExamples(f"{path}: entry {n} needs a question and an sql, both text")
+        pairs.append(Pair(one_line(row["question"]), row["sql"].strip()))
+    return pairs
+
+
+class Memory:
+    """Pairs on disk (or in memory, ":memory:"); may be used from several threads and processes."""
+
+    def __init__(self, path: str) -> None:
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(path, timeout=2, isolation_level=None, check_same_thread=False)
+        if path != ":memory:":
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+        self._database.executescript(_TABLES)
+
+    def add(self, pair: Pair, by: str = "") -> None:
+        """Keep a confirmed pair, in place of an older one with the same question.
+
+        by  who confirmed it, for the record
+        """
+        question = one_line(pair.question)
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                self._forget(question)
+                added = self._database.execute(
+                    "INSERT INTO pairs (question, sql, tables, schema_hash, confirmed_at, confirmed_by) "
+                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    (question, pair.sql, "\n".join(pair.tables), pair.schema_hash, time.time(), by),
+                )
+                self._database.execute(
+                    "INSERT INTO found (rowid, terms) VALUES (?, ?)", (added.lastrowid, " ".join(terms(question)))
+                )
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    def forget(self, question: str) -> bool:
+        """Drop the pair of that question; whether there was one."""
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            gone = self._forget(one_line(question))
+            self._database.execute("COMMIT")
+        return gone
+
+    def _forget(self, question: str) -> bool:
+        row = self._database.execute("SELECT id FROM pairs WHERE question = ?", (question,)).fetchone()
+        if row is not None:
+            self._database.execute("DELETE FROM pairs WHERE id = ?", row)
+            self._database.execute("DELETE FROM found WHERE rowid = ?", row)
+        return row is not None
+
+    def nearest(self, question: str, most: int) -> list[Pair]:
+        """At most `most` pairs whose questions share the most telling terms with this one, the nearest first."""
+        wanted = list(dict.fromkeys(terms(question)))[:MOST_TERMS]
+        if not wanted:
+            return []
+        # Terms are letters, digits and Chinese characters, so quotes are all the quoting they need.
+        with self._lock:
+            rows = self._database.execute(_SEARCH, (" OR ".join(f'"{term}"' for term in wanted), most)).fetchall()
+        return [Pair(row[0], row[1], tuple(filter(None, row[2].split("\n"))), row[3]) for row in rows]
+
+    def __len__(self) -> int:
+        with self._lock:
+            return self._database.execute("SELECT COUNT(*) FROM pairs").fetchone()[0]
+
+    def close(self) -> None:
+        with self._lock:
+            self._database.close()
+
+
+def filled(pairs: Iterable[Pair]) -> Memory:
+    """A memory of these pairs, for as long as it lives."""
+    memory = Memory(":memory:")
+    for pair in pairs:
+        memory.add(pair)
+    return memory
+
+
+def merged(most: int, *found: Sequence[Pair]) -> list[Pair]:
+    """At most `most` pairs out of several lists, taken in turn, one for each question, in a stable order."""
+    taken: dict[str, Pair] = {}
+    for n in range(max(map(len, found), default=0)):
+        for pairs in found:
+            if n < len(pairs) and len(taken) < most:
+                taken.setdefault(pairs[n].question, pairs[n])
+    return sorted(taken.values(), key=lambda pair: pair.question)
+
+
+def one_line(question: str) -> str:
+    """A question without line breaks and double spaces, so that it is told apart by its words alone."""
+    return " ".join(question.split())

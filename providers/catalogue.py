@@ -1,0 +1,66 @@
+"""Every wire Sluice speaks, one row each: the only place that names them.
+
+Adding a wire is its module, its row here and its recorded cases under tests/cases/. A service on a known wire is a few
+lines of configuration and no code.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """
+    module      has the class `Adapter(configuration)`; imported only when a configured provider asks for it
+    base_url    where it is served when the configuration names no other place; "" = the configuration must
+    secrets     keys of the configuration without which it cannot be asked
+    sdk         the module of its vendor's SDK transport, or ""
+    own_process it is answered by a process of ours, which can be asked how it does
+    incremental the mode of its text when nothing else is said: True = deltas, False = all the text so far
+    """
+
+    name: str
+    module: str
+    base_url: str = ""
+    secrets: tuple[str, ...] = ()
+    sdk: str = ""
+    incremental: bool = True
+    own_process: bool = False
+
+    def load(self, transport: str = "http") -> ModuleType:
+        """The adapter's module for `transport`, http or sdk."""
+        return importlib.import_module(self.sdk if transport == "sdk" else self.module)
+
+
+WIRES = {
+    wire.name: wire
+    for wire in (
+        Wire("local", module="providers.local.client", own_process=True),
+        Wire("openai", module="providers.openai_compatible"),
+        Wire(
+            "dashscope",
+            module="providers.dashscope",
+            base_url="https://dashscope.aliyuncs.com/api/v1",
+            secrets=("api_key",),
+            sdk="providers.dashscope_sdk",
+            incremental=False,
+        ),
+        Wire(
+            "dashscope_compatible",
+            module="providers.openai_compatible",
+            base_url="https://dashscope.aliyuncs.com/compatible-mode/v1",
+            secrets=("api_key",),
+        ),
+        Wire("ernie", module="providers.ernie", base_url="https://aip.baidubce.com", secrets=("api_key", "secret_key")),
+        Wire(
+            "qianfan",
+            module="providers.qianfan",
+            base_url="https://qianfan.baidubce.com/v2",
+            secrets=("api_key",),
+            sdk="providers.qianfan_sdk",
+        ),
+    )
+}

@@ -1,0 +1,262 @@
+"""Which provider is asked, how often, and which one steps in: all before the first delta, and never after it."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, Protocol
+
+import gevent
+
+from providers.chat import ChatRequest
+from providers.configuration import ProviderConfiguration, Sampling
+from providers.delta import Delta
+from providers.errors import (
+    BadKey,
+    BrokenProtocol,
+    ContextTooLong,
+    CutOff,
+    EngineDied,
+    Moderated,
+    NoSuchModel,
+    Overloaded,
+    ProviderError,
+    Rejected,
+    TimedOut,
+    TooLarge,
+    Unreachable,
+    UpstreamFailed,
+)
+
+MAX_WAIT_S = 5.0
+FIRST_WAIT_S = 0.25
+# Not EngineDied and EngineTimeout: the engine's keeper knows when it serves again, and says so at once.
+AGAINST_THE_UPSTREAM = (Unreachable, TimedOut, UpstreamFailed, BrokenProtocol, CutOff)
+
+
+class Adapter(Protocol):
+    """One attempt at one provider; see providers/hosted.py for what hosted wires share."""
+
+    def ask(self, request: ChatRequest) -> Iterator[list[Delta]]:
+        """Ask once; what came is yielded before a ProviderError is raised. Closing it ends the asking at once."""
+
+    def check(self, request: ChatRequest) -> None:
+        """Raise Rejected for what can be judged before anything is sent."""
+
+    def adjusted(self, request: ChatRequest) -> list[str]:
+        """What of the request it cannot do as asked, a sentence each."""
+
+    def close(self) -> None:
+        """Close what is kept open between questions."""
+
+
+class Breaker:
+    """Opens after `failures` in a row; after `open_s` one question is let through, and its fate decides."""
+
+    def __init__(self, failures: int, open_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = failures
+        self._open_s = open_s
+        self._clock = clock
+        self._failures = 0
+        self._opened: float | None = None
+        self._probing = False
+
+    @property
+    def state(self) -> str:
+        """closed, open or half_open."""
+        if self._opened is None:
+            return "closed"
+        return "open" if self._clock() < self._opened + self._open_s else "half_open"
+
+    def admit(self) -> bool:
+        """Let a question through? Raises Overloaded if not; True if it is the probe that decides."""
+        if self._opened is None:
+            return False
+        left = self._opened + self._open_s - self._clock()
+        if left > 0 or self._probing:
+            raise Overloaded(
+                "it failed several times in a row and is given a rest", retry_after=max(1.0, round(left, 1))
+            )
+        self._probing = True
+        return True
+
+    def answered(self) -> None:
+        """It begins to answer: enough to trust it with more questions again."""
+        self._opened = None
+        self._probing = False
+
+    def succeeded(self) -> None:
+        """An answer was completed."""
+        self._failures = 0
+
+    def failed(self, error: ProviderError) -> None:
+        """Count what speaks against the upstream, not what speaks against the question or the key."""
+        if not isinstance(error, AGAINST_THE_UPSTREAM) or isinstance(error, TooLarge):
+            return
+        self._failures += 1
+        if self._failures >= self._limit or self._opened is not None:
+            self._opened = self._clock()
+
+    def released(self) -> None:
+        """The probe is over, whatever came of it."""
+        self._probing = False
+
+
+@dataclasses.dataclass
+class Provider:
+    """One configured provider at work."""
+
+    name: str
+    configuration: ProviderConfiguration
+    breaker: Breaker
+    load: Callable[[], Adapter]
+    in_flight: int = 0
+    adapter: Adapter | None = None
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot be asked; "" if it can."""
+        missing = self.configuration.missing_secrets
+        return f"{' and '.join(missing)} not set" if missing else ""
+
+    def ready(self) -> Adapter:
+        """Its adapter, imported and made when it is first needed. Raises BadKey if its secret is not set."""
+        if self.missing:
+            raise BadKey(f"provider {self.name} cannot be asked: {self.missing}", asked=False)
+        if self.adapter is None:
+            self.adapter = self.load()
+        return self.adapter
+
+
+class Stream:
+    """One question's way: batches of deltas from whichever provider answers.
+
+    provider, model  who answers; certain from the first batch on, or when iterating raises
+    adjusted         what that provider cannot do as asked, a sentence each
+    attempts         how often an upstream was asked
+    """
+
+    def __init__(
+        self, request: ChatRequest, candidates: Sequence[Provider], sleep: Callable[[float], Any] = gevent.sleep
+    ) -> None:
+        self.request = request
+        self.attempts = 0
+        self._candidates = candidates
+        self._sleep = sleep
+        self._answering = candidates[0]
+        self._reader: Any = None
+        self._batches = self._run()
+
+    @property
+    def provider(self) -> str:
+        return self._answering.name
+
+    @property
+    def model(self) -> str:
+        return self._answering.configuration.shown_model
+
+    @property
+    def adjusted(self) -> list[str]:
+        provider = self._answering
+        return [] if provider.missing else provider.ready().adjusted(with_defaults(self.request, provider))
+
+    def __iter__(self) -> Iterator[list[Delta]]:
+        return self._batches
+
+    def close(self) -> None:
+        """Stop at once: the upstream's connection is closed, an engine's sequence cancelled.
+
+        Called while another greenlet waits for a batch, it ends that greenlet.
+        """
+        try:
+            self._batches.close()
+        except ValueError:  # the generator is being executed
+            gevent.kill(self._reader)
+
+    def _run(self) -> Generator[list[Delta]]:
+        self._reader = gevent.getcurrent()
+        for place, provider in enumerate(self._candidates):
+            self._answering = provider
+            begun = False
+            try:
+                for batch in self._asked(provider):
+                    begun = True
+                    yield batch
+                return
+            except ProviderError as error:
+                last = place == len(self._candidates) - 1
+                if begun or last or not _another_may_help(error):
+                    raise
+
+    def _asked(self, provider: Provider) -> Iterator[list[Delta]]:
+        """Ask one provider, and again where that is free or the upstream said so."""
+        tries = 0
+        while True:
+            begun = False
+            try:
+                for batch in self._once(provider):
+                    begun = True
+                    yield batch
+                return
+            except ProviderError as error:
+                again = (not error.asked or error.try_again) and not isinstance(error, BadKey)
+                # An engine that is down for longer than anybody waits here is no better at the end of that wait.
+                again = again and not (isinstance(error, EngineDied) and (error.retry_after or 0) > MAX_WAIT_S)
+                if begun or not again or tries >= provider.configuration.retries:
+                    raise
+                told = error.retry_after
+            # A random part keeps many that failed together from coming back together.
+            wait = min(MAX_WAIT_S, FIRST_WAIT_S * 2**tries if told is None else told)
+            self._sleep(min(MAX_WAIT_S, wait + random.uniform(0, 0.1 + wait / 4)))
+            tries += 1
+
+    def _once(self, provider: Provider) -> Iterator[list[Delta]]:
+        adapter = provider.ready()
+        request = with_defaults(self.request, provider)
+        adapter.check(request)
+        try:
+            probe = provider.breaker.admit()
+        except Overloaded as error:
+            error.message = f"provider {provider.name} is not asked: {error.message}"
+            raise
+        provider.in_flight += 1
+        self.attempts += 1
+        try:
+            begun = False
+            for batch in adapter.ask(request):
+                if not begun:
+                    begun = True
+                    provider.breaker.answered()
+                yield batch
+            provider.breaker.succeeded()
+        except ProviderError as error:
+            provider.breaker.failed(error)
+            raise
+        finally:
+            provider.in_flight -= 1
+            if probe:
+                provider.breaker.released()
+
+
+def _another_may_help(error: ProviderError) -> bool:
+    """Whether a fallback could do better: not where the question itself is at fault."""
+    if isinstance(error, (ContextTooLong, Moderated)):
+        return False
+    return isinstance(error, NoSuchModel) or not isinstance(error, Rejected)
+
+
+def with_defaults(request: ChatRequest, provider: Provider) -> ChatRequest:
+    """The request, with this provider's `defaults` where it does not say."""
+    defaults = provider.configuration.defaults
+    told = {
+        name: value
+        for name in Sampling.model_fields
+        if (value := getattr(defaults, name)) not in (None, []) and getattr(request, name) in (None, ())
+    }
+    if told.get("top_k", 1) < 1:
+        del told["top_k"]  # 0 and -1 say "off"
+    if "stop" in told:
+        told["stop"] = tuple(told["stop"])
+    return dataclasses.replace(request, **told) if told else request

@@ -1,0 +1,168 @@
+"""One provider's configuration: every key that a provider takes, declared once."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import PurePath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from providers.catalogue import WIRES
+
+
+class Section(BaseModel):
+    """A part of the configuration; a key that it does not know stops the start."""
+
+    model_config = ConfigDict(
+        extra="forbid", validate_default=True, hide_input_in_errors=True, use_attribute_docstrings=True
+    )
+
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Timeouts(Section):
+    """Deadlines of one try, in seconds."""
+
+    connect: Seconds = 5
+    """Name, TCP and TLS."""
+    first_token: Seconds = 60
+    """From asking to the first text; of a local model, its start and its queue too."""
+    idle: Seconds = 30
+    """Between events with data: comments and lone bytes do not reset it."""
+    total: Seconds = 600
+    """The whole answer."""
+
+
+class Breaker(Section):
+    """A provider that fails again and again is not asked for a while."""
+
+    failures: int = Field(5, ge=1)
+    """So many failures in a row open it."""
+    open_s: Seconds = 30
+    """After so many seconds one question is let through."""
+
+
+class Sampling(Section):
+    """How to sample when the request does not say; ranges as in the request."""
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=-1)
+    min_p: float | None = Field(None, ge=0, le=1)
+    max_tokens: int | None = Field(None, ge=1)
+    seed: int | None = Field(None, ge=0)
+    stop: list[Annotated[str, Field(min_length=1)]] = Field([], max_length=8)
+    repetition_penalty: float | None = Field(None, gt=0, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+
+
+def _list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+class ProviderConfiguration(Section):
+    """One row of `providers:`."""
+
+    type: str
+    """The wire it speaks: a name of the catalogue."""
+    model: str = ""
+    """The upstream's name of the model; of `local`, a folder or the hub's name."""
+    base_url: Annotated[list[str], BeforeValidator(_list)] = []
+    """Where it is served; several are balanced by streams in flight. Replaces scheme, host and any fixed prefix."""
+    api_key: str = ""
+    """Its key; a `${VAR}` that is not set makes the provider unavailable."""
+    secret_key: str = ""
+    """The second half of the key, where the wire has one."""
+    timeouts: Timeouts = Timeouts()
+    retries: int = Field(1, ge=0, le=10)
+    """Further tries before the first text, only where nothing was asked or the upstream said "try again"."""
+    breaker: Breaker = Breaker()
+    defaults: Sampling = Sampling()
+    """Sampling when the request does not say."""
+    snapshots: Literal["auto", "never", "always"] | None = None
+    """Whether chunks hold all the text so far; if left out, what the wire and `incremental_output` say."""
+    incremental_output: bool | None = None
+    """DashScope's parameter of that name: ask for deltas instead of snapshots."""
+    think_tags: bool = False
+    """Split `<think>…</think>` in the text off as reasoning."""
+    transport: Literal["http", "sdk"] = "http"
+    """`sdk`: through the vendor's own client, where there is one (extra `sdk`)."""
+    proxy: str = ""
+    """Empty: none. `env`: HTTPS_PROXY and its kin. Else a proxy's URL."""
+    max_event_bytes: int = Field(4 << 20, ge=1024)
+    """Cap on one event of the upstream."""
+    max_answer_bytes: int = Field(16 << 20, ge=1024)
+    """Cap on the whole answer."""
+    extra: dict[str, Any] = {}
+    """Sent as it is, beside the parameters."""
+    constrain: Literal["sql"] | None = None
+    """`local` only. `sql`: only statements over the schema's tables and columns can be generated."""
+    device: Annotated[list[str], BeforeValidator(_list)] = ["auto"]
+    """`local` only. `auto`, `cpu`, `cuda:0`, …; a list starts one engine each."""
+    dtype: str = "auto"
+    """`local` only. `auto`, `float32`, `bfloat16` or `float16`."""
+    threads: int | Literal["auto"] = "auto"
+    """`local` only. Threads on a CPU; `auto` is cores - 1."""
+    max_batch: int = Field(64, ge=1)
+    """`local` only. Sequences that run at once."""
+    max_queue: int = Field(256, ge=0)
+    """`local` only. Questions that wait; one more is `overloaded`."""
+    max_context: int | Literal["auto"] = "auto"
+    """`local` only. Tokens of prompt and reply together; `auto` is the model's own."""
+    kv_cache_mb: int | Literal["auto"] = "auto"
+    """`local` only. Memory for the KV cache; `auto` is a share of what is free."""
+
+    @field_validator("type")
+    @classmethod
+    def _known_wire(cls, value: str) -> str:
+        if value not in WIRES:
+            raise ValueError(f"unknown type; it is one of {', '.join(sorted(WIRES))}")
+        return value
+
+    @field_validator("dtype")
+    @classmethod
+    def _one_spelling(cls, value: str) -> str:
+        value = DTYPES.get(value, value)
+        if value not in ("auto", *DTYPES.values()):
+            raise ValueError("it is auto, float32, bfloat16 or float16")
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _urls(cls, value: list[str]) -> list[str]:
+        for url in value:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError("a base_url begins with http:// or https://")
+        return [url.rstrip("/") for url in value]
+
+    @model_validator(mode="after")
+    def _fits_its_wire(self) -> ProviderConfiguration:
+        wire = WIRES[self.type]
+        if not self.base_url and wire.base_url:
+            self.base_url = [wire.base_url]
+        if not self.base_url and self.type != "local":
+            raise ValueError("base_url is missing: say where the server is, such as http://gpu1:8000/v1")
+        if not self.model:
+            raise ValueError("model is missing")
+        if self.transport == "sdk" and not wire.sdk:
+            raise ValueError(f"transport: sdk is not there for type {self.type}; leave it out")
+        if self.transport == "sdk" and find_spec(wire.name) is None:  # a vendor's package is called as its wire is
+            raise ValueError('transport: sdk needs the vendor\'s own client: pip install "sluice[sdk]"')
+        return self
+
+    @property
+    def shown_model(self) -> str:
+        """The model as callers see it: of one that is a folder on this machine, the folder's name, never its path."""
+        path = PurePath(self.model)
+        return path.name if self.type == "local" and path.is_absolute() else self.model
+
+    @property
+    def missing_secrets(self) -> list[str]:
+        """Names of the keys that this wire cannot do without and that are not set."""
+        return [name for name in WIRES[self.type].secrets if not getattr(self, name)]

@@ -1,0 +1,132 @@
+"""Putting an engine together: from a folder and options to a server that is ready, saying on the way what it does."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from providers.local.engine.blocks import Blocks
+from providers.local.engine.chat import Chat
+from providers.local.engine.constraint import Grammars
+from providers.local.engine.drafts import Drafting
+from providers.local.engine.folder import Folder
+from providers.local.engine.kvcache import BLOCK_TOKENS, KVCache
+from providers.local.engine.loop import Loop
+from providers.local.engine.memory import MB, Plan, plan
+from providers.local.engine.model import Model
+from providers.local.engine.requests import sequence
+from providers.local.engine.runner import OutOfMemory, Runner
+from providers.local.engine.scheduler import Scheduler
+from providers.local.engine.sequence import Chunk, Sequence
+from providers.local.engine.server import Server
+from providers.local.engine.shape import shape
+from providers.local.engine.weights import Weights
+from providers.local.options import Options
+from providers.local.wire import Hello, Report
+
+log = logging.getLogger("sluice.engine")
+
+# A step should last no longer than this, so that a long prompt does not stop the replies under way for long.
+STEP_S = 0.25
+BUDGETS = (64, 2048)
+# Up to so many rows a product costs about what one row costs: it is bound by reading the weights.
+DRAFT_ROWS = 16
+
+
+def set_threads(told: int | None) -> None:
+    """Cores − 1: a spinning thread that has no core of its own makes every step many times slower."""
+    torch.set_num_threads(told or max(1, len(os.sched_getaffinity(0)) - 1))
+
+
+def assemble(
+    folder: Folder, options: Options, listener: socket.socket, epoch: int, beat: Callable[[str], None]
+) -> Server:
+    """An engine that serves `folder` on `listener`. Raises CannotLoad."""
+    began = time.monotonic()
+    loop, chat_plan = build(folder, options, lambda: beat("loading"))
+    hello = Hello(epoch, folder.name, chat_plan.max_context)
+    log.info("%s serves after %.1f s", folder.name, time.monotonic() - began)
+    return Server(listener, loop, hello, partial(report, loop, folder, options, chat_plan), lambda _: beat("beat"))
+
+
+def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tuple[Loop, Plan]:
+    """The loop with everything below it, and how it lies in memory. Raises CannotLoad."""
+    set_threads(options.threads)
+    chat = Chat(folder)
+    shaped = shape(folder.config)
+    planned = plan(folder, shaped, options)
+    log.info(
+        "%s: %s, %.0f M parameters, %s on %s, weights %.0f MB",
+        folder.name, folder.config["architectures"][0], shaped.parameters / 1e6,
+        str(planned.dtype).removeprefix("torch."), planned.device, planned.weight_bytes / MB,
+    )  # fmt: skip
+    model = Model(shaped, Weights(folder, planned.dtype, planned.device, loading), planned.max_context)
+    cache = KVCache(shaped, planned.blocks, planned.dtype, planned.device)
+    tokens = (planned.blocks - 1) * BLOCK_TOKENS
+    log.info(
+        "KV cache %.0f MB: %d tokens, %.1f sequences of %d tokens, at most %d at once; %d CPU threads",
+        cache.bytes / MB, tokens, tokens / planned.max_context, planned.max_context, options.max_batch,
+        torch.get_num_threads(),
+    )  # fmt: skip
+    runner = Runner(model, cache)
+    runner.capture(options.max_batch, planned.max_context, loading)
+    blocks = Blocks(planned.blocks, BLOCK_TOKENS)
+    scheduler = Scheduler(
+        blocks, options.max_batch, options.max_queue, measure_budget(runner, blocks, planned, loading)
+    )
+    grammars = Grammars(chat.tokenizer.to_str(), shaped.vocabulary, chat.end_tokens)
+    make = partial(
+        sequence, chat=chat, generation=folder.generation, max_context=planned.max_context, grammars=grammars
+    )
+    return Loop(scheduler, runner, make, chat.end_tokens, OutOfMemory, Drafting(DRAFT_ROWS)), planned
+
+
+def measure_budget(runner: Runner, blocks: Blocks, planned: Plan, loading: Callable[[], None]) -> int:
+    """Tokens that a step takes in about STEP_S; also the first, slow calls of every kernel are over then."""
+    count = min(64, planned.max_context)
+    seconds = 0.0
+    for _ in range(2):
+        trial = Sequence((0, 0), [0] * count, 1)
+        trial.blocks = blocks.take(-(-count // BLOCK_TOKENS))
+        began = time.perf_counter()
+        runner.run([Chunk(trial, 0, count)])
+        seconds = time.perf_counter() - began
+        blocks.release(trial.blocks)
+        loading()
+    low, high = BUDGETS
+    return min(high, max(low, int(STEP_S / seconds * count)))
+
+
+def report(loop: Loop, folder: Folder, options: Options, planned: Plan) -> Report:
+    """The engine's state and counters."""
+    scheduler, counters = loop.scheduler, loop.counters
+    return Report(
+        model=folder.name,
+        device=str(planned.device),
+        dtype=str(planned.dtype).removeprefix("torch."),
+        max_context=planned.max_context,
+        max_batch=options.max_batch,
+        running=len(scheduler.running),
+        waiting=len(scheduler.waiting),
+        blocks=planned.blocks - 1,
+        blocks_free=scheduler.blocks.available,
+        block_tokens=BLOCK_TOKENS,
+        kv_bytes=planned.blocks * planned.block_bytes,
+        prompt_tokens=counters.prompt,
+        cached_tokens=counters.cached,
+        generated_tokens=counters.generated,
+        drafted_tokens=counters.drafted,
+        accepted_tokens=counters.accepted,
+        preemptions=scheduler.preemptions,
+        steps=counters.steps,
+        step_seconds=counters.step_seconds,
+        batch_sum=counters.batch_sum,
+        tokens_per_second=counters.rate(),
+        uptime_s=time.monotonic() - counters.started,
+    )

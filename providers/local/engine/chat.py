@@ -1,0 +1,106 @@
+"""From a conversation to the prompt's tokens, and from a reply's tokens to its text.
+
+The tokeniser and the chat template are the model's own; rendering equals transformers' `apply_chat_template` with
+`add_generation_prompt`, which a test compares. Here rather than in transformers, because importing that takes longer
+than loading a small model.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import jinja2
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers import Tokenizer
+
+from providers.errors import Rejected
+from providers.local.engine.detokeniser import vocabulary
+from providers.local.engine.folder import CannotLoad, Folder
+
+# A private-use character: put into what people wrote wherever that spells a control token, so that it stays text.
+BREAK = "\ue0ff"
+
+
+class Chat:
+    """A model's way of writing conversations."""
+
+    def __init__(self, folder: Folder) -> None:
+        try:
+            self.tokenizer = Tokenizer.from_file(str(folder.path / "tokenizer.json"))
+        except Exception as error:
+            raise CannotLoad(f"tokenizer.json of {folder.name} cannot be read: {error}") from None
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        self.vocabulary = vocabulary(self.tokenizer)
+        added = self.tokenizer.get_added_tokens_decoder()
+        self._controls = sorted((token.content for token in added.values()), key=len, reverse=True)
+        self._special = _special_tokens(folder.tokenizer)
+        try:
+            self._template = _environment().from_string(folder.chat_template)
+        except jinja2.TemplateError as error:
+            raise CannotLoad(f"the chat template of {folder.name} cannot be read: {error}") from None
+        ends = folder.end_tokens
+        end = self._special.get("eos_token")
+        told = self.tokenizer.token_to_id(end) if isinstance(end, str) else None
+        self.end_tokens = ends if told is None else ends | {told}
+
+    def prompt(self, messages: list[dict[str, Any]], template: dict[str, Any]) -> list[int]:
+        """The tokens of a conversation, up to where the reply begins. Raises Rejected if the template refuses it."""
+        safe = [{**message, "content": self._as_text(message.get("content"))} for message in messages]
+        try:
+            text = self._template.render(
+                **{"messages": safe, "tools": None, "documents": None, "add_generation_prompt": True}
+                | self._special
+                | template
+            )
+        except Exception as error:
+            # The template is the model's and the conversation the reader's: whatever goes wrong concerns this request
+            # alone.
+            raise Rejected(f"the model's chat template refuses this conversation: {error}") from None
+        tokens: list[int] = []
+        for part in text.split(BREAK):
+            tokens += self.tokenizer.encode(part, add_special_tokens=False).ids
+        return tokens
+
+    def _as_text(self, content: Any) -> Any:
+        if isinstance(content, list):
+            content = "".join(part.get("text") or "" for part in content)
+        if not isinstance(content, str):
+            return content
+        content = content.replace(BREAK, "")
+        for control in self._controls:
+            if control in content:
+                content = content.replace(control, control[:1] + BREAK + control[1:])
+        return content
+
+
+def _special_tokens(configured: dict[str, Any]) -> dict[str, Any]:
+    """bos_token, eos_token, …: the names under which templates use them."""
+    special = {}
+    for name, value in configured.items():
+        if name.endswith("_token"):
+            text = value.get("content") if isinstance(value, dict) else value
+            if isinstance(text, str):
+                special[name] = text
+    return special
+
+
+def _environment() -> jinja2.Environment:
+    """Jinja as chat templates expect it: https://huggingface.co/docs/transformers/chat_templating_writing."""
+
+    def raise_exception(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    def tojson(
+        value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+    ) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment.filters["tojson"] = tojson
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment

@@ -1,0 +1,115 @@
+"""Masks of the tokens with which a constrained reply may go on.
+
+A grammar is compiled once per schema and copied per reply. While the model computes a step's logits, the step's masks
+are computed in another thread (the grammar library lets go of the interpreter's lock), so a mask costs the step only
+what it takes longer.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from providers.errors import Rejected
+from providers.local.engine.sqlgrammar import PROSE_CHARACTERS, grammar
+
+KEPT_GRAMMARS = 64
+# Tokens of the grammar's text; beyond it compiling takes longer than a step.
+MOST_COLUMNS = 3000
+
+
+Begun = Future[list[tuple[int, bytes]]]
+"""A step's masks in the making, by row."""
+
+
+class Constraint:
+    """One reply's place in its grammar."""
+
+    def __init__(self, matcher: Any) -> None:
+        self._matcher = matcher
+
+    def advance(self, token: int) -> None:
+        """The reply goes on with `token`."""
+        self._matcher.consume_token(token)
+
+    def mask(self) -> bytes:
+        """One byte per token, 0 where the reply may not go on with it; all are 0 where the grammar failed."""
+        allowed: bytes = self._matcher.compute_logit_bias()
+        return bytes(len(allowed)) if self._matcher.is_error() else allowed
+
+
+class Grammars:
+    """Compiled grammars by schema, for one tokeniser.
+
+    tokenizer    tokenizer.json's text
+    vocabulary   how many logits the model has
+    ends         tokens that end a reply, where the grammar lets it end
+    """
+
+    def __init__(self, tokenizer: str, vocabulary: int, ends: Collection[int], prose: int = PROSE_CHARACTERS) -> None:
+        self._told = (tokenizer, vocabulary, sorted(ends))
+        self._prose = prose
+        self._tokenizer: Any = None
+        self._compiled: OrderedDict[tuple[tuple[str, tuple[str, ...]], ...], Any] = OrderedDict()
+
+    def constraint(self, kind: str, schema: Mapping[str, Sequence[str]]) -> Constraint:
+        """A fresh constraint of `kind` (sql) over `schema`, table → columns. Raises Rejected."""
+        if kind != "sql":
+            raise Rejected(f"constrain {kind} is not known; it is sql")
+        if sum(map(len, schema.values())) > MOST_COLUMNS:
+            raise Rejected(f"constrain sql takes schemas of {MOST_COLUMNS:,} columns at most")
+        key = tuple((table, tuple(columns)) for table, columns in schema.items())
+        if key not in self._compiled:
+            self._compiled[key] = self._compile(schema)
+            if len(self._compiled) > KEPT_GRAMMARS:
+                self._compiled.popitem(last=False)
+        self._compiled.move_to_end(key)
+        return Constraint(self._compiled[key].deep_copy())
+
+    def _compile(self, schema: Mapping[str, Sequence[str]]) -> Any:
+        try:
+            import llguidance
+        except ImportError:
+            raise Rejected("constrain sql needs llguidance, which is not installed") from None
+        if self._tokenizer is None:
+            text, vocabulary, ends = self._told
+            if not ends:
+                raise Rejected("constrain sql needs a model that has an end token")
+            self._tokenizer = llguidance.LLTokenizer(text, n_vocab=vocabulary, eos_token=ends)
+        limits = llguidance.LLParserLimits(max_items_in_row=20_000)
+        matcher = llguidance.LLMatcher(
+            self._tokenizer,
+            llguidance.LLMatcher.grammar_from_lark(grammar(schema, self._prose)),
+            limits=limits,
+            log_level=0,
+        )
+        if matcher.is_error():
+            raise Rejected("constrain sql cannot be used with this schema: its grammar does not compile")
+        return matcher
+
+
+class Masks:
+    """A step's masks, computed beside its forward pass."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="masks")
+
+    def begin(self, constraints: Sequence[Constraint | None]) -> Begun | None:
+        """Start on the masks of the rows that have a constraint."""
+        wanted = [(row, each) for row, each in enumerate(constraints) if each is not None]
+        return self._thread.submit(lambda: [(row, each.mask()) for row, each in wanted]) if wanted else None
+
+    def apply(self, begun: Begun | None, logits: Tensor) -> None:
+        """Forbid in `logits` (rows, vocabulary) what the masks do not allow."""
+        if begun is None:
+            return
+        rows, masks = zip(*begun.result(), strict=True)
+        allowed = torch.frombuffer(bytearray(b"".join(masks)), dtype=torch.uint8).view(len(rows), -1)
+        forbidden = (allowed[:, : logits.shape[1]] == 0).to(logits.device)
+        for row, tokens in zip(rows, forbidden, strict=True):
+            logits[row].masked_fill_(tokens, float("-inf"))

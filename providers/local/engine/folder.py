@@ -1,0 +1,145 @@
+"""A model's folder: what is in it, judged before anything heavy is imported or read.
+
+config.json                                 the architecture (transformers' form)
+*.safetensors [model.safetensors.index.json]    the weights
+tokenizer.json, tokenizer_config.json       tokens, their special ones, the chat template
+chat_template.jinja                         the template, where it is a file of its own
+generation_config.json                      how its makers sample; where it ends
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ARCHITECTURES = ("Qwen2ForCausalLM", "Qwen3ForCausalLM", "LlamaForCausalLM")
+WANTED = ["*.json", "*.safetensors", "*.jinja"]
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+class CannotLoad(Exception):
+    """The model cannot be served; the message is one sentence for whoever configured it."""
+
+
+@dataclass(slots=True)
+class Folder:
+    """weights maps a tensor's name to its file."""
+
+    path: Path
+    name: str
+    config: dict[str, Any]
+    tokenizer: dict[str, Any]
+    generation: dict[str, Any]
+    chat_template: str
+    weight_files: list[Path] = field(default_factory=list)
+
+    @property
+    def weight_bytes(self) -> int:
+        """The weights' size as they are stored."""
+        return sum(file.stat().st_size for file in self.weight_files)
+
+    @property
+    def max_context(self) -> int:
+        """Tokens the model was made for."""
+        return int(self.config.get("max_position_embeddings", 2048))
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """Tokens that end a reply."""
+        told = self.generation.get("eos_token_id", self.config.get("eos_token_id"))
+        return frozenset(told if isinstance(told, list) else [] if told is None else [told])
+
+
+def open_folder(model: str) -> Folder:
+    """The folder of `model`, a path or a hub name. Raises CannotLoad."""
+    path = Path(model)
+    if not path.is_dir():
+        path = _from_hub(model)
+    else:
+        # Only the last part: what went wrong is told to readers too, and the rest is the machine's business.
+        model = path.name
+    config = _read(path, "config.json", model)
+    if "auto_map" in config:
+        raise CannotLoad(
+            f"{model} wants to run code of its own (auto_map in config.json); only built-in architectures are served"
+        )
+    architecture = (config.get("architectures") or ["none named"])[0]
+    if architecture not in ARCHITECTURES:
+        raise CannotLoad(f"{model} is a {architecture}; the engine knows {', '.join(ARCHITECTURES)}")
+    _check_variant(model, config)
+    tokenizer = _read(path, "tokenizer_config.json", model)
+    if not (path / "tokenizer.json").is_file():
+        raise CannotLoad(f"{model} has no tokenizer.json")
+    generation = _read(path, "generation_config.json", model) if (path / "generation_config.json").exists() else {}
+    folder = Folder(path, model, config, tokenizer, generation, _template(path, tokenizer))
+    if not folder.chat_template:
+        raise CannotLoad(
+            f"{model} has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json)"
+        )
+    folder.weight_files = _weights(path, model)
+    return folder
+
+
+def _from_hub(model: str) -> Path:
+    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+        raise CannotLoad(f"there is no folder {Path(model).name}")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise CannotLoad(f"there is no folder {model}, and huggingface_hub is not installed to fetch it") from None
+    try:
+        return Path(snapshot_download(model, allow_patterns=WANTED))
+    except Exception as error:
+        raise CannotLoad(f"there is no folder {model}, and the hub did not give it: {type(error).__name__}") from None
+
+
+def _read(path: Path, name: str, model: str) -> dict[str, Any]:
+    try:
+        read = json.loads((path / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CannotLoad(f"{model} has no {name}") from None
+    except (OSError, ValueError) as error:
+        raise CannotLoad(f"{name} of {model} cannot be read: {error}") from None
+    if not isinstance(read, dict):
+        raise CannotLoad(f"{name} of {model} is no JSON object")
+    return read
+
+
+def _check_variant(model: str, config: dict[str, Any]) -> None:
+    if config.get("hidden_act", "silu") != "silu":
+        raise CannotLoad(f"{model} uses {config['hidden_act']} in its MLP; the engine knows silu")
+    if config.get("quantization_config"):
+        raise CannotLoad(f"{model} is quantised; the engine takes bfloat16, float16 and float32 weights")
+    if config.get("use_sliding_window") or "sliding_attention" in (config.get("layer_types") or []):
+        raise CannotLoad(f"{model} uses sliding-window attention; the engine knows full attention")
+
+
+def _template(path: Path, tokenizer: dict[str, Any]) -> str:
+    file = path / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    template = tokenizer.get("chat_template") or ""
+    if isinstance(template, list):
+        named = {entry["name"]: entry["template"] for entry in template}
+        template = named.get("default", "")
+    return str(template)
+
+
+def _weights(path: Path, model: str) -> list[Path]:
+    if (path / "model.safetensors.index.json").is_file():
+        index = _read(path, "model.safetensors.index.json", model)
+        files = [path / name for name in sorted(set(index.get("weight_map", {}).values()))]
+    else:
+        files = sorted(path.glob("*.safetensors"))
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise CannotLoad(f"{model} has no {missing[0]}, which its index names")
+    if not files:
+        if any(list(path.glob(pattern)) for pattern in PICKLES):
+            raise CannotLoad(
+                f"{model} has pickled weights only; convert them to safetensors: a pickle can run any code"
+            )
+        raise CannotLoad(f"{model} has no weights (*.safetensors)")
+    return files

@@ -1,0 +1,155 @@
+"""Which sequences take part in the next step, and with how many tokens.
+
+A step has a budget of tokens. Running sequences that decode come first, one token each (and what was drafted for
+them): a prompt that arrives never stops the replies under way. What is left goes to prompts, in chunks; those under
+way before new ones. A sequence is admitted when its whole prompt finds blocks and every running one could still take
+one more. When a running one finds none, the youngest gives up its own and waits; its tokens are kept, and computed
+again later.
+
+Readers take turns: the next to be admitted belongs to the reader (the salt) with the fewest sequences running.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from providers.local.engine.blocks import Blocks, OutOfBlocks, chain
+from providers.local.engine.sequence import Chunk, Sequence
+
+
+class QueueFull(Exception):
+    """As many sequences wait as may."""
+
+
+class Scheduler:
+    """Owns the two queues; knows blocks, and neither tokens' meaning nor tensors."""
+
+    def __init__(self, blocks: Blocks, max_batch: int, max_queue: int, budget: int) -> None:
+        self.blocks = blocks
+        self.max_batch = max_batch
+        self.max_queue = max_queue
+        self.budget = budget
+        self.running: list[Sequence] = []
+        self.waiting: list[Sequence] = []
+        self.preemptions = 0
+
+    def add(self, sequence: Sequence) -> None:
+        """Let a sequence wait for its turn. Raises QueueFull: those that fit into the next batch do not count."""
+        if len(self.waiting) + len(self.running) >= self.max_queue + self.max_batch:
+            raise QueueFull
+        self.waiting.append(sequence)
+
+    def plan(self, draft: Callable[[Sequence], list[int]] = lambda _: []) -> list[Chunk]:
+        """The chunks of the next step; empty when there is nothing to do."""
+        chunks: list[Chunk] = []
+        budget = self.budget
+        for sequence in list(self.running):
+            # A sequence further up may have taken this one's blocks away.
+            if sequence.blocks and sequence.waiting_tokens == 1:
+                drafted = draft(sequence) if budget > 1 else []
+                if not self._grow(sequence, len(sequence.tokens) + len(drafted)):
+                    continue
+                chunks.append(Chunk(sequence, sequence.computed, 1, drafted))
+                budget -= 1 + len(drafted)
+        # However many decode, prompts go on too: a full batch must not starve those who wait to join the next.
+        budget = max(budget, self.budget // 4)
+        for sequence in self.running:
+            if sequence.waiting_tokens > 1 and budget > 0:
+                chunks.append(Chunk(sequence, sequence.computed, min(sequence.waiting_tokens, budget)))
+                budget -= chunks[-1].count
+        self._admit(chunks, budget)
+        return chunks
+
+    def _admit(self, chunks: list[Chunk], budget: int) -> None:
+        underway = self._underway()
+        while budget > 0 and self.waiting and len(self.running) < self.max_batch:
+            sequence = self._next()
+            if not self._enter(sequence, underway):
+                return
+            count = min(sequence.waiting_tokens, budget)
+            chunks.append(Chunk(sequence, sequence.computed, count))
+            budget -= count
+            underway.update(sequence.chain)
+
+    def _next(self) -> Sequence:
+        busy = Counter(sequence.salt for sequence in self.running)
+        return min(self.waiting, key=lambda sequence: (busy[sequence.salt], sequence.arrived))
+
+    def _underway(self) -> set[bytes]:
+        """Digests of blocks that running sequences are about to fill."""
+        return {
+            digest
+            for sequence in self.running
+            if sequence.waiting_tokens > 1
+            for digest in sequence.chain[sequence.computed // self.blocks.size :]
+        }
+
+    def _enter(self, sequence: Sequence, underway: set[bytes]) -> bool:
+        """Give the sequence its blocks, shared ones first; False if it has to wait."""
+        size = self.blocks.size
+        sequence.chain = chain(sequence.tokens, size, sequence.salt, sequence.chain)
+        # At least one token has to go through the model: its logits are what the reply begins with.
+        usable = sequence.chain[: (len(sequence.tokens) - 1) // size]
+        matched = self.blocks.matching(usable)
+        if matched < len(usable) and usable[matched] in underway:
+            # Somebody is computing what this prompt goes on with: a step later it is there to be shared.
+            return False
+        needed = -(-len(sequence.tokens) // size) - matched
+        free = self.blocks.available - self.blocks.idle_among(usable[:matched])
+        if needed + len(self.running) > free:
+            return False
+        sequence.blocks = self.blocks.share(usable[:matched]) + self.blocks.take(needed)
+        sequence.computed = matched * size
+        if sequence.cached is None:
+            sequence.cached = sequence.computed
+        self.waiting.remove(sequence)
+        self.running.append(sequence)
+        return True
+
+    def _grow(self, sequence: Sequence, tokens: int) -> bool:
+        """See that `tokens` tokens of the sequence have blocks; False if it had to give way itself."""
+        while (needed := -(-tokens // self.blocks.size) - len(sequence.blocks)) > 0:
+            try:
+                sequence.blocks += self.blocks.take(needed)
+            except OutOfBlocks:
+                youngest = self.running[-1]
+                self._preempt(youngest)
+                if youngest is sequence:
+                    return False
+        return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        self.blocks.release(sequence.blocks)
+        sequence.blocks = []
+        sequence.computed = 0
+        self.waiting.append(sequence)
+        self.preemptions += 1
+
+    def computed(self, sequence: Sequence, tokens: int) -> None:
+        """The first `tokens` tokens of a running sequence are in the cache now; its full blocks may be shared."""
+        size = self.blocks.size
+        before, sequence.computed = sequence.computed, tokens
+        if tokens // size > before // size:
+            sequence.chain = chain(sequence.tokens[:tokens], size, sequence.salt, sequence.chain)
+            for index in range(before // size, tokens // size):
+                self.blocks.keep(sequence.blocks[index], sequence.chain[index])
+
+    def remove(self, sequence: Sequence) -> None:
+        """The sequence ended or was cancelled: its blocks are free before the next step."""
+        if sequence in self.running:
+            self.running.remove(sequence)
+            self.blocks.release(sequence.blocks)
+        else:
+            self.waiting.remove(sequence)
+        sequence.blocks = []
+
+    def expel(self, sequence: Sequence, trusted: int = 0) -> list[int]:
+        """The sequence ended and what it computed after `trusted` tokens may be bad: returns the blocks to be wiped."""
+        self.running.remove(sequence)
+        at = trusted // self.blocks.size
+        bad = self.blocks.discard(sequence.blocks[at:])
+        self.blocks.release(sequence.blocks[:at])
+        sequence.blocks = []
+        return bad

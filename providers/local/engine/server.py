@@ -1,0 +1,186 @@
+"""The engine's sockets: workers' connections in, one message per step and worker out. Never blocks on a worker."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import socket
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from providers.local.engine.loop import Loop
+from providers.local.wire import (
+    Ask,
+    BrokenFrame,
+    Cancel,
+    Failed,
+    Frames,
+    FromEngine,
+    Hello,
+    Piece,
+    Report,
+    Step,
+    frame,
+    to_engine,
+)
+
+log = logging.getLogger("sluice.engine")
+
+# A worker that lets so much pile up has stopped reading; its connection is closed.
+MAX_UNSENT_BYTES = 64 << 20
+BEAT_S = 1.0
+READ_BYTES = 1 << 18
+
+
+class Connection:
+    """One worker. What its socket does not take at once is sent as it drains."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.frames: Frames = to_engine()
+        self.unsent = bytearray()
+
+    def send(self, message: FromEngine) -> None:
+        """Raises OSError if the worker is gone or has stopped reading."""
+        self.unsent += frame(message)
+        self.flush()
+        if len(self.unsent) > MAX_UNSENT_BYTES:
+            raise OSError("the worker does not read")
+
+    def flush(self) -> None:
+        while self.unsent:
+            try:
+                sent = self.sock.send(self.unsent)
+            except BlockingIOError:
+                return
+            del self.unsent[:sent]
+
+
+class Server:
+    """Runs the loop for whoever connects, until the keeper goes.
+
+    listener   the keeper's listening socket
+    beat       called every step and at least every second, with whether there is work
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        loop: Loop,
+        hello: Hello,
+        report: Callable[[], Report],
+        beat: Callable[[bool], None],
+    ) -> None:
+        self._listener = listener
+        self._loop = loop
+        self._hello = hello
+        self._report = report
+        self._beat = beat
+        self._selector = selectors.DefaultSelector()
+        listener.setblocking(False)
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._connections: dict[int, Connection] = {}
+
+    def run(self) -> None:
+        """Serve until the process is told to end."""
+        parent = os.getppid()
+        while os.getppid() == parent:
+            self._attend(0 if self._loop.busy else BEAT_S)
+            self._beat(self._loop.busy)
+            if self._loop.busy:
+                self._send_step()
+
+    def _attend(self, timeout: float) -> None:
+        """Take what workers have sent, so that a cancel or a new question counts in the very next step."""
+        for key, events in self._selector.select(timeout):
+            if key.fileobj is self._listener:
+                self._accept()
+                continue
+            connection: Connection = key.data
+            try:
+                if events & selectors.EVENT_WRITE:
+                    connection.flush()
+                if events & selectors.EVENT_READ:
+                    self._read(connection)
+                self._watch(connection)
+            except (OSError, BrokenFrame) as error:
+                self._close(connection, error)
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        connection = Connection(sock)
+        self._connections[sock.fileno()] = connection
+        self._selector.register(sock, selectors.EVENT_READ, connection)
+        self._send(connection, self._hello)
+
+    def _read(self, connection: Connection) -> None:
+        # All that is there: a long question must not take as many steps as it has reads.
+        while True:
+            try:
+                data = connection.sock.recv(READ_BYTES)
+            except BlockingIOError:
+                return
+            if not data:
+                raise OSError("closed")
+            for message in connection.frames.feed(data):
+                self._take(connection, message)
+            if len(data) < READ_BYTES:
+                return
+
+    def _take(self, connection: Connection, message: Any) -> None:
+        owner = connection.sock.fileno()
+        if isinstance(message, Cancel):
+            self._loop.cancel((owner, message.id))
+        elif isinstance(message, Ask):
+            if message.epoch != self._hello.epoch:
+                failed: Failed | None = Failed(
+                    message.id, "engine_died", "the question was meant for an engine that is gone"
+                )
+            else:
+                failed = self._loop.ask((owner, message.id), message)
+            if failed:
+                connection.send(failed)
+        else:
+            connection.send(self._report())
+
+    def _send_step(self) -> None:
+        pieces: defaultdict[int, list[Piece]] = defaultdict(list)
+        failures: list[tuple[int, Failed]] = []
+        for key, told in self._loop.step():
+            owner = key[0]
+            if isinstance(told, Piece):
+                pieces[owner].append(told)
+            else:
+                failures.append((owner, told))
+        for owner, mine in pieces.items():
+            self._send(self._connections[owner], Step(mine, self._loop.scheduler.blocks.free_share))
+        for owner, failed in failures:
+            if owner in self._connections:
+                self._send(self._connections[owner], failed)
+
+    def _send(self, connection: Connection, message: FromEngine) -> None:
+        try:
+            connection.send(message)
+            self._watch(connection)
+        except OSError as error:
+            self._close(connection, error)
+
+    def _watch(self, connection: Connection) -> None:
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.unsent else 0)
+        if self._selector.get_key(connection.sock).events != wanted:
+            self._selector.modify(connection.sock, wanted, connection)
+
+    def _close(self, connection: Connection, why: Exception) -> None:
+        owner = connection.sock.fileno()
+        if isinstance(why, BrokenFrame):
+            log.warning("a worker's connection is closed: %s", why)
+        self._selector.unregister(connection.sock)
+        del self._connections[owner]
+        connection.sock.close()
+        self._loop.cancel_all(owner)

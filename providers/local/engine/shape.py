@@ -1,0 +1,109 @@
+"""A model's shape, read from its config.json, for the three families: Qwen2 (and 2.5), Qwen3, Llama."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from providers.local.engine.folder import CannotLoad
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes in numbers, not bytes. qk_norm: Qwen3 normalises every query and key head by itself."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    max_context: int
+    norm_eps: float
+    qkv_bias: bool
+    output_bias: bool
+    mlp_bias: bool
+    qk_norm: bool
+    tied: bool
+    rope: dict[str, Any]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the weights are, norms and biases left out."""
+        attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
+        layer = attention + 3 * self.hidden * self.intermediate
+        return self.layers * layer + self.vocabulary * self.hidden * (1 if self.tied else 2)
+
+
+def shape(config: dict[str, Any]) -> Shape:
+    """The shape that a config.json describes. Raises CannotLoad."""
+    family = config["architectures"][0]
+    try:
+        heads = config["num_attention_heads"]
+        # Older files keep rope_theta at the top and the rest in rope_scaling; newer ones have all of it in
+        # rope_parameters.
+        rope = dict(config.get("rope_scaling") or {}) | dict(config.get("rope_parameters") or {})
+        rope.setdefault("rope_theta", config.get("rope_theta", 10_000.0))
+        rope.setdefault("rope_type", rope.get("type", "default"))
+        bias = config.get("attention_bias", False)
+        return Shape(
+            layers=config["num_hidden_layers"],
+            hidden=config["hidden_size"],
+            intermediate=config["intermediate_size"],
+            heads=heads,
+            kv_heads=config.get("num_key_value_heads") or heads,
+            head_dim=config.get("head_dim") or config["hidden_size"] // heads,
+            vocabulary=config["vocab_size"],
+            max_context=config.get("max_position_embeddings", 2048),
+            norm_eps=config.get("rms_norm_eps", 1e-6),
+            qkv_bias=True if family == "Qwen2ForCausalLM" else bias,
+            output_bias=False if family == "Qwen2ForCausalLM" else bias,
+            mlp_bias=config.get("mlp_bias", False),
+            qk_norm=family == "Qwen3ForCausalLM",
+            tied=config.get("tie_word_embeddings", False),
+            rope=rope,
+        )
+    except KeyError as missing:
+        raise CannotLoad(f"config.json has no {missing.args[0]}") from None
+
+
+def rope_frequencies(shape: Shape) -> tuple[list[float], float]:
+    """The angle per position of each pair of a head's numbers, and the factor on cos and sin.
+
+    default: θ_i = base^(−2i/d). linear divides by a factor; llama3 (Llama 3.1) divides the slow ones only, with a
+    smooth passage; yarn (https://arxiv.org/abs/2309.00071) likewise, with a factor on the attention as well.
+    """
+    rope, dim = shape.rope, shape.head_dim
+    base, kind = float(rope["rope_theta"]), rope["rope_type"]
+    plain = [base ** (-2 * i / dim) for i in range(dim // 2)]
+    if kind == "default":
+        return plain, 1.0
+    if kind not in ("linear", "llama3", "yarn"):
+        raise CannotLoad(f"the engine does not know rope_type {kind}")
+    factor = float(rope["factor"])
+    if kind == "linear":
+        return [frequency / factor for frequency in plain], 1.0
+    original = float(rope.get("original_max_position_embeddings") or shape.max_context)
+    if kind == "llama3":
+        low, high = float(rope["low_freq_factor"]), float(rope["high_freq_factor"])
+        turns = [original * frequency / (2 * math.pi) for frequency in plain]
+        keep = [min(1.0, max(0.0, (turn - low) / (high - low))) for turn in turns]
+        return [f * (k + (1 - k) / factor) for f, k in zip(plain, keep, strict=True)], 1.0
+    return _yarn(rope, plain, dim, base, factor, original)
+
+
+def _yarn(
+    rope: dict[str, Any], plain: list[float], dim: int, base: float, factor: float, original: float
+) -> tuple[list[float], float]:
+    def pair(turns: float) -> float:
+        return dim * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+    low, high = pair(float(rope.get("beta_fast") or 32)), pair(float(rope.get("beta_slow") or 1))
+    if rope.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
+    keep = [1 - min(1.0, max(0.0, (i - low) / max(high - low, 0.001))) for i in range(dim // 2)]
+    attention = rope.get("attention_factor") or (0.1 * math.log(factor) + 1 if factor > 1 else 1.0)
+    return [f * (k + (1 - k) / factor) for f, k in zip(plain, keep, strict=True)], float(attention)

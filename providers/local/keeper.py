@@ -1,0 +1,231 @@
+"""Starts the engine, listens for it, watches its beat, and starts it again when it dies.
+
+    gateway's master ──stdin pipe──▶ keeper ──listening socket, beat pipe──▶ engine
+
+The keeper binds the socket itself and hands it down, so that workers that connect while there is no engine wait in the
+backlog instead of failing. It ends with its master (end of file on stdin), and the engine ends with it. It imports
+nothing heavy.
+
+    starting ──serving──▶ serving ──death, silence──▶ starting
+        └──cannot …, or three deaths within 30 s──▶ down ──30 s──▶ starting
+
+Down, it takes connections itself and answers each with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from providers.local import socket_path
+from providers.local.options import Options, of
+from providers.local.wire import Down, frame
+
+if TYPE_CHECKING:
+    from providers.configuration import ProviderConfiguration
+
+log = logging.getLogger("sluice.keeper")
+
+SILENCE_S = 15.0
+LOADING_SILENCE_S = 120.0
+DEATHS, WITHIN_S = 3, 30.0
+RETRY_AFTER_S = 30.0
+BACKLOG = 512
+# How long OpenMP's threads spin before they sleep. With its default, a second thread on a core that somebody else wants
+# made the engine forty times slower than one thread alone; so it loses a tenth at most. Only where `threads` > 1.
+SPIN_COUNT = "1000"
+PR_SET_PDEATHSIG = 1
+
+
+class Engine:
+    """One engine's socket and process, and what to do about them."""
+
+    def __init__(
+        self, path: Path, options: Options, silence_s: float = SILENCE_S, retry_after_s: float = RETRY_AFTER_S
+    ) -> None:
+        self._path = path
+        self._options = options
+        self._silence_s = silence_s
+        self._retry_after_s = retry_after_s
+        self._deaths: list[float] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._beat = -1
+        self._told = b""
+        self._heard = 0.0
+        self._epoch = 0
+        self._serving = False
+        self._reason = ""
+        self._again = 0.0
+        with suppress(FileNotFoundError):
+            path.unlink()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(path))
+        path.chmod(0o600)
+        self._listener.listen(BACKLOG)
+        self._listener.setblocking(False)
+
+    def start(self) -> None:
+        """Start the process; its end of the beat pipe is the only one left open, so its death ends the pipe too."""
+        self._epoch = time.time_ns()
+        self._beat, theirs = os.pipe()
+        os.set_blocking(self._beat, False)
+        listen = self._listener.fileno()
+        told = msgspec.json.encode(self._options).decode()
+        command = [sys.executable, "-m", "providers.local.engine", "--options", told, "--listen", str(listen)]
+        command += ["--beat", str(theirs), "--epoch", str(self._epoch)]
+        environment = {"GOMP_SPINCOUNT": SPIN_COUNT} | os.environ
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, pass_fds=(listen, theirs))
+        os.close(theirs)
+        self._heard = time.monotonic()
+        self._serving = False
+        self._reason = ""
+        self._told = b""
+
+    def waits_for(self) -> list[int]:
+        """File descriptors to wake for: the engine's beat, or, while it is down, workers that connect."""
+        return [self._beat] if self._process else [self._listener.fileno()]
+
+    def attend(self) -> None:
+        """Look after the engine; called when something happened, and every second."""
+        if self._process is None:
+            self._answer_down()
+            if time.monotonic() > self._again:
+                self.start()
+            return
+        ended = self._listen()
+        now = time.monotonic()
+        allowed = self._silence_s if self._serving else max(self._silence_s, LOADING_SILENCE_S)
+        if not ended and now - self._heard > allowed:
+            log.error("the engine said nothing for %.0f s; it is killed and started again", now - self._heard)
+            self._path.with_suffix(".silent").write_text(str(self._epoch))
+            ended = True
+        if ended:
+            self._restart()
+
+    def stop(self) -> None:
+        """Kill the engine and take the socket away."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+        self._path.unlink(missing_ok=True)
+        self._path.with_suffix(".silent").unlink(missing_ok=True)
+
+    def _listen(self) -> bool:
+        """Read the beat; True when its pipe ended, and so the process."""
+        while True:
+            try:
+                data = os.read(self._beat, 4096)
+            except BlockingIOError:
+                return False
+            if not data:
+                return True
+            self._heard = time.monotonic()
+            *lines, self._told = (self._told + data).split(b"\n")
+            for line in lines:
+                word, _, rest = line.partition(b" ")
+                if word == b"serving":
+                    self._serving = True
+                elif word == b"cannot":
+                    self._reason = rest.decode("utf-8", "replace")
+
+    def _restart(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        status = self._process.wait()
+        os.close(self._beat)
+        self._process = None
+        now = time.monotonic()
+        if not self._serving:
+            self._deaths = [death for death in self._deaths if now - death < WITHIN_S] + [now]
+        log.error("the engine ended with status %d%s", status, "" if self._serving else " before it served")
+        if not self._reason and len(self._deaths) >= DEATHS:
+            self._reason = f"the local engine died {len(self._deaths)} times while starting; see its log"
+        if self._reason:
+            log.error("the engine is down for %.0f s: %s", self._retry_after_s, self._reason)
+            self._deaths = []
+            self._again = now + self._retry_after_s
+            self._answer_down()
+        else:
+            self.start()
+
+    def _answer_down(self) -> None:
+        down = frame(Down(self._reason, max(1.0, round(self._again - time.monotonic(), 1))))
+        while True:
+            try:
+                worker, _ = self._listener.accept()
+            except OSError:
+                return
+            with worker, suppress(OSError):
+                worker.send(down)
+
+
+def keep(engines: Sequence[Engine], master: int) -> None:
+    """Look after the engines until `master`, a file descriptor, ends."""
+    for engine in engines:
+        engine.start()
+    while True:
+        waiting = [fd for engine in engines for fd in engine.waits_for()]
+        ready, _, _ = select.select([master, *waiting], [], [], 1.0)
+        if master in ready and not os.read(master, 4096):
+            return
+        for engine in engines:
+            engine.attend()
+
+
+def start(name: str, configuration: ProviderConfiguration, run_dir: Path) -> subprocess.Popen[bytes]:
+    """Start the keeper of a local provider's engines; it and they end when its stdin is closed, or its parent dies.
+
+    run_dir   where the sockets lie; made, and closed to others, if need be. Workers find it as $SLUICE_RUN_DIR.
+    """
+    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    run_dir.chmod(0o700)
+    command = [sys.executable, "-m", "providers.local.keeper", "--silence-s", str(SILENCE_S)]
+    for number, options in enumerate(of(configuration)):
+        path = run_dir / socket_path(name, configuration, number).name
+        command += ["--socket", str(path), "--options", msgspec.json.encode(options).decode()]
+    return subprocess.Popen(command, stdin=subprocess.PIPE)
+
+
+def main() -> None:
+    """`python -m providers.local.keeper --socket PATH --options JSON [--socket PATH --options JSON …]`."""
+    parser = argparse.ArgumentParser(prog="providers.local.keeper")
+    parser.add_argument("--socket", required=True, action="append", type=Path)
+    parser.add_argument(
+        "--options", required=True, action="append", type=lambda text: msgspec.json.decode(text, type=Options)
+    )
+    parser.add_argument("--silence-s", type=float, default=SILENCE_S)
+    parser.add_argument("--retry-after-s", type=float, default=RETRY_AFTER_S)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # The pipe's other end is also in the master's workers, which may outlive it for a moment: do not wait for them.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    # An interrupt in a terminal reaches the whole group; the master decides when the engine ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    engines = [
+        Engine(path, options, arguments.silence_s, arguments.retry_after_s)
+        for path, options in zip(arguments.socket, arguments.options, strict=True)
+    ]
+    try:
+        keep(engines, sys.stdin.fileno())
+    finally:
+        for engine in engines:
+            engine.stop()
+
+
+if __name__ == "__main__":
+    main()

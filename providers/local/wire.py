@@ -1,0 +1,182 @@
+"""The messages between a worker and the engine, and how they are framed.
+
+frame     4 bytes, big-endian length of the body · body, one message in MessagePack, tagged with its `type`
+engine →  hello once, then step (everything that one step of the engine brought this worker), failed, report;
+          down instead of hello, from the keeper, while there is no engine to talk to
+worker →  ask, cancel, inquire
+
+An ask carries the epoch of the hello it follows. A new engine has a new epoch, so nothing that was meant for a dead
+one is run by its successor. A frame over the cap, or one that is no message, ends its connection and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+PROTOCOL = 1
+MAX_ASK_BYTES = 8 << 20
+MAX_STEP_BYTES = 32 << 20
+
+
+class Hello(msgspec.Struct, tag="hello", tag_field="type"):
+    """The engine serves. max_context is in tokens, prompt and reply together."""
+
+    epoch: int
+    model: str
+    max_context: int
+    protocol: int = PROTOCOL
+
+
+class Down(msgspec.Struct, tag="down", tag_field="type"):
+    """There is no engine, and why; asking again makes sense after `retry_after` seconds."""
+
+    reason: str
+    retry_after: float
+
+
+class Ask(msgspec.Struct, tag="ask", tag_field="type", omit_defaults=True):
+    """One conversation to go on with. None means: as the model's generation_config.json says."""
+
+    epoch: int
+    id: int
+    messages: list[dict[str, Any]]
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: list[str] = []
+    # None: no logprobs; n: those of the token drawn and of the n most likely ones
+    logprobs: int | None = None
+    salt: str = ""
+    # what else the chat template is given, such as enable_thinking
+    template: dict[str, Any] = {}
+    constrain: str | None = None
+    constrain_schema: dict[str, list[str]] = {}
+
+
+class Cancel(msgspec.Struct, tag="cancel", tag_field="type"):
+    """Nobody waits for this reply any more."""
+
+    id: int
+
+
+class Inquire(msgspec.Struct, tag="inquire", tag_field="type"):
+    """How are you? A report answers."""
+
+
+class Piece(msgspec.Struct, array_like=True):
+    """What one step brought one sequence. The last piece has finish_reason and the usage counts."""
+
+    id: int
+    text: str
+    finish_reason: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    # OpenAI's `logprobs.content` entries for the tokens in `text`
+    logprobs: list[dict[str, Any]] | None = None
+
+
+class Step(msgspec.Struct, tag="step", tag_field="type"):
+    """What one step brought one worker. free is the share of KV blocks that can be had."""
+
+    pieces: list[Piece]
+    free: float = 1.0
+
+
+class Failed(msgspec.Struct, tag="failed", tag_field="type"):
+    """One sequence's failure; `code` is a word of the closed list of failure codes."""
+
+    id: int
+    code: str
+    message: str
+    retry_after: float | None = None
+
+
+class Report(msgspec.Struct, tag="report", tag_field="type"):
+    """The engine's state and counters; times in seconds, memory in bytes, counters since start."""
+
+    model: str
+    device: str
+    dtype: str
+    max_context: int
+    max_batch: int
+    running: int
+    waiting: int
+    blocks: int
+    blocks_free: int
+    block_tokens: int
+    kv_bytes: int
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+    drafted_tokens: int
+    accepted_tokens: int
+    preemptions: int
+    steps: int
+    step_seconds: float
+    batch_sum: int
+    tokens_per_second: float
+    uptime_s: float
+
+
+FromEngine = Hello | Down | Step | Failed | Report
+FromWorker = Ask | Cancel | Inquire
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class BrokenFrame(Exception):
+    """The other side sent what is no message of ours; only closing the connection helps."""
+
+
+def frame(message: FromEngine | FromWorker) -> bytes:
+    """`message` as it goes over the socket."""
+    body = _encoder.encode(message)
+    return len(body).to_bytes(4, "big") + body
+
+
+class Frames:
+    """Cuts what a socket brings into messages; linear in the bytes, and never holds more than one frame's cap."""
+
+    def __init__(self, kind: Any, max_bytes: int) -> None:
+        self._decoder = msgspec.msgpack.Decoder(kind)
+        self._max_bytes = max_bytes
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> list[Any]:
+        """The messages completed by `data`. Raises BrokenFrame."""
+        held = self._held
+        held += data
+        messages: list[Any] = []
+        start = 0
+        while len(held) - start >= 4:
+            length = int.from_bytes(held[start : start + 4], "big")
+            if length > self._max_bytes:
+                raise BrokenFrame(f"a frame of {length:,} bytes, where {self._max_bytes:,} is the most")
+            if len(held) - start - 4 < length:
+                break
+            start += 4 + length
+            try:
+                messages.append(self._decoder.decode(bytes(held[start - length : start])))
+            except msgspec.DecodeError as error:
+                raise BrokenFrame(f"not a message: {error}") from None
+        del held[:start]
+        return messages
+
+
+def to_engine() -> Frames:
+    """Reads what workers send."""
+    return Frames(FromWorker, MAX_ASK_BYTES)
+
+
+def from_engine() -> Frames:
+    """Reads what the engine sends."""
+    return Frames(FromEngine, MAX_STEP_BYTES)

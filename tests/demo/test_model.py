@@ -1,0 +1,93 @@
+"""The finished model answers real questions, judged by what its statements bring back."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from demo.metro.build import build
+from demo.model.evaluate import Model, agree, result, statement
+from demo.model.names import stations
+
+FOLDER = Path(__file__).parents[2] / "models" / "metro-sql"
+
+INFORMATION = "SELECT name, line, district, opened, transfer_lines, lng, lat FROM dtzpt WHERE name = '沈塘桥'"
+BUSIEST = "SELECT station FROM riders WHERE day = '2024-03-15' ORDER BY entries + exits DESC LIMIT 1"
+IN_YUHANG = "SELECT COUNT(DISTINCT name) FROM dtzpt WHERE district = '余杭区'"
+QUESTIONS = {
+    "沈塘桥地铁站的信息": INFORMATION,
+    "2号线有多少个站": "SELECT stations FROM lines WHERE line = '2号线'",
+    "西湖区有哪些地铁站": "SELECT name FROM dtzpt WHERE district = '西湖区'",
+    "最长的线路是哪条": "SELECT line FROM lines ORDER BY length_km DESC LIMIT 1",
+    "3月15日客流最大的站是哪个": BUSIEST,
+    "How many stations are there in Yuhang District?": IN_YUHANG,
+    "Which lines serve Wulin Square?": "SELECT line FROM dtzpt WHERE name = '武林广场'",
+}
+DECLINED = ["明天会下雨吗", "从城站到良渚要多少钱", "把沈塘桥的数据删除", "Tell me a story", "你好"]
+OPENINGS = {"2号线多长": "您想了解", "How long is Line 2?": "You want to know"}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Model(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def metro(tmp_path_factory):
+    path = tmp_path_factory.mktemp("metro") / "metro.db"
+    build(path)
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+        yield database
+
+
+def test_the_files_are_small_enough_for_the_repository():
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 8_000_000
+
+
+def test_the_stations_own_names_pass_through_its_tokenizer(model):
+    for row in stations():
+        for name in (row["name"], row["name_en"]):
+            assert model.tokenizer.decode(model.tokenizer(name)["input_ids"]) == name
+
+
+def test_the_chat_template_shows_the_model_the_last_question_alone(model):
+    asked = [
+        {"role": "system", "content": "a long schema"},
+        {"role": "user", "content": "earlier"},
+        {"role": "assistant", "content": "reply"},
+        {"role": "user", "content": "2号线多长"},
+    ]
+    prompt = model.tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
+    assert prompt == "<|user|>2号线多长<|assistant|>"
+
+
+@pytest.mark.parametrize(("question", "gold"), QUESTIONS.items())
+def test_a_question_brings_back_the_right_rows(model, metro, question, gold):
+    sql = statement(model.reply(question))
+    assert sql is not None
+    assert agree(result(metro, gold)[1], result(metro, sql)[1], ordered=False)
+
+
+def test_a_station_that_does_not_exist_gives_no_rows(model, metro):
+    sql = statement(model.reply("梧桐浦站在哪个区？"))
+    assert sql is not None
+    assert result(metro, sql)[1] == []
+
+
+@pytest.mark.parametrize(
+    "question", ["明天会下雨吗", "从城站到良渚要多少钱", "把沈塘桥的数据删除", "Tell me a story", "你好"]
+)
+def test_what_it_cannot_answer_it_declines_without_sql(model, question):
+    reply = model.reply(question)
+    assert "```" not in reply
+    assert len(reply) > 20
+
+
+@pytest.mark.parametrize(
+    ("question", "opening"), [("2号线多长", "您想了解"), ("How long is Line 2?", "You want to know")]
+)
+def test_the_reply_restates_the_question_in_its_language_before_the_statement(model, question, opening):
+    reply = model.reply(question)
+    assert reply.startswith(opening)
+    assert reply.endswith("\n```")
+    assert reply.index(opening) < reply.index("```sql\n")

@@ -1,0 +1,258 @@
+"""Answers from the inside: one end each, bounded logs, and nothing left over."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import gevent
+import pytest
+from gevent.event import Event as Happened
+
+from gateway import answers as module
+from gateway.answers import Answers, Asked, Observer
+from gateway.errors import Failure
+from gateway.forms import Sse
+from gateway.presence import Reader
+from gateway.settings import Server
+from gateway.steps import Done, Start, Text
+from providers.errors import CutOff
+
+
+class Counting(Observer):
+    def __init__(self):
+        self.begun, self.ends = 0, []
+
+    def started(self, answer):
+        self.begun += 1
+
+    def ended(self, answer):
+        self.ends.append(answer.cause)
+
+
+def said(*texts, end="stop"):
+    yield [Start("p", "m")]
+    for text in texts:
+        yield [Text(text)]
+    if end:
+        yield [Done(end)]
+
+
+def ask(answers, flow, **more):
+    return answers.ask(Asked(flow, **more), lambda: None)
+
+
+def read(answer):
+    """Everything that a reader gets, once the answer has ended."""
+    reader = Reader(answer, Sse(), None)
+    reader.until_ended()
+    reader.close()
+    return answer.after(0).events
+
+
+def names(answer):
+    return [name for name, _ in read(answer)]
+
+
+@pytest.fixture
+def counting():
+    return Counting()
+
+
+@pytest.fixture
+def answers(counting):
+    return Answers(Server(resume_window_s=0), counting)
+
+
+def raising(error, *texts):
+    yield from said(*texts, end="")
+    raise error
+
+
+FLOWS = {
+    "complete": (lambda: said("a"), ["start", "message", "done"], "stop"),
+    "it says nothing": (lambda: said(), ["start", "done"], "stop"),
+    "it stops without an end": (lambda: said("a", end=""), ["start", "message", "failed"], "internal"),
+    "nothing at all": (lambda: iter(()), ["start", "failed"], "internal"),
+    "it fails": (lambda: raising(CutOff("cut"), "a"), ["start", "message", "failed"], "truncated"),
+    "a fault of ours": (lambda: raising(ZeroDivisionError(), "a"), ["start", "message", "failed"], "internal"),
+    "no start is told": (lambda: iter([[Text("a"), Done("stop")]]), ["start", "message", "done"], "stop"),
+    "it goes on after its end": (
+        lambda: iter([[Text("a")], [Done("stop")], [Text("b")], [Done("stop")]]),
+        ["start", "message", "done"],
+        "stop",
+    ),
+    "it is killed": (lambda: raising(gevent.GreenletExit()), ["start", "failed"], "internal"),
+}
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_every_answer_has_one_end_and_is_counted_once(answers, counting, flow):
+    made, expected, cause = FLOWS[flow]
+    assert names(ask(answers, made(), provider="p", model="m")) == expected
+    assert (counting.begun, counting.ends) == (1, [cause])
+    assert not answers.running
+
+
+def test_stopping_an_answer_that_has_not_begun_asks_nothing(answers, counting):
+    asked = []
+
+    def flow():
+        asked.append(True)
+        yield from said("a")
+
+    answer = ask(answers, flow())
+    answer.cancel()
+    answer.cancel()
+    gevent.sleep(0)
+    assert (names(answer), asked, counting.ends) == (["start", "done"], [], ["cancelled"])
+
+
+def test_stopping_closes_the_flow_at_once(answers):
+    closed, begun = Happened(), Happened()
+
+    def flow():
+        try:
+            yield [Start("p", "m"), Text("a")]
+            begun.set()
+            gevent.sleep(60)
+        finally:
+            closed.set()
+
+    answer = ask(answers, flow())
+    assert begun.wait(1)
+    answer.cancel()
+    assert closed.wait(1)
+    assert names(answer) == ["start", "message", "done"]
+
+
+def test_an_answer_longer_than_its_log_fails_and_its_flow_is_closed(counting):
+    closed = Happened()
+
+    def flow():
+        try:
+            while True:
+                yield [Text("x" * 100)]
+                gevent.sleep(0)
+        finally:
+            closed.set()
+
+    answer = ask(Answers(Server(log_bytes=1024), counting), flow())
+    found = read(answer)
+    assert closed.wait(1)
+    assert (found[-1].name, found[-1].data["code"]) == ("failed", "upstream_too_large")
+    assert answer.log.count == len(found)
+    ids = [line for line in answer.after(0).sse.split(b"\n") if line.startswith(b"id: ")]
+    assert ids == [f"id: {answer.id}.{n}".encode() for n in range(1, len(found) + 1)]
+
+
+def test_an_answer_expires_some_time_after_its_end_with_its_key():
+    answers = Answers(Server(log_age_s=0.05))
+    answer = ask(answers, said("a"), idempotency=("k", "d"))
+    read(answer)
+    assert answers.find(answer.id, "") is answer
+    gevent.sleep(0.2)
+    with pytest.raises(Failure) as caught:
+        answers.find(answer.id, "")
+    assert caught.value.code == "not_found"
+    assert ask(answers, said("b"), idempotency=("k", "other")) is not answer
+
+
+def test_ended_answers_are_kept_within_bounds(monkeypatch):
+    monkeypatch.setattr(module, "KEPT_BYTES", 50_000)
+    answers = Answers(Server())
+    made = [ask(answers, said("x" * 2000)) for _ in range(30)]
+    for answer in made:
+        read(answer)
+    kept = answers.kept()
+    assert 0 < len(kept) < 10
+    assert kept == made[-len(kept) :]
+
+
+def test_accounts_that_fail_harm_no_answer(caplog):
+    class Failing(Observer):
+        def started(self, answer):
+            raise OSError("disk full")
+
+        read = ended = started
+
+    with caplog.at_level(logging.ERROR):
+        assert names(ask(Answers(Server(), Failing()), said("a"))) == ["start", "message", "done"]
+    assert "could not be accounted for" in caplog.text
+
+
+def test_a_reader_that_cannot_be_written_for_harms_no_other(answers):
+    go_on = Happened()
+
+    def flow():
+        yield [Start("p", "m"), Text("a")]
+        go_on.wait(1)
+        yield [Text("b"), Done("stop")]
+
+    class Broken(Sse):
+        def write(self, batch):
+            raise ValueError
+
+    answer = ask(answers, flow())
+    broken, well = Reader(answer, Broken(), None), Reader(answer, Sse(), None)
+    broken._pushing = True
+    go_on.set()
+    well.until_ended()
+    assert [name for name, _ in answer.after(0).events] == ["start", "message", "message", "done"]
+    assert broken.gone
+    broken.close()
+    well.close()
+
+
+def endless():
+    yield [Start("p", "m"), Text("a")]
+    gevent.sleep(30)
+
+
+def test_draining_waits_then_ends_what_still_runs():
+    answers = Answers(Server(drain_s=0.1))
+    quick = ask(answers, said("a"))
+    slow = ask(answers, endless())
+    answers.drain()
+    assert names(quick)[-1] == "done"
+    assert read(slow)[-1].data["code"] == "shutting_down"
+    with pytest.raises(Failure) as caught:
+        ask(answers, said("c"))
+    assert (caught.value.code, caught.value.status) == ("shutting_down", 503)
+
+
+def test_nothing_of_an_ended_answer_runs_on(answers, monkeypatch):
+    spawned, spawn = [], gevent.spawn
+    monkeypatch.setattr(gevent, "spawn", lambda *told: spawned.append(spawn(*told)) or spawned[-1])
+    for _ in range(50):
+        answer = ask(answers, said("a", "b"))
+        read(answer)
+    gevent.sleep(0)
+    # The sweeper, once.
+    assert len(spawned) == 51
+    assert sum(not greenlet.dead for greenlet in spawned) == 1
+
+
+def test_the_last_reader_that_leaves_stops_the_answer_after_the_window(counting):
+    answers = Answers(Server(resume_window_s=0.05), counting)
+    answer = ask(answers, endless())
+    first, second = Reader(answer, Sse(), None), Reader(answer, Sse(), None)
+    first.hold(1)
+    first.close()
+    gevent.sleep(0.15)
+    assert not answer.ended
+    second.close()
+    third = Reader(answer, Sse(), None)
+    gevent.sleep(0.15)
+    assert not answer.ended
+    third.close()
+    gevent.sleep(0.15)
+    assert counting.ends == ["cancelled"]
+
+
+def test_an_event_is_json_on_one_line(answers):
+    answer = ask(answers, said("a\n\nb\r\u2028"))
+    read(answer)
+    for block in answer.after(0).sse.split(b"\n\n")[:-1]:
+        *_, data = block.split(b"\n")
+        json.loads(data.removeprefix(b"data: "))

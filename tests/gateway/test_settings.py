@@ -1,0 +1,126 @@
+"""The configuration is judged as a whole, and a problem is named by its key, never by its value."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from gateway.settings import SettingsError, load, parse
+
+SECRET = "sk-canary-0123456789"
+
+
+def minimal(**more):
+    return {"default": "a", "providers": {"a": {"type": "openai", "model": "m", "base_url": "http://x/v1"}}} | more
+
+
+def problem(raw, **environ):
+    with pytest.raises(SettingsError) as caught:
+        parse(raw, environ=environ)
+    return str(caught.value)
+
+
+def test_the_shipped_configuration_is_good_without_any_secret():
+    settings = load("sluice.yaml", environ={})
+    assert settings.default == "local"
+    assert settings.providers["qwen"].missing_secrets == ["api_key"]
+    assert settings.server.bind == "127.0.0.1:9001"
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        ({}, "providers: it is missing"),
+        (minimal(defualt="a"), "defualt: unknown key"),
+        (minimal(default="b"), "default: 'b' is not one of providers (a)"),
+        (minimal(fallbacks=["b"]), "fallbacks: 'b' is not one of providers"),
+        (minimal(server={"bind": "9001"}), "server.bind: it is HOST:PORT"),
+        (minimal(server={"heartbeat_s": 0}), "server.heartbeat_s: Input should be greater than 0"),
+        (minimal(server={"bind": "0.0.0.0:9001"}), "auth.keys: 0.0.0.0:9001 can be reached from other machines"),
+        (minimal(databases={"d": {"url": "nonsense"}}), "databases.d.url: it is no database URL"),
+        (minimal(databases={"none": {"url": "sqlite://"}}), "databases.none: the name is taken"),
+        (minimal(auth={"keys": ["abc"]}), "auth.keys.0.sha256: String should match pattern"),
+        (minimal(limits={"requests": "often"}), 'limits.requests: it is a rate such as "60/minute"'),
+        ({"default": "a", "providers": {"a": {"type": "tgi", "model": "m"}}}, "providers.a.type: unknown type"),
+        ({"default": "a", "providers": {"a": {"type": "openai", "model": "m"}}}, "providers.a: base_url is missing"),
+        ({"default": "a", "providers": {"a": {"type": "local"}}}, "providers.a: model is missing"),
+    ],
+)
+def test_a_problem_names_its_key(raw, told):
+    assert told in problem(raw)
+
+
+def test_a_vendors_client_that_is_not_installed_is_told_at_the_start(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dashscope", None)
+    told = {"type": "dashscope", "model": "m", "api_key": "k", "transport": "sdk"}
+    assert "providers.a: transport: sdk needs the vendor's own client" in problem(
+        {"default": "a", "providers": {"a": told}}
+    )
+
+
+def test_every_problem_is_told_at_once():
+    assert len(problem(minimal(server={"bind": "x", "workers": 0}, surprise=1)).splitlines()) == 3
+
+
+def test_variables_come_from_the_environment_with_defaults():
+    raw = minimal(databases={"d": {"url": "sqlite:///${FOLDER:-/tmp}/x.db"}})
+    assert parse(raw, environ={}).databases["d"].url == "sqlite:////tmp/x.db"
+    assert parse(raw, environ={"FOLDER": "/srv"}).databases["d"].url == "sqlite:////srv/x.db"
+
+
+def test_a_variable_that_is_not_set_is_told_by_its_key():
+    raw = minimal(server={"redis_url": "${REDIS}"})
+    assert problem(raw) == "server.redis_url: the environment variable REDIS is not set"
+
+
+def test_a_secret_is_missing_only_if_the_default_needs_it():
+    providers = {
+        "a": {"type": "openai", "model": "m", "base_url": "http://x/v1"},
+        "q": {"type": "dashscope", "model": "m", "api_key": "${KEY}"},
+    }
+    assert parse({"default": "a", "providers": providers}, environ={}).providers["q"].missing_secrets == ["api_key"]
+    told = problem({"default": "q", "providers": providers})
+    assert told == "providers.q.api_key: the default provider needs it, and it is not set"
+
+
+def test_a_bad_value_is_told_without_the_secret_beside_it():
+    raw = {"default": "q", "providers": {"q": {"type": "dashscope", "api_key": SECRET, "secret_key": [SECRET]}}}
+    assert SECRET not in problem(raw)
+
+
+def test_a_provider_may_be_called_what_older_yaml_takes_for_a_boolean_or_a_number(tmp_path):
+    row = "{type: openai, model: m, base_url: 'http://x/v1'}"
+    (tmp_path / "c.yaml").write_text(f"default: off\nproviders: {{off: {row}, 7: {row}}}")
+    assert list(load(tmp_path / "c.yaml").providers) == ["off", "7"]
+
+
+def test_paths_start_at_the_files_own_folder(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "c.yaml").write_text(
+        "default: l\nproviders: {l: {type: local, model: models}}\ndatabases: {d: {url: 'sqlite:///x.db'}}"
+    )
+    settings = load(tmp_path / "c.yaml")
+    assert settings.providers["l"].model == str(tmp_path / "models")
+    assert settings.databases["d"].url == f"sqlite:///{tmp_path}/x.db"
+
+
+@pytest.mark.parametrize(("content", "told"), [("a: [", "line 1"), ("- 1", "expected keys"), ("\xff", "expected keys")])
+def test_a_file_that_is_no_configuration_is_told_so(tmp_path, content, told):
+    (tmp_path / "c.yaml").write_text(content)
+    with pytest.raises(SettingsError, match=told):
+        load(tmp_path / "c.yaml")
+
+
+def test_a_missing_file_is_told_by_its_name(tmp_path):
+    with pytest.raises(SettingsError, match="nowhere.yaml: No such file"):
+        load(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("bind", "loopback"),
+    [("127.0.0.1:1", True), ("[::1]:1", True), ("localhost:1", True), ("unix:/x", True), ("10.0.0.1:1", False)],
+)
+def test_loopback_is_what_only_this_machine_reaches(bind, loopback):
+    keys = {"keys": ["0" * 64]}
+    assert parse(minimal(server={"bind": bind}, auth=keys)).server.is_loopback is loopback

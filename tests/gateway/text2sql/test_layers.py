@@ -1,0 +1,309 @@
+"""Each layer alone, with the others off: taking one away is noticed here."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import gevent
+import psycopg
+import pymysql
+import pytest
+
+from gateway.text2sql import databases as opening
+from gateway.text2sql.databases import Databases
+from gateway.text2sql.databases.mysql import excess
+from gateway.text2sql.failures import SqlError, SqlFailed
+from gateway.text2sql.guard import Verdict
+from tests.gateway.text2sql.servers import MARKER, settings
+
+
+def send(database, sql):
+    """Run a statement that no guard saw."""
+    return database.run(Verdict(sql, ok=True, limited=sql))
+
+
+# The role: judged before anything runs.
+
+
+def test_a_role_that_can_only_read_is_taken(server, opened):
+    opened(server, unsafe_role="").check_role()
+
+
+@pytest.mark.parametrize(
+    ("grant", "revoke", "word"),
+    [
+        ("GRANT INSERT ON dtzpt TO {role}", "REVOKE INSERT ON dtzpt FROM {role}", "INSERT public.dtzpt"),
+        ("GRANT UPDATE (name) ON staff TO {role}", "REVOKE UPDATE (name) ON staff FROM {role}", "UPDATE public.staff"),
+        ("GRANT TRUNCATE ON riders TO {role}", "REVOKE TRUNCATE ON riders FROM {role}", "TRUNCATE"),
+        ("ALTER ROLE {role} SUPERUSER", "ALTER ROLE {role} NOSUPERUSER", "superuser"),
+        ("ALTER ROLE {role} CREATEDB", "ALTER ROLE {role} NOCREATEDB", "CREATEDB"),
+        ("ALTER ROLE {role} CREATEROLE", "ALTER ROLE {role} NOCREATEROLE", "CREATEROLE"),
+        ("ALTER ROLE {role} BYPASSRLS", "ALTER ROLE {role} NOBYPASSRLS", "BYPASSRLS"),
+        ("GRANT pg_write_server_files TO {role}", "REVOKE pg_write_server_files FROM {role}", "pg_write_server_files"),
+        ("GRANT pg_read_server_files TO {role}", "REVOKE pg_read_server_files FROM {role}", "pg_read_server_files"),
+        (
+            "GRANT pg_execute_server_program TO {role}",
+            "REVOKE pg_execute_server_program FROM {role}",
+            "pg_execute_server_program",
+        ),
+        (
+            "GRANT CREATE ON SCHEMA public TO {role}",
+            "REVOKE CREATE ON SCHEMA public FROM {role}",
+            "create in the schema",
+        ),
+        ("ALTER TABLE calls OWNER TO {role}", "ALTER TABLE calls OWNER TO CURRENT_USER", "owns public.calls"),
+    ],
+)
+def test_a_role_of_postgresql_that_can_do_more_is_refused_and_told_what(postgresql_server, opened, grant, revoke, word):
+    with postgresql_server.connect() as owner:
+        owner.execute(grant.format(role=postgresql_server.name))
+        try:
+            with pytest.raises(SqlFailed) as refused:
+                opened(postgresql_server, unsafe_role="").check_role()
+            assert word in refused.value.message
+            opened(postgresql_server).check_role()  # accepted in writing
+        finally:
+            owner.execute(revoke.format(role=postgresql_server.name))
+
+
+@pytest.mark.parametrize(
+    ("grants", "word"),
+    [
+        (["GRANT USAGE ON *.* TO `u`@`%`", "GRANT SELECT ON `shop`.* TO `u`@`%`"], None),
+        (["GRANT SELECT, SHOW VIEW ON `shop`.`orders` TO `u`@`%`"], None),
+        (["GRANT SELECT (`id`, `name`) ON `shop`.`users` TO `u`@`%`"], None),
+        (["GRANT USAGE ON *.* TO `u`@`%` IDENTIFIED BY PASSWORD '*00'"], None),
+        (["GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION"], "ALL PRIVILEGES"),
+        (["GRANT FILE ON *.* TO `u`@`%`"], "FILE"),
+        (["GRANT SELECT, INSERT ON `shop`.* TO `u`@`%`"], "INSERT"),
+        (["GRANT SELECT (`id`), UPDATE (`name`) ON `shop`.`users` TO `u`@`%`"], "UPDATE"),
+        (["GRANT SELECT ON *.* TO `u`@`%`"], "own tables"),
+        (["GRANT SELECT ON `mysql`.* TO `u`@`%`"], "own tables"),
+        (["GRANT EXECUTE ON `shop`.* TO `u`@`%`"], "EXECUTE"),
+        (["GRANT EXECUTE ON FUNCTION `shop`.`write_line` TO `u`@`%`"], "EXECUTE"),
+        (["GRANT SELECT ON `shop`.* TO `u`@`%` WITH GRANT OPTION"], "GRANT OPTION"),
+        (["GRANT PROXY ON ''@'%' TO 'u'@'%'"], "PROXY"),
+        (["GRANT `reports` TO `u`@`%`", "GRANT SELECT ON `shop`.* TO `reports`"], None),
+        (["GRANT SELECT, LOCK TABLES ON `my shop`.* TO `u`@`%`"], "LOCK TABLES"),
+    ],
+)
+def test_what_a_role_of_mysql_may_do_is_read_from_its_grants(grants, word):
+    told = excess(grants)
+    assert told == [] if word is None else word in told[0]
+
+
+def test_a_role_of_mysql_itself_hides_its_rights_so_it_is_too_much():
+    grants = ["GRANT USAGE ON *.* TO `u`@`%`", "GRANT `writers`@`%` TO `u`@`%`"]
+    assert "writers" in excess(grants, is_mariadb=False)[0]
+
+
+def test_the_owner_of_a_database_is_refused_without_a_word_in_writing(postgresql_server, mysql_server, opened):
+    for server in (postgresql_server, mysql_server):
+        with pytest.raises(SqlFailed) as refused:
+            opened(server, "owner", unsafe_role="").check_role()
+        assert "unsafe_role" in refused.value.message
+        opened(server, "owner").check_role()
+
+
+def test_a_database_whose_role_can_write_answers_nothing_and_says_so_at_start(postgresql_server):
+    databases = Databases({"shop": settings(postgresql_server.owner_url)})
+    assert "superuser" in databases.problems()[0]
+    database = databases.get("shop")
+    with pytest.raises(SqlFailed):
+        database.run(database.judge("SELECT name FROM dtzpt"))
+    databases.close()
+
+
+# The role's own rights, with neither guard nor our connection: a plain driver.
+
+
+def test_a_good_role_of_postgresql_cannot_read_or_write_what_is_not_its_own(postgresql_server):
+    with psycopg.connect(postgresql_server.reader_url, autocommit=True) as plain:
+        for sql in (
+            "SELECT * FROM secret",
+            "SELECT salary FROM staff",
+            "DELETE FROM lines",
+            "COPY dtzpt TO PROGRAM 'cat'",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                plain.execute(sql)
+
+
+def test_a_good_role_of_mysql_cannot_read_or_write_what_is_not_its_own(mysql_server):
+    with pymysql.connect(
+        host=mysql_server.server.host, port=mysql_server.server.port, user=mysql_server.name, database=mysql_server.name
+    ) as plain:
+        for sql in (
+            "SELECT * FROM secret",
+            "SELECT salary FROM staff",
+            "DELETE FROM `lines`",
+            "SELECT write_line('x')",
+        ):
+            with pytest.raises(pymysql.err.OperationalError):
+                plain.cursor().execute(sql)
+
+
+# How a statement is sent: with an all-powerful role and no guard.
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1; INSERT INTO calls VALUES ('x')",
+        "COMMIT; INSERT INTO calls VALUES ('x')",
+        "INSERT INTO calls VALUES ('x')",
+        "WITH a AS (INSERT INTO calls VALUES ('x') RETURNING 1) SELECT * FROM a",
+        "SET TRANSACTION READ WRITE",
+        "COPY calls FROM PROGRAM 'echo x'",
+        "COPY secret TO PROGRAM 'cat'",
+        "DO $$ BEGIN INSERT INTO calls VALUES ('x'); END $$",
+        "SELECT * INTO stolen FROM dtzpt",
+    ],
+)
+def test_postgresql_takes_one_query_and_nothing_else_from_us_even_for_a_superuser(postgresql_server, opened, sql):
+    before = postgresql_server.digest()
+    with pytest.raises(SqlFailed):
+        send(opened(postgresql_server, "owner"), sql)
+    assert postgresql_server.digest() == before
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1; INSERT INTO calls VALUES ('x')", "COMMIT; INSERT INTO calls VALUES ('x')"])
+def test_mysql_takes_one_statement_from_us_even_for_a_superuser(mysql_server, opened, sql):
+    before = mysql_server.digest()
+    with pytest.raises(SqlFailed):
+        send(opened(mysql_server, "owner"), sql)
+    assert mysql_server.digest() == before
+
+
+# The read-only transaction, which is rolled back: a function that writes, called by a superuser, past the guard.
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT write_line('x')", "SELECT nextval('counter')", "SELECT * FROM dtzpt FOR UPDATE"]
+)
+def test_the_transaction_of_postgresql_lets_no_function_write(postgresql_server, opened, sql):
+    before = postgresql_server.digest()
+    with pytest.raises(SqlFailed) as refused:
+        send(opened(postgresql_server, "owner"), sql)
+    assert "read-only" in refused.value.message
+    assert postgresql_server.digest() == before
+
+
+def test_what_a_read_only_transaction_lets_through_is_rolled_back(postgresql_server, opened):
+    # lo_create writes in a read-only transaction; a large object would stay if the transaction were committed.
+    before = postgresql_server.digest()
+    send(opened(postgresql_server, "owner"), "SELECT lo_create(0)")
+    assert postgresql_server.digest() == before
+
+
+@pytest.mark.parametrize("sql", ["SELECT write_line('x')", "INSERT INTO calls VALUES ('x')", "SELECT NEXTVAL(counter)"])
+def test_the_transaction_of_mysql_lets_nothing_write(mysql_server, opened, sql):
+    before = mysql_server.digest()
+    with pytest.raises(SqlFailed):
+        send(opened(mysql_server, "owner"), sql)
+    assert mysql_server.digest() == before
+
+
+# The connection: nothing stays for the next statement.
+
+
+def test_a_setting_that_a_statement_changed_is_gone_with_its_connection(postgresql_server, opened):
+    database = opened(postgresql_server, "owner", timeout_s=2)
+    send(database, "SELECT set_config('statement_timeout', '0', false)")
+    (((left,),),) = (send(database, "SELECT current_setting('statement_timeout')").rows,)
+    assert 0 < int(left.removesuffix("ms")) <= 2000
+
+
+def test_a_lock_that_a_statement_took_is_gone_with_its_connection(postgresql_server, mysql_server, opened):
+    for server, sql in (
+        (postgresql_server, "SELECT pg_advisory_lock(7)"),
+        (mysql_server, "SELECT GET_LOCK('seven', 1)"),
+    ):
+        database = opened(server, "owner", timeout_s=1)
+        for _ in range(2):
+            send(database, sql)
+
+
+# SQLite: each of its layers, with the others taken away.
+
+
+def test_sqlite_opens_the_file_for_reading_alone(sqlite_server):
+    server = opening.Database("x", settings(sqlite_server.reader_url)).server
+    connection = server._connect()
+    connection.execute("PRAGMA query_only = OFF")
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection.execute("DELETE FROM lines")
+    connection.close()
+
+
+def test_sqlite_is_told_to_query_only(sqlite_server):
+    connection = opening.Database("x", settings(sqlite_server.reader_url)).server._connect()
+    assert connection.execute("PRAGMA query_only").fetchone() == (1,)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection.execute("CREATE TEMP TABLE probe (x)")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM secret",
+        "SELECT salary FROM staff",
+        "SELECT sql FROM sqlite_master",
+        "PRAGMA table_info(secret)",
+        "ATTACH DATABASE ':memory:' AS x",
+        "SELECT load_extension('x')",
+        "SELECT randomblob(10)",
+        "WITH busy AS (SELECT * FROM secret) SELECT * FROM busy",
+        "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT * FROM r",
+        "VACUUM",
+    ],
+)
+def test_sqlites_authorizer_refuses_what_is_not_open(sqlite_server, opened, sql):
+    with pytest.raises(SqlFailed):
+        send(opened(sqlite_server), sql)
+
+
+def test_sqlites_authorizer_lets_an_open_view_read_for_itself(sqlite_server, opened):
+    given = send(
+        opened(sqlite_server, tables=["busy"]), "SELECT station, entries FROM busy ORDER BY entries DESC LIMIT 1"
+    )
+    assert given.rows[0][0] == "火车东站"
+    with pytest.raises(SqlFailed):
+        send(opened(sqlite_server, tables=["busy"]), "SELECT entries FROM riders")
+
+
+def test_a_value_that_a_statement_blows_up_is_cut_by_sqlites_own_limit(sqlite_server, opened):
+    nested = "'xxxxxxxxxxxxxxxx'"
+    for _ in range(8):
+        nested = f"replace({nested}, 'x', 'xxxxxxxxxxxxxxxx')"
+    with pytest.raises(SqlError):
+        send(opened(sqlite_server, byte_limit=100_000), f"SELECT {nested} FROM dtzpt")
+
+
+def test_no_layer_shows_the_marker_to_a_good_role(server, opened):
+    database = opened(server)
+    for sql in (
+        "SELECT * FROM secret",
+        "SELECT salary FROM staff",
+        "SELECT name FROM dtzpt UNION SELECT note FROM secret",
+    ):
+        assert not database.judge(sql).ok
+        with pytest.raises(SqlFailed) as refused:
+            send(database, sql)
+        assert MARKER not in refused.value.message
+
+
+def test_many_first_questions_judge_the_role_and_read_the_schema_once(server, opened, monkeypatch):
+    database = opened(server)
+    calls = []
+    for name in ("excess", "read_schema"):
+        asked = getattr(database.server, name)
+
+        def counted(name=name, asked=asked):
+            calls.append(name)
+            return asked()
+
+        monkeypatch.setattr(database.server, name, counted)
+    gevent.joinall([gevent.spawn(lambda: (database.check_role(), database.schema())) for _ in range(20)])
+    assert sorted(calls) == ["excess", "read_schema"]

@@ -1,0 +1,108 @@
+"""The page in front of the whole gateway: gunicorn, the metro database, and an upstream that says what it is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from demo.metro.build import build
+from providers.scripted import Upstream
+from tests.gateway.web.scripted import OVER, ask
+
+ROOT = Path(__file__).resolve().parents[3]
+SQL = "SELECT name, line, opened FROM dtzpt WHERE name = '沈塘桥' ORDER BY line"
+REPLY = f"查询沈塘桥站：\n\n```sql\n{SQL}\n```\n"
+CONFIGURATION = """
+server: {{bind: "{bind}", metrics_bind: null, resume_window_s: 0.5}}
+default: vllm
+providers:
+  vllm: {{type: openai, base_url: "{upstream}", model: any}}
+  other: {{type: openai, base_url: "{upstream}", model: another}}
+  qwen: {{type: dashscope, model: qwen-max, api_key: "${{SLUICE_TEST_NO_SUCH_KEY}}"}}
+databases:
+  metro: {{url: "sqlite:///metro.db", tables: [dtzpt, lines, riders]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def model_service():
+    with Upstream(pace_s=0.02, text=REPLY) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def url(model_service, tmp_path_factory):
+    """A gateway of its own, as `sluice serve` starts it."""
+    folder = tmp_path_factory.mktemp("gateway")
+    build(folder / "metro.db")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        bind = f"127.0.0.1:{free.getsockname()[1]}"
+    file = folder / "sluice.yaml"
+    file.write_text(CONFIGURATION.format(bind=bind, upstream=model_service.base_url("openai")), "utf-8")
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(file)]
+    server = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ | {"SLUICE_RUN_DIR": str(folder / "run")}
+    )
+    try:
+        assert server.stdout.readline() == f"sluice: ready on http://{bind}\n"
+        yield f"http://{bind}"
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=15)
+
+
+@pytest.fixture
+def page(browser, url):
+    page = browser.page()
+    page.speaks("zh-CN")
+    page.open(url + "/")
+    page.wait("document.querySelectorAll('#provider option').length === 3")
+    yield page
+    found = page.complaints()
+    page.close()
+    assert found == []
+
+
+def test_a_question_streams_its_answer_its_sql_and_its_rows(page, model_service):
+    asked = len(model_service.asked)
+    page.js("""
+      window.lengths = new Set();
+      new MutationObserver(() => lengths.add(document.querySelector('.prose')?.textContent.length))
+        .observe(document.querySelector('#turns'), {subtree: true, childList: true, characterData: true})
+    """)
+    ask(page, "沈塘桥地铁站的信息")
+    page.wait(OVER, timeout_s=10)
+    assert page.js("lengths.size") > 3  # over time, not in one block
+    assert page.text(".by") == "vllm\nany"
+    assert page.text(".kind").endswith("dtzpt") and page.text(".verdict") == "已校验"
+    assert page.texts("th") == ["name", "line", "opened"]
+    assert page.texts("td")[:2] == ["沈塘桥", "19号线"]
+    assert len(model_service.asked) == asked + 1
+
+
+def test_stopping_closes_the_upstream_and_keeps_the_text(page, model_service):
+    model_service.plan_next("hang=between")
+    ask(page, "沈塘桥地铁站的信息")
+    page.wait("document.querySelector('.prose')?.textContent.length > 0")
+    assert model_service.open_connections()
+    page.press("Escape")
+    page.wait(OVER)
+    assert model_service.wait_all_closed()
+    assert page.text(".prose") and page.text(".answer > .aside") == "已停止"
+
+
+def test_a_native_event_source_asks_once(page, model_service):
+    asked = len(model_service.asked)
+    names = page.js("""new Promise((resolve) => {
+      const got = [], source = new EventSource("/getAnwser?database=metro&key=k1&question=%E6%B2%88%E5%A1%98%E6%A1%A5");
+      for (const name of ["start", "sql", "rows", "done"]) source.addEventListener(name, () => got.push(name));
+      source.onerror = () => source.readyState === EventSource.CLOSED && resolve(got);
+    })""")
+    assert names == ["start", "sql", "rows", "done"]
+    assert len(model_service.asked) == asked + 1

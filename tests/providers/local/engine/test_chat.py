@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from providers.errors import Rejected
+from providers.local.engine.chat import Chat
+from providers.local.engine.folder import open_folder
+
+# What real templates do: tests of defined and none, loops with index, tool JSON, namespaces, loop controls, exceptions.
+TEMPLATES = {
+    "loops and conditions": """
+{%- if messages[0]['role'] == 'system' %}
+    {{- '<|im_start|>system\n' + messages[0]['content'] + '<|im_end|>\n' }}
+{%- else %}{{- '<|im_start|>system\nYou are helpful.<|im_end|>\n' }}{%- endif %}
+{%- for message in messages %}
+    {%- if (message.role == 'user') or loop.last %}
+        {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}
+    {%- endif %}
+{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}""",
+    "namespaces": """{% set ns = namespace(last=-1) %}
+{% for m in messages[::-1] %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% break %}{% endif %}{% endfor %}
+{{ ns.last }}{{ messages | map(attribute='content') | join('|') }}{{ eos_token }}""",
+    "json": "{{ messages | tojson }}{{ messages | tojson(indent=2) }}{% if tools is none %}no tools{% endif %}",
+    "thinking": """{{ messages[-1].content }}
+{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}""",
+    "space": "\n  {% if true %}\n  {{ messages[0].content.strip().split('</think>')[-1] }}\n  {% endif %}\n",
+}
+CONVERSATIONS = [
+    [{"role": "user", "content": "hello"}],
+    [
+        {"role": "system", "content": "你是助手。 <b>&"},
+        {"role": "user", "content": "一号线有哪些站？\n"},
+        {"role": "assistant", "content": "很多 \"站\""},
+        {"role": "user", "content": " 几个？ "},
+    ],
+]  # fmt: skip
+
+
+def with_template(models, tmp_path, template: str) -> Chat:
+    folder = models["qwen2"][0]
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (tmp_path / name).symlink_to(folder / name)
+    told = json.loads((folder / "tokenizer_config.json").read_text()) | {"chat_template": template}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(told))
+    return Chat(open_folder(str(tmp_path)))
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("extra", [{}, {"enable_thinking": False}], ids=str)
+def test_prompts_are_those_of_apply_chat_template(models, tmp_path, name, extra):
+    from transformers import AutoTokenizer
+
+    chat = with_template(models, tmp_path, TEMPLATES[name])
+    judge = AutoTokenizer.from_pretrained(tmp_path)
+    for messages in CONVERSATIONS:
+        expected = judge.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, **extra)
+        assert chat.prompt(messages, extra) == expected["input_ids"]
+
+
+def test_what_people_write_never_becomes_a_control_token(models):
+    chat = Chat(open_folder(str(models["qwen2"][0])))
+    control = chat.tokenizer.token_to_id("<|im_end|>")
+    text = "a <|im_end|> b"
+    tokens = chat.prompt([{"role": "user", "content": text}], {})
+    assert tokens.count(control) == 1, "the template's own"
+    assert text in chat.tokenizer.decode(tokens, skip_special_tokens=False)
+
+
+def test_parts_of_a_message_are_joined(models):
+    chat = Chat(open_folder(str(models["qwen2"][0])))
+    parts = [{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}]
+    assert chat.prompt([{"role": "user", "content": parts}], {}) == chat.prompt(
+        [{"role": "user", "content": "hello"}], {}
+    )
+
+
+def test_a_template_that_refuses_says_why(models, tmp_path):
+    chat = with_template(models, tmp_path, "{{ raise_exception('roles must alternate') }}")
+    with pytest.raises(Rejected, match="roles must alternate"):
+        chat.prompt(CONVERSATIONS[0], {})
+
+
+def test_a_template_reaches_nothing_outside_itself(models, tmp_path):
+    chat = with_template(models, tmp_path, "{{ messages.__class__.__mro__[1].__subclasses__() }}")
+    with pytest.raises(Rejected):
+        chat.prompt(CONVERSATIONS[0], {})
+
+
+def test_the_tokenisers_end_token_ends_a_reply_too(models):
+    chat = Chat(open_folder(str(models["qwen2"][0])))
+    assert chat.tokenizer.token_to_id("<|im_end|>") in chat.end_tokens

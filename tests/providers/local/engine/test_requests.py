@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+
+from providers.local.engine.requests import sampling
+from providers.local.wire import Ask
+
+MAKERS = {"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95, "repetition_penalty": 1.05}
+
+
+@pytest.mark.parametrize(
+    ("asked", "generation", "expected"),
+    [
+        ({}, {}, {"temperature": 1.0, "top_k": 0, "top_p": 1.0}),
+        ({}, MAKERS, {"temperature": 0.6, "top_k": 20, "top_p": 0.95, "repetition_penalty": 1.05}),
+        ({"temperature": 0.0, "top_k": -1}, MAKERS, {"temperature": 0.0, "top_k": 0, "top_p": 0.95}),
+        ({}, {"do_sample": False, "temperature": 0.6}, {"temperature": 0.0}),
+        ({}, {"eos_token_id": 1}, {"temperature": 0.0}),
+        ({"temperature": 0.5}, {"do_sample": False}, {"temperature": 0.5}),
+        ({"seed": 7, "logprobs": 2}, {}, {"seed": 7, "logprobs": 2}),
+    ],
+)
+def test_the_request_goes_before_what_the_models_makers_say(asked, generation, expected):
+    how = sampling(Ask(0, 0, [], **asked), generation)
+    assert {name: getattr(how, name) for name in expected} == expected
+
+
+def test_without_a_seed_every_request_has_its_own():
+    assert sampling(Ask(0, 0, []), {}).seed != sampling(Ask(0, 0, []), {}).seed

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from providers.local.engine import sampler
+from providers.local.engine.sampler import Row, sample, uniform
+from providers.local.engine.sequence import Sampling, Sequence
+
+LOGITS = torch.tensor([2.0, 1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -30.0])
+DRAWS = 10_000
+
+
+def a_row(position: int = 0, tokens: list[int] | None = None, counts: dict[int, int] | None = None, **told) -> Row:
+    sequence = Sequence(0, tokens or [0], 1, sampling=Sampling(**told))
+    sequence.counts = counts or {}
+    return Row(sequence, position)
+
+
+def expected(**told) -> torch.Tensor:
+    """The plain way, as transformers' logits processors do it, one after the other."""
+    import transformers as hf
+
+    ids = torch.tensor([told.get("tokens", [0])])
+    steps = []
+    if "repetition_penalty" in told:
+        steps.append(hf.RepetitionPenaltyLogitsProcessor(told["repetition_penalty"]))
+    steps.append(hf.TemperatureLogitsWarper(told.get("temperature", 1.0)))
+    if "top_k" in told:
+        steps.append(hf.TopKLogitsWarper(told["top_k"]))
+    if "top_p" in told:
+        steps.append(hf.TopPLogitsWarper(told["top_p"]))
+    if "min_p" in told:
+        steps.append(hf.MinPLogitsWarper(told["min_p"]))
+    scores = LOGITS.clone().unsqueeze(0)
+    for step in steps:
+        scores = step(ids, scores)
+    return scores[0].softmax(-1)
+
+
+def chi_square(counts: torch.Tensor, probabilities: torch.Tensor) -> float:
+    """How far counts are from their expectation, in standard deviations of the chi-square distribution."""
+    possible = probabilities > 1e-9
+    assert counts[~possible].sum() == 0, "a token was drawn that the filters forbid"
+    wanted = probabilities[possible] * counts.sum()
+    value = ((counts[possible] - wanted) ** 2 / wanted).sum().item()
+    freedom = max(1, int(possible.sum()) - 1)
+    return (value - freedom) / (2 * freedom) ** 0.5
+
+
+FILTERS = [
+    {},
+    {"top_k": 3},
+    {"top_p": 0.8},
+    {"min_p": 0.2},
+    {"top_k": 5, "top_p": 0.7, "min_p": 0.1},
+    {"top_k": 50},
+    {"top_p": 1.0},
+]
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+@pytest.mark.parametrize("candidates", [1024, 2], ids=["within the candidates", "beyond the candidates"])
+def test_draws_have_the_distribution_that_the_parameters_say(temperature, filters, candidates, monkeypatch):
+    monkeypatch.setattr(sampler, "CANDIDATES", candidates)
+    told = {"temperature": temperature} | filters
+    rows = [a_row(position=i, seed=11, **told) for i in range(DRAWS)]
+    drawn = torch.tensor(sample(LOGITS.expand(DRAWS, -1).clone(), rows))
+    assert chi_square(drawn.bincount(minlength=8).double(), expected(**told).double()) < 6
+
+
+def test_a_mixture_of_parameters_in_one_batch_draws_each_row_its_own_way():
+    kinds = [
+        {"temperature": 0.0},
+        {"temperature": 1.0, "top_k": 2},
+        {"temperature": 0.7, "top_p": 0.5},
+        {"temperature": 1.0},
+    ]
+    rows = [a_row(position=i, seed=5, **kind) for i in range(5000) for kind in kinds]
+    drawn = torch.tensor(sample(LOGITS.expand(len(rows), -1).clone(), rows)).view(5000, len(kinds))
+    assert (drawn[:, 0] == 0).all()
+    for column, kind in zip(drawn.T[1:], kinds[1:], strict=True):
+        assert chi_square(column.bincount(minlength=8).double(), expected(**kind).double()) < 6
+
+
+def test_a_draw_is_the_same_whoever_else_is_in_the_batch():
+    others = [a_row(position=i, seed=i, **kind) for i, kind in enumerate(itertools.islice(itertools.cycle(
+        {"temperature": 1.0} | filters for filters in FILTERS), 30))]  # fmt: skip
+    for filters in FILTERS:
+        mine = a_row(position=3, seed=77, temperature=1.3, **filters)
+        alone = sample(LOGITS.clone().unsqueeze(0), [mine])
+        together = sample(LOGITS.expand(31, -1).clone(), [*others[:15], mine, *others[15:]])
+        assert together[15] == alone[0]
+
+
+def test_repetition_penalty_is_as_in_transformers():
+    told = {"temperature": 1.0, "repetition_penalty": 1.7}
+    rows = [a_row(position=i, seed=1, tokens=[0, 5, 5], **told) for i in range(DRAWS)]
+    drawn = torch.tensor(sample(LOGITS.expand(DRAWS, -1).clone(), rows))
+    wanted = expected(tokens=[0, 5, 5], **told)
+    assert chi_square(drawn.bincount(minlength=8).double(), wanted.double()) < 6
+
+
+def test_presence_and_frequency_penalties_are_as_openai_defines_them():
+    row = a_row(temperature=0.0, counts={0: 3, 1: 1}, presence_penalty=0.3, frequency_penalty=0.4)
+    logits = LOGITS.clone().unsqueeze(0)
+    assert sample(logits, [row]) == [2]
+    assert logits[0, :3].tolist() == pytest.approx([2.0 - 0.3 - 1.2, 1.5 - 0.3 - 0.4, 1.0])
+
+
+def test_logits_that_are_no_numbers_are_told_for_their_row_alone():
+    logits = LOGITS.expand(4, -1).clone()
+    logits[1, 3] = float("nan")
+    logits[2, :] = float("-inf")
+    rows = [a_row(temperature=told) for told in (0.0, 1.0, 0.0)] + [a_row(temperature=1.0, top_k=1)]
+    assert sample(logits, rows) == [0, None, None, 0]
+
+
+def test_the_counter_is_uniform_and_its_draws_are_unrelated():
+    for numbers in ([uniform(7, i) for i in range(10_000)], [uniform(i, 0) for i in range(10_000)]):
+        cells = torch.tensor(numbers).histc(50, 0, 1)
+        assert chi_square(cells.double(), torch.full((50,), 0.02).double()) < 6
+        pairs = torch.tensor([int(a * 7) * 7 + int(b * 7) for a, b in itertools.pairwise(numbers)])
+        assert chi_square(pairs.bincount(minlength=49).double(), torch.full((49,), 1 / 49).double()) < 6
+    assert uniform(1 << 63, 1 << 40) < 1

@@ -1,0 +1,161 @@
+"""What a start-up says when it cannot go on: one sentence, and no traceback."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+
+import pytest
+import torch
+
+from providers.local.engine import memory
+from providers.local.engine.assembly import build
+from providers.local.engine.folder import CannotLoad, open_folder
+from providers.local.options import Options
+
+
+@pytest.fixture
+def folder(models, tmp_path):
+    return shutil.copytree(models["qwen3"][0], tmp_path / "model")
+
+
+def change(folder, name="config.json", **told):
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | told))
+
+
+def sentence(folder, **options) -> str:
+    with pytest.raises(CannotLoad) as failure:
+        build(open_folder(str(folder)), Options(str(folder), **({"kv_cache_mb": 8} | options)), lambda: None)
+    assert "\n" not in str(failure.value) and str(folder.parent) not in str(failure.value)
+    return str(failure.value)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    assert sentence(folder) == f"model has no {name}"
+
+
+def test_a_missing_folder_is_told(tmp_path):
+    assert sentence(tmp_path / "elsewhere") == "there is no folder elsewhere"
+
+
+def test_a_hub_name_is_fetched_and_a_hub_that_fails_is_told(models, monkeypatch):
+    asked = []
+
+    def snapshot(name, allow_patterns):
+        asked.append((name, "*.safetensors" in allow_patterns, any("bin" in pattern for pattern in allow_patterns)))
+        if name == "nobody/nothing":
+            raise OSError("no such repository at some address")
+        return str(models["qwen2"][0])
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    assert open_folder("somebody/model").name == "somebody/model"
+    with pytest.raises(CannotLoad, match="the hub did not give it: OSError$"):
+        open_folder("nobody/nothing")
+    assert asked == [("somebody/model", True, False), ("nobody/nothing", True, False)]
+
+
+def test_weights_that_are_pickles_are_not_read(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert "pickle" in sentence(folder)
+
+
+def test_no_weights_at_all(folder):
+    (folder / "model.safetensors").unlink()
+    assert "no weights" in sentence(folder)
+
+
+def test_a_shard_that_its_index_names_and_nobody_brought(folder):
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-00001.safetensors"}}))
+    assert "model-00001.safetensors" in sentence(folder)
+
+
+def test_weights_cut_short(folder):
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    assert "model.safetensors of model cannot be read" in sentence(folder)
+
+
+def test_weights_of_another_model(folder):
+    change(folder, num_hidden_layers=3)
+    assert "have no model.layers.2" in sentence(folder)
+
+
+def test_code_of_its_own_is_refused(folder):
+    change(folder, auto_map={"AutoModelForCausalLM": "modeling.Model"})
+    assert "auto_map" in sentence(folder)
+
+
+@pytest.mark.parametrize(
+    ("told", "word"),
+    [
+        ({"architectures": ["GPT2LMHeadModel"]}, "GPT2LMHeadModel"),
+        ({"architectures": None}, "none named"),
+        ({"hidden_act": "gelu"}, "gelu"),
+        ({"quantization_config": {"bits": 4}}, "quantised"),
+        ({"use_sliding_window": True}, "sliding"),
+        ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2}}, "dynamic"),
+    ],
+)
+def test_what_the_engine_does_not_know_is_named(folder, told, word):
+    change(folder, **told)
+    assert word in sentence(folder)
+
+
+def test_broken_json_is_told(folder):
+    (folder / "config.json").write_text("{")
+    assert "config.json of model cannot be read" in sentence(folder)
+
+
+def test_no_chat_template(folder):
+    change(folder, "tokenizer_config.json", chat_template=None)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    assert "chat template" in sentence(folder)
+
+
+def test_a_chat_template_that_is_none(folder):
+    change(folder, "tokenizer_config.json", chat_template="{% if %}")
+    assert "chat template of model cannot be read" in sentence(folder)
+
+
+def test_a_model_too_large_for_the_machine(folder, monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 100 << 20)
+    assert "does not fit" in sentence(folder)
+
+
+def test_a_cache_too_large_for_the_machine(folder):
+    assert "kv_cache_mb" in sentence(folder, kv_cache_mb=1 << 40)
+
+
+@pytest.mark.parametrize("device", ["cuda:31", "tpu", "meta"])
+def test_a_device_that_is_not_there(folder, device):
+    assert device in sentence(folder, device=device)
+
+
+def test_the_cache_bounds_the_context_and_start_up_says_what_it_loads(folder, caplog):
+    caplog.set_level(logging.INFO)
+    _, planned = build(open_folder(str(folder)), Options(str(folder), max_context=100, kv_cache_mb=1), lambda: None)
+    assert planned.max_context == 100
+    assert (
+        "Qwen3ForCausalLM" in caplog.text
+        and "float32 on cpu" in caplog.text
+        and "sequences of 100 tokens" in caplog.text
+    )
+
+
+def test_auto_takes_bfloat16_on_a_cpu_only_where_it_is_multiplied_and_the_model_is_large(models, monkeypatch):
+    from dataclasses import replace
+
+    from providers.local.engine.shape import shape
+
+    small = shape(open_folder(str(models["qwen3"][0])).config)
+    large = replace(small, hidden=2048, intermediate=8192, layers=24)
+    for multiplies in (True, False):
+        monkeypatch.setattr(memory, "_multiplies_bf16", lambda multiplies=multiplies: multiplies)
+        cpu = torch.device("cpu")
+        assert memory.choose_dtype("auto", cpu, small) == torch.float32
+        assert memory.choose_dtype("auto", cpu, large) == (torch.bfloat16 if multiplies else torch.float32)
+    assert memory.choose_dtype("float16", cpu, small) == torch.float16

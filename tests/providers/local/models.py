@@ -1,0 +1,73 @@
+"""Tiny random models of each family, with a tokeniser of their own: small and real."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+TEXTS = [
+    "SELECT name, line FROM dtzpt WHERE name = '沈塘桥' ORDER BY opened LIMIT 5;",
+    "沈塘桥地铁站的信息，一号线有哪些站？西湖区有几个站？",
+    "How many stations does line 2 have? The answer is in the table of stations.",
+    "user assistant system hello world, streaming one token at a time 😀🚇 café naïve",
+]
+FAMILIES = ("qwen2", "qwen3", "llama")
+
+
+def make_tokenizer(folder: Path, vocabulary: int = 400):
+    """A byte-level BPE tokeniser with ChatML's control tokens, saved as transformers reads it."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[AddedToken(text, special=True) for text in special],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXTS * 3, trainer)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    told = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "chat_template": TEMPLATE,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    return tokenizer
+
+
+def make_model(folder: Path, family: str, seed: int = 0, **changes):
+    """A random model of `family` and its tokeniser in `folder`; returns transformers' model."""
+    import torch
+    from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+
+    tokenizer = make_tokenizer(folder)
+    sizes = {
+        "vocab_size": tokenizer.get_vocab_size(), "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": None,
+        "eos_token_id": tokenizer.token_to_id("<|im_end|>"), "pad_token_id": tokenizer.token_to_id("<|endoftext|>"),
+        "tie_word_embeddings": family != "llama",
+    }  # fmt: skip
+    kinds = {"qwen2": Qwen2Config, "qwen3": Qwen3Config, "llama": LlamaConfig}
+    if family == "qwen3":
+        sizes["head_dim"] = 16
+    torch.manual_seed(seed)
+    # Larger than usual weights: logits lie apart, so equality of ids is not a matter of rounding.
+    config = kinds[family](**sizes | {"initializer_range": 0.15} | changes)
+    model = AutoModelForCausalLM.from_config(config).float().eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("bias", "norm.weight")):
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    model.save_pretrained(folder)
+    return model

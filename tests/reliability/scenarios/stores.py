@@ -1,0 +1,251 @@
+"""Answers in Redis: followed from another worker, and what becomes of them when a worker or Redis itself fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+from providers.scripted import Upstream
+from tests.reliability.numbered import problems
+from tests.reliability.proxy import Fault, Proxy
+from tests.reliability.reader import Reader, fetch, request
+from tests.reliability.rig import Gateway, Redis, at_most, wait_until
+from tests.reliability.scenarios import scenario
+from tests.reliability.scenarios.workers import connected_to
+
+LEASE_S = 5.0
+
+
+class Shared:
+    """Redis, a fault proxy before it, an upstream and a gateway of two workers."""
+
+    def __init__(self, where: Path, stack: contextlib.ExitStack, *arguments: str, **server) -> None:
+        self.redis = Redis(where / "redis", *arguments)
+        stack.callback(lambda: self.redis.kill())
+        self.to_redis = stack.enter_context(Proxy(to=("127.0.0.1", self.redis.port)))
+        self.upstream = stack.enter_context(Upstream())
+        self.server = {"workers": 2, "redis_url": f"redis://127.0.0.1:{self.to_redis.port}/0"} | server
+        self.gateway = self.another(where / "gateway", stack)
+
+    def another(self, where: Path, stack: contextlib.ExitStack) -> Gateway:
+        """One more gateway on the same Redis, as on another machine."""
+        made = Gateway(where, self.upstream.url, server=self.server)
+        stack.callback(made.kill)
+        return made
+
+    def asked(self, stream: str) -> int:
+        return sum(asked.body["messages"][-1]["content"] == stream for asked in self.upstream.asked)
+
+    def elsewhere(self, worker: int):
+        """A connection to another worker than this one."""
+        for _ in range(200):
+            if (sock := connected_to(self.gateway, lambda pid: pid not in (0, worker))) is not None:
+                return sock
+        raise AssertionError("only one worker accepts")
+
+
+@scenario(
+    "client",
+    "returns to the other worker",
+    "between tokens",
+    "byte-identical at random cuts; asked once",
+)
+def returning_elsewhere(where: Path, stack: contextlib.ExitStack) -> None:
+    shared = Shared(where, stack)
+    dice = random.Random(6)
+    for number in range(6):
+        reader = Reader(shared.gateway.address, f"s{number}", 40, "steady").ask()
+        while not reader.read_events(len(reader.events) + dice.randint(1, 15)).over:
+            worker = shared.gateway.worker_of(reader.port)
+            reader.leave()
+            reader.follow_on(shared.elsewhere(worker))
+        assert problems(reader.recording) == []
+        assert shared.asked(f"s{number}") == 1
+
+
+@scenario(
+    "client",
+    "stops, and asks again, at the other worker",
+    "in silence",
+    "the upstream is closed; an idempotency key gives the same answer; asked once",
+    full=True,
+)
+def stopping_elsewhere(where: Path, stack: contextlib.ExitStack) -> None:
+    shared = Shared(where, stack)
+    reader = Reader(shared.gateway.address, "s1", 20, "silent").ask().read_events(2)
+    worker = shared.gateway.worker_of(reader.port)
+    again = Reader(shared.gateway.address, "s1", 20, "silent").ask_on(shared.elsewhere(worker)).read_events(2)
+    assert again.answer_id == reader.answer_id
+    sock = shared.elsewhere(worker)
+    stopped_at = time.monotonic()
+    sock.sendall(request("DELETE", f"/answers/{reader.answer_id}"))
+    assert sock.recv(12) == b"HTTP/1.1 204"
+    assert shared.upstream.wait_all_closed()
+    assert time.monotonic() - stopped_at <= at_most(0.5)
+    for following in (reader, again):
+        assert problems(following.read().recording) == []
+        assert following.events[-1].data["finish_reason"] == "cancelled"
+    assert shared.asked("s1") == 1
+    sock.close()
+
+
+@scenario(
+    "worker",
+    "kill -9, with Redis",
+    "between tokens",
+    "its readers, following on the other worker, get what was there and `failed:worker_died` within the lease (5 s)",
+)
+def killed_with_redis(where: Path, stack: contextlib.ExitStack) -> None:
+    shared = Shared(where, stack)
+    readers = [Reader(shared.gateway.address, f"s{n}", 400, "long").ask().read_events(8) for n in range(6)]
+    victim = shared.gateway.worker_of(readers[0].port)
+    mine = [reader for reader in readers if shared.gateway.worker_of(reader.port) == victim]
+    os.kill(victim, signal.SIGKILL)
+    killed_at = time.monotonic()
+    for reader in mine:
+        assert reader.read().end == "cut"
+        reader.follow_on(shared.elsewhere(victim))
+    for reader in mine:
+        assert problems(reader.read().recording, ends="failed:worker_died") == []
+    assert time.monotonic() - killed_at <= LEASE_S + at_most(1.5)
+    for reader in mine:
+        # Whoever comes later, and wherever, sees the same end.
+        sock = shared.elsewhere(0)
+        sock.sendall(request("GET", f"/answers/{reader.answer_id}", Connection="close"))
+        told = b""
+        while data := sock.recv(65536):
+            told += data
+        assert b'"worker_died"' in told
+        assert shared.asked(reader.recording.stream) == 1
+
+
+@scenario(
+    "gateway",
+    "SIGTERM, with Redis",
+    "between tokens",
+    "`failed:shutting_down` can be read to its end on another machine",
+    full=True,
+)
+def terminated_with_redis(where: Path, stack: contextlib.ExitStack) -> None:
+    shared = Shared(where, stack, drain_s=0.5)
+    other = shared.another(where / "other", stack)
+    reader = Reader(shared.gateway.address, "s1", 400, "long").ask().read_events(8)
+    late = Reader(shared.gateway.address, "s2", 400, "long").ask().read_events(8)
+    late.leave()
+    shared.gateway.signal(signal.SIGTERM)
+    assert problems(reader.read().recording, ends="failed:shutting_down") == []
+    shared.gateway.wait()
+    assert problems(late.follow(other.address).read().recording, ends="failed:shutting_down") == []
+    assert shared.asked("s1") == shared.asked("s2") == 1
+
+
+def undisturbed(shared: Shared, break_it, mend_it) -> None:
+    """What holds whatever Redis does: streams go on, new ones come whole; afterwards any worker can follow again."""
+    readers = [Reader(shared.gateway.address, f"before{n}", 40, "slow").ask().read_events(4) for n in range(4)]
+    break_it()
+    during = [Reader(shared.gateway.address, f"during{n}", 40, "steady").ask() for n in range(4)]
+    for reader in during + readers:
+        assert problems(reader.read().recording) == [], reader.end
+        assert shared.asked(reader.recording.stream) == 1
+    # What another worker has cannot be known now; the answer is that, and not silence.
+    begun_at = time.monotonic()
+    status = fetch(shared.gateway.address, "GET", "/answers/AAAAAAAAAAAAAAAAAAAAAA").status
+    assert status in (404, 503)
+    assert time.monotonic() - begun_at < 5
+    mend_it()
+
+    def followed_elsewhere() -> bool:
+        reader = Reader(shared.gateway.address, f"after{time.monotonic_ns()}", 40, "steady").ask().read_events(8)
+        worker = shared.gateway.worker_of(reader.port)
+        reader.leave()
+        reader.follow_on(shared.elsewhere(worker)).read()
+        return reader.reply.status == 200 and problems(reader.recording) == []
+
+    wait_until(followed_elsewhere, 20)
+
+
+@scenario(
+    "Redis",
+    "kill -9, started again",
+    "between tokens",
+    "streams go on, new ones are taken; followed elsewhere when it is back",
+)
+def redis_killed(where: Path, stack: contextlib.ExitStack) -> None:
+    shared = Shared(where, stack)
+
+    def kill() -> None:
+        shared.redis.signal(signal.SIGKILL)
+        shared.redis.wait()
+
+    undisturbed(shared, kill, shared.redis.start)
+
+
+@scenario(
+    "Redis",
+    "SIGSTOP",
+    "between tokens",
+    "streams go on, new ones are taken; followed elsewhere when it is back",
+    full=True,
+)
+def redis_stopped(where: Path, stack: contextlib.ExitStack) -> None:
+    shared = Shared(where, stack)
+    undisturbed(shared, lambda: shared.redis.signal(signal.SIGSTOP), lambda: shared.redis.signal(signal.SIGCONT))
+
+
+@scenario(
+    "gateway–Redis",
+    "black hole",
+    "between tokens",
+    "streams go on, new ones are taken; followed elsewhere afterwards",
+    full=True,
+)
+def redis_lost(where: Path, stack: contextlib.ExitStack) -> None:
+    shared = Shared(where, stack)
+    undisturbed(shared, lambda: shared.to_redis.set(Fault(black_hole_after=0)), lambda: shared.to_redis.set(None))
+
+
+@scenario(
+    "gateway–Redis",
+    "resets, over and over",
+    "between tokens",
+    "streams go on, new ones are taken",
+    full=True,
+)
+def redis_reset(where: Path, stack: contextlib.ExitStack) -> None:
+    shared = Shared(where, stack)
+    undisturbed(shared, lambda: shared.to_redis.set(Fault(reset_after=3000)), lambda: shared.to_redis.set(None))
+
+
+@scenario(
+    "gateway–Redis",
+    "latency 0.1 s",
+    "between tokens",
+    "streams go on, whole",
+    full=True,
+)
+def redis_slow(where: Path, stack: contextlib.ExitStack) -> None:
+    shared = Shared(where, stack)
+    undisturbed(shared, lambda: shared.to_redis.set(Fault(latency_s=0.1)), lambda: shared.to_redis.set(None))
+
+
+@scenario(
+    "Redis",
+    "full",
+    "between tokens",
+    "streams go on, new ones are taken; followed elsewhere when there is room",
+    full=True,
+)
+def redis_full(where: Path, stack: contextlib.ExitStack) -> None:
+    shared = Shared(where, stack)
+    address = ("127.0.0.1", shared.redis.port)
+
+    def limit(size: str) -> None:
+        import redis
+
+        redis.Redis(*address).config_set("maxmemory", size)
+
+    undisturbed(shared, lambda: limit("1"), lambda: limit("0"))

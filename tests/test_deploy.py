@@ -1,0 +1,90 @@
+"""What is shipped in deploy/ is accepted by the programs that it is for, and speaks of metrics that exist."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from gateway import cli
+from gateway.serving import GRACE_S
+from gateway.settings import Server, load
+from tests.parts import require
+
+DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
+
+
+def test_the_dashboard_asks_only_for_metrics_that_exist():
+    from gateway import metrics
+
+    defined = set(re.findall(r'"(sluice_\w+)"', Path(metrics.__file__).read_text("utf-8")))
+    for panel in json.loads((DEPLOY / "grafana.json").read_text("utf-8"))["panels"]:
+        for target in panel["targets"]:
+            for name in re.findall(r"sluice_\w+", target["expr"]):
+                assert re.sub(r"_(total|bucket)$", "", name) in defined
+
+
+def test_the_containers_configuration_is_good():
+    settings = load(DEPLOY / "sluice.compose.yaml", environ={})
+    assert Path(settings.providers["local"].model).name == "metro-sql"
+    assert settings.server.is_loopback
+
+
+def test_the_compose_file_names_files_that_exist():
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]
+    root = DEPLOY.parent
+    assert (root / services["sluice"]["build"]["dockerfile"]).exists()
+    assert (root / services["sluice"]["environment"]["SLUICE_CONFIG"].removeprefix("/opt/sluice/")).exists()
+    for volume in services["nginx"]["volumes"]:
+        assert (DEPLOY / volume.split(":")[0]).exists()
+
+
+def test_nginx_takes_the_shipped_file_as_it_is(tmp_path):
+    program = require("nginx")
+    beside = f"pid {tmp_path}/nginx.pid; error_log stderr;"
+    command = [program, "-t", "-p", str(tmp_path), "-c", str(DEPLOY / "nginx.conf"), "-g", beside]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert "test is successful" in told.stderr
+
+
+def test_gunicorn_takes_the_shipped_file_as_it_is(tmp_path):
+    settings = {
+        "default": "a",
+        "providers": {"a": {"type": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1"}},
+    }
+    (tmp_path / "sluice.yaml").write_text(yaml.safe_dump(settings), "utf-8")
+    command = [sys.executable, "-m", "gunicorn", "-c", str(DEPLOY / "gunicorn.conf.py"), "--check-config", "wsgi:app"]
+    environ = os.environ | {"SLUICE_CONFIG": str(tmp_path / "sluice.yaml"), "SLUICE_RUN_DIR": str(tmp_path / "run")}
+    told = subprocess.run(command, cwd=DEPLOY.parent, env=environ, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+
+
+def test_the_unit_starts_a_command_that_is_installed_and_gives_it_time_to_drain():
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str
+    unit.read(DEPLOY / "sluice.service", "utf-8")
+    service = unit["Service"]
+    program, command = service["ExecStart"].split()
+    metadata = configparser.ConfigParser()
+    metadata.read(DEPLOY.parent / "setup.cfg", "utf-8")
+    assert Path(program).name + " = gateway.cli:main" in metadata["options.entry_points"]["console_scripts"]
+    assert command in cli.main.commands
+    assert int(service["TimeoutStopSec"]) > Server().drain_s + GRACE_S
+    assert service["KillMode"] == "mixed"  # only the master is told to stop; it tells the workers
+
+
+def test_nginx_waits_longer_than_the_heartbeat_and_asks_once():
+    said = (DEPLOY / "nginx.conf").read_text("utf-8")
+    directives = dict(re.findall(r"^\s*(\w+) ([^;#]+);", said, re.MULTILINE))
+    assert int(directives["proxy_read_timeout"].rstrip("s")) > 3 * Server().heartbeat_s
+    assert int(directives["send_timeout"].rstrip("s")) >= Server().write_timeout_s
+    assert int(directives["worker_connections"]) > 2 * Server().max_streams
+    assert directives["proxy_http_version"] == "1.1"
+    assert "non_idempotent" not in directives["proxy_next_upstream"]
