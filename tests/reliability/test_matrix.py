@@ -31,8 +31,11 @@ def chains():
 @pytest.fixture(scope="module")
 def playing(request, chains):
     """The rows that were selected, begun; a chain plays one at a time, and most of that is waiting."""
+    # Other modules' tests have rows of their own.
     chosen = [
-        item.callspec.params["row"] for item in request.session.items if "row" in getattr(item, "fixturenames", ())
+        item.callspec.params["row"]
+        for item in request.session.items
+        if item.path == request.path and "row" in item.fixturenames
     ]
     with contextlib.ExitStack() as stack:
         played: dict[Row, Future] = {}
