@@ -14,7 +14,7 @@ import pytest
 
 from tests.reliability.numbered import problems
 from tests.reliability.reader import Reader, fetch
-from tests.reliability.rig import Chain, at_most, connecting_to, folder, unreachable, wait_until
+from tests.reliability.rig import Chain, at_most, connecting_to, descriptors, folder, unreachable, wait_until
 
 CLOSED_S = 0.2
 LATEST_S = 4.0
@@ -53,11 +53,12 @@ def test_a_connection_that_is_still_being_made_is_given_up(way, stream):
         options = {"timeouts": {"connect": 20, "first_token": 30}, "base_url": [f"http://{host}:{port}/v1"]}
         chain = Chain(where, stack, server={"resume_window_s": 0}, provider=options)
         before = connecting_to(port)
+        worker = chain.gateway.workers()[0]
         for sample in range(3):
             reader = Reader(address(chain, way), f"{stream}-{sample}").ask()
-            wait_until(lambda: connecting_to(port) == before + 1)
+            (socket,) = wait_until(lambda: connecting_to(port) - before)
             left_at = reader.leave()
-            wait_until(lambda: connecting_to(port) == before, every_s=0.002)
+            wait_until(lambda socket=socket: socket not in descriptors(worker), every_s=0.002)
             assert time.monotonic() - left_at <= LATEST_S
 
 
