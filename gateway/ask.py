@@ -72,6 +72,8 @@ def _parsed(parse: Callable[[Any], Question], given: Any) -> Question:
     if asked.database and asked.database not in sluice.databases:
         known = ", ".join([*sluice.settings.databases, "none"])
         raise Failure("bad_request", f"database: there is no {asked.database[:100]!r}; there are {known}")
+    if asked.constrain and sluice.databases.get(asked.database) is None:
+        raise Failure("bad_request", "constrain: it needs a database, whose schema the statements are over")
     defaults = sluice.settings.providers[asked.provider or sluice.settings.default].defaults
     if asked.temperature is None and defaults.temperature is None:
         asked.temperature = TEMPERATURE

@@ -96,7 +96,7 @@ def check(config: str | None) -> None:
 @click.option("--provider", metavar="NAME", help="Who answers; the default if left out.")
 @click.option("--database", metavar="NAME", help="Which database is asked; none for a plain chat.")
 @click.option(
-    "--format", "form", type=click.Choice(["text", "sse", "ndjson", "json"]), default="text", show_default=True
+    "--format", "form", type=click.Choice(["text", "sse", "ndjson", "json", "csv"]), default="text", show_default=True
 )
 @click.option("--key", envvar="SLUICE_KEY", help="Your key, where the server wants one; $SLUICE_KEY.")
 def ask(question: str, config: str | None, url: str | None, form: str, key: str | None, **fields: str | None) -> None:
@@ -116,8 +116,11 @@ def ask(question: str, config: str | None, url: str | None, form: str, key: str 
             if reply.status_code >= 400:
                 error = _error(reply)
                 click.echo(f"sluice: {error}", err=True)
-                sys.exit(2 if reply.status_code in (400, 404, 422) else 1)
-            sys.exit(PRINTERS[form].show(_reads(reply)))
+                sys.exit(2 if error.endswith("(bad_request)") else 1)
+            code = PRINTERS[form].show(_reads(reply))
+            if reply.headers.get("X-Rows-Truncated") == "true":
+                click.echo("sluice: there are more rows than these, they were cut off", err=True)
+            sys.exit(code)
     except requests.ConnectionError:
         click.echo(f"sluice: nobody answers on {url}; start the server with `sluice serve`", err=True)
         sys.exit(1)
@@ -143,6 +146,10 @@ def _error(reply: Any) -> str:
 @click.option("--provider", "names", multiple=True, metavar="NAME", help="Only this one; may be given several times.")
 def doctor(config: str | None, names: tuple[str, ...]) -> None:
     """Really ask each provider something small, and say what was found."""
+    from gevent import monkey
+
+    # A vendor's client reads from sockets that block; only a patched one can be interrupted by a deadline.
+    # monkey.patch_all()
     from gateway import doctor as doctors
 
     sys.exit(doctors.run(_settings(config), click.echo, names=names))

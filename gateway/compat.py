@@ -22,16 +22,16 @@ NAMES = ("question", "query", "prompt")
 
 @routes.post("/api")
 def api() -> Response:
-    return asking.stream(_begun(), forms.NdJson())
+    return asking.stream(_begun("question"), forms.NdJson())
 
 
-@routes.post("/conversation/")
+@routes.post("/conversation/", strict_slashes=False)
 def conversation() -> Response:
-    return asking.whole(_begun(), lambda found: {"response": forms.whole(found)["answer"]})
+    return asking.whole(_begun("query"), lambda found: {"response": forms.whole(found)["answer"]})
 
 
-def _begun() -> Followed:
-    asked = _question(body())
+def _begun(name: str) -> Followed:
+    asked = _question(body(), name)
     sluice = here()
     asking.known_provider(asked.provider, "provider")
     asked.salt = g.owner
@@ -40,16 +40,21 @@ def _begun() -> Followed:
     )
 
 
-def _question(given: bytes) -> Question:
+def _question(given: bytes, name: str) -> Question:
+    """The question in the body; `name` is what a message calls it where it is missing."""
     try:
         fields: dict[str, Any] = question.decode(msgspec.json.Decoder(dict[str, Any]), given)
-        told = [name for name in NAMES if name in fields]
+        told = [known for known in NAMES if known in fields]
+        name = told[0] if told else name
         if len(told) > 1:
             raise BadQuestion(f"{told[1]}: it is the same as {told[0]}, which is there too")
         if told:
             fields["question"] = fields.pop(told[0])
         asked = question.from_json(msgspec.json.encode(fields))
     except BadQuestion as error:
-        raise Failure("bad_request", str(error)) from None
+        message = str(error)
+        if error.field == "question":
+            message = name + message.removeprefix("question")
+        raise Failure("bad_request", message) from None
     asked.database = "none"
     return asked

@@ -24,8 +24,8 @@ def readyz() -> Response:
         "providers": [
             {
                 "name": provider.name,
-                "available": provider.available,
-                "reason": provider.reason or None,
+                "available": provider.available and provider.name not in ready.engines,
+                "reason": provider.reason or ready.engines.get(provider.name),
                 "breaker": provider.breaker,
                 "streams": provider.in_flight,
             }

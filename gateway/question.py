@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,7 @@ from providers.chat import ChatRequest, Message
 T = TypeVar("T")
 
 MAX_QUESTION_CHARACTERS = 8_000
+LANGUAGES = ("zh", "en")
 
 
 class BadQuestion(ValueError):
@@ -44,7 +45,8 @@ class Fields(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     database: str | None = None
     history: list[Turn] | None = None
     execute: bool | None = None
-    language: Literal["zh", "en"] | None = None
+    language: str | None = None
+    constrain: str | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
@@ -62,6 +64,7 @@ class Question:
     database     a configured name, or "none": a plain chat
     execute      None: what the database's configuration says
     language     None: what text2sql's configuration says
+    constrain    "sql": a local engine generates only statements over the database's schema; None: as configured
     temperature, top_p, …   None: the provider's own default; top_k 0 and -1 are off
     salt         whose prefix cache the prompt may share: one per caller
     """
@@ -72,6 +75,7 @@ class Question:
     history: list[Turn] = field(default_factory=list)
     execute: bool | None = None
     language: str | None = None
+    constrain: str | None = None
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -92,6 +96,7 @@ class Question:
             seed=self.seed,
             stop=self.stop,
             repetition_penalty=self.repetition_penalty,
+            constrain=self.constrain,
             salt=self.salt,
         )
 
@@ -142,11 +147,15 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     except UnicodeDecodeError:
         raise BadQuestion("the body is not UTF-8") from None
     except msgspec.DecodeError as error:
-        raise BadQuestion(f"the body is not JSON: {error}") from None
+        # msgspec tells of a text that ends within a surrogate pair as it does of a body that ends within a text.
+        told = "half a surrogate pair" if _HALF_A_PAIR.search(body) and "truncated" in str(error) else str(error)
+        raise BadQuestion(f"the body is not JSON: {told}") from None
     except RecursionError:
         raise BadQuestion("the body is not JSON for us: it is nested too deeply") from None
 
 
+# An escaped high surrogate at the end of a string.
+_HALF_A_PAIR = re.compile(rb'\\u[dD][89abAB][0-9a-fA-F]{2}"')
 _PATH = re.compile(r"^(.*?)(?: - at `(?:key in )?\$\.?(.*)`)?$", re.DOTALL)
 _MEMBER = re.compile(r"^Object (missing required field|contains unknown field) `(.*)`$", re.DOTALL)
 
@@ -166,6 +175,8 @@ def _checked(fields: Fields) -> Question:
         raise BadQuestion("question: it is empty")
     stop = (fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ())
     history = fields.history or []
+    _one_of("language", fields.language, LANGUAGES)
+    _one_of("constrain", fields.constrain, ("sql",))
     _plain("question", fields.question)
     _plain("provider", fields.provider or "")
     _plain("database", fields.database or "")
@@ -181,6 +192,7 @@ def _checked(fields: Fields) -> Question:
         history=history,
         execute=fields.execute,
         language=fields.language,
+        constrain=fields.constrain,
         temperature=fields.temperature,
         top_p=fields.top_p,
         top_k=fields.top_k,
@@ -189,6 +201,11 @@ def _checked(fields: Fields) -> Question:
         stop=stop,
         repetition_penalty=fields.repetition_penalty,
     )
+
+
+def _one_of(path: str, given: str | None, allowed: tuple[str, ...]) -> None:
+    if given is not None and given not in allowed:
+        raise BadQuestion(f"{path}: it is {' or '.join(allowed)}")
 
 
 def _plain(path: str, text: str) -> None:

@@ -17,11 +17,15 @@ from providers import Described, Providers
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Whether a question could be answered now; `reason` says why not."""
+    """Whether a question could be answered now; `reason` says why not.
+
+    engines   provider → why its engine cannot answer yet, of those that cannot
+    """
 
     ok: bool
     reason: str
     providers: list[Described]
+    engines: dict[str, str]
 
 
 @dataclass(slots=True)
@@ -37,13 +41,15 @@ class Sluice:
         """Whether this worker can serve: it is not ending, and its default provider could be asked."""
         described = self.providers.described()
         reason = "the gateway is being restarted" if self.answers.draining else ""
-        engine = self.providers.engines().get(self.settings.default)
-        if engine and engine["state"] != "serving":
-            reason = reason or f"provider {self.settings.default}: {engine['reason']}"
+        engines = {
+            name: engine["reason"] for name, engine in self.providers.engines().items() if engine["state"] != "serving"
+        }
+        if self.settings.default in engines:
+            reason = reason or f"provider {self.settings.default}: {engines[self.settings.default]}"
         for provider in described:
             if provider.name == self.settings.default and not provider.available and not reason:
                 reason = f"provider {provider.name}: {provider.reason or 'not available'}"
-        return Ready(not reason, reason, described)
+        return Ready(not reason, reason, described, engines)
 
     @property
     def running(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import gevent
 
+from providers.catalogue import WIRES
 from providers.chat import ChatRequest
 from providers.configuration import ProviderConfiguration, Sampling
 from providers.delta import Delta
@@ -160,7 +161,12 @@ class Stream:
     @property
     def adjusted(self) -> list[str]:
         provider = self._answering
-        return [] if provider.missing else provider.ready().adjusted(with_defaults(self.request, provider))
+        if provider.missing:
+            return []
+        told = provider.ready().adjusted(with_defaults(self.request, provider))
+        if self.request.constrain and not WIRES[provider.configuration.type].own_process:
+            told = [*told, "constrain dropped: only a local engine can be held to a grammar"]
+        return told
 
     def __iter__(self) -> Iterator[list[Delta]]:
         return self._batches

@@ -163,6 +163,11 @@ class ProviderConfiguration(Section):
         return path.name if self.type == "local" and path.is_absolute() else self.model
 
     @property
+    def model_on_hub(self) -> bool:
+        """Whether a local model's name may be the hub's (`owner/name`); else it can only be a folder."""
+        return not self.model.startswith((".", "/", "~")) and self.model.count("/") == 1
+
+    @property
     def missing_secrets(self) -> list[str]:
         """Names of the keys that this wire cannot do without and that are not set."""
         return [name for name in WIRES[self.type].secrets if not getattr(self, name)]

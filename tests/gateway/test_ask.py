@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
 import pytest
 
@@ -248,7 +249,10 @@ def test_older_clients_get_the_text_so_far_or_the_whole(client):
         lines = client.post("/api", json={name: "hi"}).get_data().splitlines()
         assert json.loads(lines[-1])["content"] == SAYS
         assert client.post("/conversation/", json={name: "hi"}).get_json() == {"response": SAYS}
+    assert client.post("/conversation", json={"query": "hi"}).get_json() == {"response": SAYS}
     assert error(client.post("/api", json={}))["message"].startswith("question: it is missing")
+    assert error(client.post("/conversation/", json={}))["message"].startswith("query: it is missing")
+    assert error(client.post("/api", json={"prompt": " "}))["message"].startswith("prompt: it is empty")
     assert error(client.post("/api", json={"query": "a", "prompt": "b"}))["message"].startswith("prompt: ")
 
 
@@ -263,3 +267,13 @@ def test_health_is_this_workers_and_readiness_is_the_default_providers(app_for):
     ready = client.get("/readyz")
     assert (ready.status_code, ready.get_json()["status"]) == (200, "ok")
     assert {row["name"]: row["available"] for row in ready.get_json()["providers"]} == {"vllm": True, "q": False}
+
+
+def test_a_grammar_is_asked_of_those_who_can_hold_to_one(app_for, tmp_path):
+    with sqlite3.connect(tmp_path / "shop.db") as made:
+        made.execute("create table goods (name text)")
+    client = app_for(databases={"shop": {"url": f"sqlite:///{tmp_path}/shop.db"}}).test_client()
+    reply = client.post("/getAnwser", json={"question": "hi", "constrain": "sql"})
+    assert "constrain dropped" in " ".join(events(reply)[0][2]["adjusted"])
+    refused = client.post("/getAnwser", json={"question": "hi", "constrain": "sql", "database": "none"})
+    assert (refused.status_code, error(refused)["message"][:12]) == (400, "constrain: i")

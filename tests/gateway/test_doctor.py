@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -135,3 +138,13 @@ def test_every_code_of_a_provider_has_an_advice():
 
     codes = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)}
     assert codes - {"upstream_timeout"} <= set(doctor.ADVICE)
+
+
+def test_a_vendors_client_that_waits_is_interrupted_by_the_deadline(upstream, tmp_path):
+    file = tmp_path / "sluice.yaml"
+    mute = provider(upstream, "dashscope", "silence", transport="sdk")
+    file.write_text(json.dumps({"default": "mute", "providers": {"mute": mute}}), encoding="utf-8")
+    command = [sys.executable, "-m", "gateway.cli", "doctor", "--config", str(file)]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert told.returncode == 1
+    assert "providers.mute.timeouts.idle" in told.stdout, told.stderr
