@@ -7,6 +7,7 @@ Each line of the file is a case:
     {"question": "…", "rows": [[33]], "ordered": false}   rows instead of a statement that gives them
     {"question": "…", "sql": "…", "key": "name"}          only this column's values count, whatever else is shown
     {"question": "…", "sql": "…", "language": "en"}       the prompt's language
+    {"question": "…", "sql": "…", "dialects": {"mysql": "…"}}   the statement on a server that needs other words
 
 Every answer is written down as soon as it is there, so an evaluation that was stopped goes on where it was.
 """
@@ -19,7 +20,8 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ from providers.errors import ProviderError
 # Whole results are compared, not what a page shows of them.
 ROW_LIMIT = 10_000
 MAX_TOKENS = 1024
+SERVERS = {"sqlite", "postgresql", "mysql"}
 
 Echo = Callable[[str], object]
 
@@ -53,9 +56,10 @@ class BadCases(ValueError):
 @dataclass(frozen=True, slots=True)
 class Case:
     """
-    sql    the statement that answers it, "" where none does
-    rows   what it gives, in any order unless `ordered`; None: ask the database
-    kind   a word of the author's, for nothing here
+    sql         the statement that answers it, "" where none does
+    dialects    sqlite, postgresql or mysql → the statement there, where it is another one
+    rows        what it gives, in any order unless `ordered`; None: ask the database
+    kind, note  words of the author's, for nothing here
     """
 
     question: str
@@ -64,12 +68,14 @@ class Case:
     ordered: bool = False
     key: str | None = None
     language: str | None = None
+    dialects: dict[str, str] = field(default_factory=dict)
     kind: str = ""
+    note: str = ""
 
-    @property
-    def id(self) -> str:
-        told = json.dumps([self.question, self.sql, self.rows, self.ordered, self.key], ensure_ascii=False)
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+    def id(self, database: str) -> str:
+        """What an answer of the database called that is kept under."""
+        told = [database, self.question, self.sql, self.rows, self.ordered, self.key, self.dialects]
+        return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +112,12 @@ class Result:
 
 def read_cases(file: Path) -> list[Case]:
     """The cases in a file of JSON lines; raises BadCases."""
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadCases(f"{file} cannot be read: {error}") from None
     cases = []
-    for n, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+    for n, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -116,6 +126,8 @@ def read_cases(file: Path) -> list[Case]:
                 raise ValueError("it needs sql or rows")
             raw["kind"], raw["sql"] = raw.pop("class", ""), raw.get("sql") or ""
             cases.append(Case(**raw))
+            if set(cases[-1].dialects) - SERVERS:
+                raise ValueError(f"dialects: only {', '.join(sorted(SERVERS))} are known")
         except (TypeError, ValueError, AttributeError) as error:
             raise BadCases(f"{file}: line {n}: {error}") from None
     if not cases:
@@ -124,12 +136,18 @@ def read_cases(file: Path) -> list[Case]:
 
 
 def run(
-    settings: Settings, file: Path, names: Sequence[str], out: Path, echo: Echo, database: str | None = None
+    settings: Settings,
+    file: Path,
+    names: Sequence[str],
+    out: Path,
+    echo: Echo,
+    database: str | None = None,
+    complain: Echo = partial(click.echo, err=True),
 ) -> int:
     """Ask every case of every provider in `names` (the default one if empty), and report into the folder `out`.
 
     Returns 0 when everything was asked, 1 when the database or an expected statement is not good or it was stopped, 2
-    for names or a file that cannot be used.
+    for names or a file that cannot be used; `complain` takes the sentence that says why.
     """
     names = list(names) or [settings.default]
     databases = Databases(
@@ -142,33 +160,48 @@ def run(
     providers = Providers(settings.providers, settings.default)
     try:
         cases = read_cases(file)
-        for name in names:
-            if name not in settings.providers:
-                raise BadCases(f"there is no provider {name!r}; there are {', '.join(settings.providers)}")
-        asked = databases.get(database)
-        if asked is None:
-            raise BadCases("no database is configured, so there is nothing to compare")
+        asked = _known(settings, names, databases, database)
         expected = [_expected(case, asked) for case in cases]
         out.mkdir(parents=True, exist_ok=True)
         with engines(settings, names):
             _warm(providers, [name for name in names if WIRES[settings.providers[name].type].own_process])
             finished = _ask_all(cases, expected, names, out / "results.jsonl", providers, databases, asked)
-    except (BadCases, KeyError) as error:
-        echo(f"sluice: {error.args[0]}")
+        results = list(_written(out / "results.jsonl", {case.id(asked.name) for case in cases}, {*names}))
+        evaluation_report.write(results, names, out)
+    except BadCases as error:
+        complain(f"sluice: {error}")
         return 2
     except SqlError as error:
-        echo(f"sluice: {error.message}")
+        complain(f"sluice: {error.message}")
+        return 1
+    except OSError as error:
+        complain(f"sluice: nothing can be written into {out}: {error.strerror or error}")
         return 1
     finally:
         providers.close()
         databases.close()
-    results = list(_written(out / "results.jsonl", {case.id for case in cases}, {*names}))
-    evaluation_report.write(results, names, out)
     echo(evaluation_report.table(results, names))
     echo(f"report: {out / 'report.json'}, plot: {out / 'report.svg'}")
     if not finished:
-        echo("stopped; the same command goes on from here")
+        complain("sluice: stopped; the same command goes on from here")
     return 0 if finished else 1
+
+
+def _known(settings: Settings, names: Sequence[str], databases: Databases, database: str | None) -> Database:
+    """The database to ask; raises BadCases where it, or one of the providers `names`, is not there."""
+    for name in names:
+        if name not in settings.providers:
+            raise BadCases(f"there is no provider {name!r}; there are {', '.join(settings.providers)}")
+        if missing := settings.providers[name].missing_secrets:
+            raise BadCases(f"provider {name!r} cannot be asked: {', '.join(missing)} not set")
+    try:
+        asked = databases.get(database)
+    except KeyError:
+        there = ", ".join(settings.databases) or "none"
+        raise BadCases(f"there is no database {database!r}; there are {there}") from None
+    if asked is None:
+        raise BadCases("no database is asked, so there is nothing to compare")
+    return asked
 
 
 def _warm(providers: Providers, names: Sequence[str]) -> None:
@@ -184,7 +217,8 @@ def _expected(case: Case, database: Database) -> Expected:
         return Expected(case.rows, case.ordered)
     if not case.sql:
         return Expected(None)
-    verdict = database.judge(case.sql)
+    sql = case.dialects.get(database.schema().dialect, case.sql)
+    verdict = database.judge(sql)
     if not verdict.ok:
         raise BadCases(f"the statement for {case.question!r} does not pass the guard: {verdict.reason}")
     rows = database.run(verdict)
@@ -192,7 +226,7 @@ def _expected(case: Case, database: Database) -> Expected:
     if case.key is not None and case.key not in names:
         raise BadCases(f"the statement for {case.question!r} has no column {case.key}")
     key = names.index(case.key) if case.key is not None else None
-    return Expected(rows.rows, case.ordered or is_ordered(case.sql, database.dialect), key)
+    return Expected(rows.rows, case.ordered or is_ordered(sql, database.dialect), key)
 
 
 def _ask_all(
@@ -210,7 +244,7 @@ def _ask_all(
         (name, case, known)
         for name in names
         for case, known in zip(cases, expected, strict=True)
-        if (name, case.id) not in before
+        if (name, case.id(database.name)) not in before
     ]
     try:
         with (
@@ -245,7 +279,7 @@ def ask(
         temperature=0.0,
         max_tokens=MAX_TOKENS,
     )
-    result = Result(provider, case.id, case.question, "no_sql")
+    result = Result(provider, case.id(database), case.question, "no_sql")
     began = time.monotonic()
     statement: Sql | None = None
     given: Rows | None = None

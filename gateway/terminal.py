@@ -27,10 +27,17 @@ def write(text: str) -> None:
 
 
 def raw(reads: Iterable[bytes]) -> int:
-    """The reply as the server wrote it, a whole JSON object; a failure came as a status before."""
+    """The reply as the server wrote it; a failure came as a status before."""
     for data in reads:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
+    return 0
+
+
+def raw_object(reads: Iterable[bytes]) -> int:
+    """A JSON object as the server wrote it, on a line of its own."""
+    raw(reads)
+    write("\n")
     return 0
 
 
@@ -117,5 +124,6 @@ PRINTERS = {
     "text": Printer("text/event-stream", readable),
     "sse": Printer("text/event-stream", raw_events),
     "ndjson": Printer("application/x-ndjson", raw_lines),
-    "json": Printer("application/json", raw),
+    "json": Printer("application/json", raw_object),
+    "csv": Printer("text/csv", raw),
 }

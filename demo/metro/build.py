@@ -1,6 +1,7 @@
 """Build the demo database: Hangzhou's metro in SQLite, from the CSV files beside this module.
 
     python -m demo.metro.build demo/metro/metro.db
+    python -m demo.metro.build --url postgresql://me@localhost/metro     a copy on another server: copy.py
 
 stations.csv and lines.csv hold public facts. The daily riders are generated here from a fixed seed,
 and the table's comment says so. Building twice gives the same bytes.
@@ -8,6 +9,7 @@ and the table's comment says so. Building twice gives the same bytes.
 SQLite keeps comments only inside the text of CREATE TABLE, so each table and column has its comment there.
 """
 
+import argparse
 import csv
 import math
 import os
@@ -153,9 +155,25 @@ def build(path: str | Path) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m demo.metro.build PATH")
-    build(sys.argv[1])
+    parser = argparse.ArgumentParser(prog="demo.metro.build", description="Build the demo database.")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("path", nargs="?", help="the SQLite file to write")
+    where.add_argument("--url", help="a PostgreSQL, MySQL or MariaDB database whose tables are replaced")
+    options = parser.parse_args()
+    if options.url is None:
+        build(options.path)
+        return
+    # SQLAlchemy is not needed for the file.
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from demo.metro.copy import copy
+
+    try:
+        rows = copy(options.url)
+    except (SQLAlchemyError, ValueError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+        sys.exit(f"demo.metro.build: the copy failed: {reason}")
+    print(", ".join(f"{name}: {count:,} rows" for name, count in rows.items()))
 
 
 if __name__ == "__main__":

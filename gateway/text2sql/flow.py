@@ -25,6 +25,7 @@ from prompts import render
 from providers import Providers
 from providers.chat import Message
 from providers.delta import Usage
+from providers.errors import ProviderError
 
 # How much more of a statement has to come before it is looked at again: at least so much, and a share of what has come,
 # for each look reads all of it.
@@ -70,6 +71,11 @@ class _Reply:
                     steps.insert(0, Start(stream.provider, stream.model, list(stream.adjusted)))
                     began = True
                 yield steps
+        except ProviderError:
+            if not began:
+                # Who failed is certain too.
+                yield [Start(stream.provider, stream.model, list(stream.adjusted))]
+            raise
         finally:
             stream.close()
 

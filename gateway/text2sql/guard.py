@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ErrorLevel, SqlglotError
-from sqlglot.tokens import Token
+from sqlglot.tokens import Token, TokenType
 
 from gateway.text2sql.functions import EXPRESSIONS, FUNCTIONS, NAMED, TYPES
 from gateway.text2sql.names import Names, Refused
@@ -87,6 +87,9 @@ def parse(sql: str, dialect: str) -> exp.Query:
         tokens = reader.tokenize(sql)
         # The parser's time grows with the tokens, and steeply with nesting, so both are counted before.
         _count(tokens)
+        if dialect == "mysql" and any(token.token_type == TokenType.DPIPE for token in tokens):
+            # Models write it to join text, for which MySQL would read a condition that is nearly always true.
+            raise Refused("|| means OR in MySQL: write CONCAT(…) to join text, or OR between conditions")
         statements = [statement for statement in reader.parser().parse(tokens, sql) if statement is not None]
     except (SqlglotError, RecursionError) as error:
         raise Refused(f"it could not be read as SQL: {_first_line(error)}") from None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+
+import click
 
 from gateway.question import Question
 from gateway.settings import Settings
@@ -18,18 +21,22 @@ def run(
     echo: Callable[[str], object],
     database: str | None = None,
     language: str | None = None,
+    complain: Callable[[str], object] = partial(click.echo, err=True),
 ) -> int:
-    """Print the prompt; returns the exit code: 0 good, 1 the database cannot be read, 2 there is no such database."""
+    """Print the prompt; returns the exit code: 0 good, 1 the database cannot be read, 2 there is no such database.
+
+    `complain` takes the sentence that says why.
+    """
     databases = Databases(settings.databases, settings.text2sql)
     try:
         asked = databases.get(database)
     except KeyError:
-        echo(f"there is no database {database}; configured: {', '.join(settings.databases) or 'none'}")
+        complain(f"sluice: there is no database {database!r}; there are {', '.join(settings.databases) or 'none'}")
         return 2
     try:
         sent = messages(Question(question, language=language), asked, settings.text2sql)
     except SqlError as error:
-        echo(error.message)
+        complain(f"sluice: {error.message}")
         return 1
     finally:
         databases.close()

@@ -67,7 +67,9 @@ def test_ask_prints_the_reply_as_a_person_reads_it(live):
 
 def test_ask_passes_the_other_forms_through(live):
     assert "event: done" in sluice("ask", "hello", "--url", live.url, "--format", "sse").stdout
-    assert json.loads(sluice("ask", "hello", "--url", live.url, "--format", "json").stdout)["finish_reason"] == "stop"
+    whole = sluice("ask", "hello", "--url", live.url, "--format", "json").stdout
+    assert json.loads(whole)["finish_reason"] == "stop"
+    assert whole.endswith("}\n")
     lines = sluice("ask", "hello", "--url", live.url, "--format", "ndjson").stdout.splitlines()
     assert json.loads(lines[-1])["done"] is True
 
@@ -87,6 +89,19 @@ def test_an_answer_that_failed_is_exit_code_1_in_every_form(live, form):
     told = sluice("ask", "hello", "--url", live.url, "--provider", "cut", "--format", form)
     assert told.returncode == 1
     assert "truncated" in told.stdout + told.stderr
+
+
+def test_rows_alone_come_as_csv_and_an_answer_without_any_is_a_failure(live):
+    told = sluice("ask", "hello", "--url", live.url, "--format", "csv")
+    assert (told.returncode, told.stdout, told.stderr) == (1, "", "sluice: the answer has no rows (not_found)\n")
+
+
+def test_what_an_evaluation_or_a_prompt_cannot_use_is_told_in_a_sentence_on_standard_error(tmp_path):
+    (tmp_path / "cases.jsonl").write_bytes(b"\xff")
+    for command in (["eval", tmp_path / "cases.jsonl"], ["prompt", "x", "--database", "nope"]):
+        told = sluice(*command)
+        assert (told.returncode, told.stdout, told.stderr.count("\n")) == (2, "", 1)
+        assert told.stderr.startswith("sluice: ")
 
 
 def test_a_refused_question_is_told_in_a_sentence(live):

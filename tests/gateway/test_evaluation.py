@@ -57,10 +57,13 @@ class Asked(Provider):
 
 
 def evaluate(monkeypatch, settings, cases, out, provider, names=()):
-    said = []
+    said, wrong = [], []
     monkeypatch.setattr(evaluation, "Providers", lambda *_: provider)
-    code = evaluation.run(settings, cases, names, out, said.append)
-    return code, "\n".join(said)
+    code = evaluation.run(settings, cases, names, out, said.append, complain=wrong.append)
+    # What went wrong is one sentence of its own; what came of it is told only where something did.
+    assert len(wrong) == (code != 0)
+    assert code != 2 or not said
+    return code, "\n".join(said + wrong)
 
 
 def test_every_kind_of_answer_is_judged(monkeypatch, settings, cases, tmp_path):
@@ -106,6 +109,20 @@ def test_an_evaluation_that_was_stopped_goes_on_where_it_was(monkeypatch, settin
     assert len(json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))["answers"]) == 7
 
 
+def test_another_database_is_asked_anew_and_may_have_a_statement_of_its_own(monkeypatch, settings, tmp_path):
+    cases = tmp_path / "cases.jsonl"
+    case = CASES[0] | {"dialects": {"sqlite": "SELECT COUNT(*) FROM lines", "mysql": "SELECT 1"}}
+    cases.write_text(json.dumps(case), "utf-8")
+    settings.databases["other"] = settings.databases["metro"]
+    asked = Asked(RIGHT, RIGHT)
+    monkeypatch.setattr(evaluation, "Providers", lambda *_: asked)
+    for name in ("metro", "other"):
+        assert evaluation.run(settings, cases, (), tmp_path / "out", print, name) == 0
+        (answer,) = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))["answers"]
+        assert answer["verdict"] == "wrong"  # stations, where lines were to be counted
+    assert len(asked.requests) == 2
+
+
 def test_each_provider_has_its_figures(monkeypatch, settings, tmp_path):
     cases = tmp_path / "cases.jsonl"
     cases.write_text(json.dumps(CASES[0]), "utf-8")
@@ -116,7 +133,16 @@ def test_each_provider_has_its_figures(monkeypatch, settings, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ['{"question": "x"}', '{"sql": "SELECT 1"}', "[1]", "nonsense", '{"question": "x", "sql": "", "y": 1}', ""]
+    "line",
+    [
+        '{"question": "x"}',
+        '{"sql": "SELECT 1"}',
+        "[1]",
+        "nonsense",
+        '{"question": "x", "sql": "", "y": 1}',
+        '{"question": "x", "sql": "SELECT 1", "dialects": {"oracle": "SELECT 1"}}',
+        "",
+    ],
 )
 def test_a_bad_file_is_refused_with_its_line(monkeypatch, settings, tmp_path, line):
     cases = tmp_path / "cases.jsonl"
@@ -128,6 +154,11 @@ def test_a_bad_file_is_refused_with_its_line(monkeypatch, settings, tmp_path, li
 def test_unknown_names_and_bad_expectations_are_refused(monkeypatch, settings, cases, tmp_path):
     code, said = evaluate(monkeypatch, settings, cases, tmp_path / "out", Asked(), names=("nope",))
     assert code == 2 and "nope" in said
+    settings.providers["b"].api_key, settings.providers["b"].type = "", "dashscope"
+    code, said = evaluate(monkeypatch, settings, cases, tmp_path / "out", Asked(), names=("b",))
+    assert code == 2 and "api_key not set" in said
+    code = evaluation.run(settings, cases, (), tmp_path / "out", print, "nope", complain=(wrong := []).append)
+    assert code == 2 and wrong == ["sluice: there is no database 'nope'; there are metro"]
     cases.write_text('{"question": "x", "sql": "DROP TABLE dtzpt"}', "utf-8")
     code, said = evaluate(monkeypatch, settings, cases, tmp_path / "out", Asked())
     assert code == 2 and "DROP" in said

@@ -271,3 +271,20 @@ def test_examples_whose_tables_have_changed_are_not_used(databases, tmp_path):
     steps(provider, databases(examples=str(path)))
     system = provider.requests[0][0].messages[0]["content"]
     assert "有几站？" in system and "旧的？" not in system
+
+
+def test_a_failure_before_the_first_batch_says_who_failed_last(databases):
+    class FallsBack(Stream):
+        def __iter__(self):
+            self.provider, self.model = "second", "m2"
+            raise CutOff("gone")
+            yield
+
+    class Failing(Provider):
+        def stream(self, request, name=None):
+            return FallsBack([], [])
+
+    steps = answer(Question("沈塘桥？"), Failing(), databases())
+    assert next(steps) == [Start("second", "m2", ["top_k dropped"])]
+    with pytest.raises(CutOff):
+        next(steps)

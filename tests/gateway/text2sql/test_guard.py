@@ -194,3 +194,11 @@ def test_what_is_judged_is_what_is_written(monkeypatch):
     original = guard.write
     monkeypatch.setattr(guard, "write", lambda tree, dialect: original(tree, dialect).replace("users", "secrets"))
     assert not judge("SELECT name FROM users", schema(), 10).ok
+
+
+def test_two_bars_join_text_but_in_mysql_where_they_are_refused_for_they_would_be_a_condition():
+    sql = "SELECT name FROM users WHERE ',' || city || ',' LIKE '%,x,%'"
+    assert judge(sql, schema("sqlite"), 200).ok and judge(sql, schema("postgresql"), 200).ok
+    verdict = judge(sql, schema("mysql"), 200)
+    assert not verdict.ok and "CONCAT" in verdict.reason
+    assert judge("SELECT name FROM users WHERE city = '||' OR id = 1", schema("mysql"), 200).ok
