@@ -149,7 +149,7 @@ def doctor(config: str | None, names: tuple[str, ...]) -> None:
     from gevent import monkey
 
     # A vendor's client reads from sockets that block; only a patched one can be interrupted by a deadline.
-    # monkey.patch_all()
+    monkey.patch_all()
     from gateway import doctor as doctors
 
     sys.exit(doctors.run(_settings(config), click.echo, names=names))
