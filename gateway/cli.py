@@ -81,11 +81,16 @@ def check(config: str | None) -> None:
     for name, provider in settings.providers.items():
         missing = provider.missing_secrets
         state = f"unavailable: {', '.join(missing)} not set" if missing else "ok"
+        if not provider.has_its_folder:
+            state = f"unavailable: there is no folder {provider.model}"
         default = ", the default" if name == settings.default else ""
         click.echo(f"provider {name} ({provider.type}, {provider.shown_model}{default}): {state}")
     for name, database in settings.databases.items():
         tables = ", ".join(database.tables) if database.tables else "all tables"
         click.echo(f"database {name}: {tables}")
+    if not settings.providers[settings.default].has_its_folder:
+        click.echo("sluice: the default provider cannot answer: its model's folder is missing", err=True)
+        sys.exit(1)
     click.echo("the configuration is good")
 
 

@@ -206,11 +206,6 @@ class Settings(Section):
         found += [
             f"fallbacks: {name!r} is not one of providers" for name in self.fallbacks if name not in self.providers
         ]
-        found += [
-            f"providers.{name}.model: there is no folder {provider.model}"
-            for name, provider in self.providers.items()
-            if provider.type == "local" and not provider.model_on_hub and not (self.folder / provider.model).exists()
-        ]
         if "none" in self.databases:
             found.append("databases.none: the name is taken, it means a plain chat")
         if not self.server.is_loopback and not self.auth.keys:

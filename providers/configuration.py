@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -163,9 +163,10 @@ class ProviderConfiguration(Section):
         return path.name if self.type == "local" and path.is_absolute() else self.model
 
     @property
-    def model_on_hub(self) -> bool:
-        """Whether a local model's name may be the hub's (`owner/name`); else it can only be a folder."""
-        return not self.model.startswith((".", "/", "~")) and self.model.count("/") == 1
+    def has_its_folder(self) -> bool:
+        """False for a local model that is not there and can only be a folder: a hub's name is `owner/name`."""
+        hub = not self.model.startswith((".", "/", "~")) and self.model.count("/") == 1
+        return self.type != "local" or hub or Path(self.model).is_dir()
 
     @property
     def missing_secrets(self) -> list[str]:

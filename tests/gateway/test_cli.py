@@ -50,6 +50,14 @@ def test_check_says_what_is_there_and_what_is_missing():
     assert SECRET not in told.stdout + told.stderr
 
 
+def test_check_misses_the_folder_of_a_local_model(tmp_path):
+    (tmp_path / "c.yaml").write_text("default: mine\nproviders: {mine: {type: local, model: ./nowhere}}")
+    told = sluice("check", "--config", tmp_path / "c.yaml")
+    assert told.returncode == 1
+    assert "the default): unavailable: there is no folder ./nowhere" in told.stdout
+    assert "default provider cannot answer" in told.stderr
+
+
 def test_a_bad_configuration_is_used_wrongly_and_told_on_standard_error(tmp_path):
     (tmp_path / "c.yaml").write_text(f"default: q\nproviders: {{q: {{type: dashscope, api_key: {SECRET}, modle: m}}}}")
     told = sluice("check", "--config", tmp_path / "c.yaml")
