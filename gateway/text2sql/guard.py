@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
+from sqlglot.dialects.mysql import MySQL
 from sqlglot.errors import ErrorLevel, SqlglotError
+from sqlglot.generators.mysql import MySQLGenerator
 from sqlglot.tokens import Token, TokenType
 
 from gateway.text2sql.functions import EXPRESSIONS, FUNCTIONS, NAMED, TYPES
@@ -40,6 +42,28 @@ KEYWORDS = {
 STARS_IN = (exp.Select, exp.Count, exp.Column)
 # SQLAlchemy's name → sqlglot's.
 DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql"}
+
+
+# Where a match stands without parentheses of its own.
+LOOSE = (exp.Paren, exp.Where, exp.Having, exp.And, exp.Or, exp.Not, exp.Select, exp.Alias, exp.If)
+TIGHT = (exp.Column, exp.Literal, exp.Paren, exp.Func)
+
+
+class _WrittenMySQL(MySQL):
+    """MySQL as MariaDB understands it too: that has no REGEXP_LIKE, which the other writer makes of REGEXP."""
+
+    class Generator(MySQLGenerator):
+        def regexplike_sql(self, node: exp.RegexpLike) -> str:
+            if node.args.get("flag"):
+                return self.function_fallback_sql(node)
+            sides = [
+                self.sql(side) if isinstance(side, TIGHT) else f"({self.sql(side)})"
+                for side in (node.this, node.expression)
+            ]
+            written = " RLIKE ".join(sides)
+            return written if isinstance(node.parent, LOOSE) else f"({written})"
+
+        TRANSFORMS = {kind: writer for kind, writer in MySQLGenerator.TRANSFORMS.items() if kind is not exp.RegexpLike}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +174,12 @@ def _check_kind(node: exp.Expr, dialect: str) -> None:
 def write(tree: exp.Expr, dialect: str) -> str:
     """The text of `tree`, which is used up, without comments; raises Refused where the dialect cannot say it."""
     try:
-        return tree.sql(dialect=dialect, copy=False, comments=False, unsupported_level=ErrorLevel.RAISE)
+        return tree.sql(
+            dialect=_WrittenMySQL if dialect == "mysql" else dialect,
+            copy=False,
+            comments=False,
+            unsupported_level=ErrorLevel.RAISE,
+        )
     except (SqlglotError, RecursionError) as error:
         raise Refused(f"{dialect} has no way to say it: {_first_line(error)}") from None
 

@@ -7,6 +7,7 @@ that nobody may read is found (and refused) where the server would find it.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -56,6 +57,15 @@ def ascii_lower(name: str) -> str:
     return "".join(chr(ord(letter) + 32) if "A" <= letter <= "Z" else letter for letter in name)
 
 
+def coarse(name: str) -> str:
+    """`name` folded at least as far as any collation of MySQL's folds it: no case, no accents, no wide letters.
+
+    Two names that the server takes for one are always one here, so a column that is not open is found under each.
+    """
+    plain = unicodedata.normalize("NFKD", name).casefold()
+    return "".join(letter for letter in plain if not unicodedata.combining(letter))
+
+
 class Names:
     """The names of one statement against one schema."""
 
@@ -68,6 +78,8 @@ class Names:
 
     def check(self, tree: exp.Expr) -> list[str]:
         """The names of the tables that `tree` reads, in order of appearance; raises Refused."""
+        if self._dialect == "mysql":
+            self._one_spelling(tree)
         self._query(tree, {}, [])
         for table in tree.find_all(exp.Table):
             if id(table) not in self._seen:
@@ -88,10 +100,23 @@ class Names:
             return ""
         if self._dialect == "postgres" and identifier.args.get("quoted"):
             return identifier.name
-        return ascii_lower(identifier.name)
+        return coarse(identifier.name) if self._dialect == "mysql" else ascii_lower(identifier.name)
 
     def _folded(self, names: Iterable[str]) -> frozenset[str]:
-        return frozenset(names if self._dialect == "postgres" else map(ascii_lower, names))
+        if self._dialect == "postgres":
+            return frozenset(names)
+        return frozenset(map(coarse if self._dialect == "mysql" else ascii_lower, names))
+
+    def _one_spelling(self, tree: exp.Expr) -> None:
+        """Refuse a table's name or alias that is written in two ways: whether they are one depends on the server."""
+        spelled: dict[str, str] = {}
+        for node in tree.find_all(exp.Table, exp.TableAlias, exp.Column):
+            named = node.args.get("table") if isinstance(node, exp.Column) else node.this
+            if isinstance(node, exp.Table) and node.args.get("alias") or not isinstance(named, exp.Identifier):
+                continue
+            before = spelled.setdefault(coarse(named.name), named.name)
+            if before != named.name:
+                raise Refused(f"{before} and {named.name} may be one or two names: write it one way")
 
     # Queries.
 
@@ -138,6 +163,9 @@ class Names:
         joins = node.args.get("joins") or []
         for read in [*reads, *(join.this for join in joins)]:
             self._source(read, scope, ctes, outer)
+        called = [source.alias for source in scope.sources if source.alias]
+        if twice := {alias for alias in called if called.count(alias) > 1}:
+            raise Refused(f"two tables of one query are called {min(twice)}: give them aliases")
         self._joins(joins, scope, ctes, scopes)
         names: list[str] = []
         for projection in node.expressions:

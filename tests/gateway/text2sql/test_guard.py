@@ -202,3 +202,47 @@ def test_two_bars_join_text_but_in_mysql_where_they_are_refused_for_they_would_b
     verdict = judge(sql, schema("mysql"), 200)
     assert not verdict.ok and "CONCAT" in verdict.reason
     assert judge("SELECT name FROM users WHERE city = '||' OR id = 1", schema("mysql"), 200).ok
+
+
+@pytest.mark.parametrize(
+    ("sql", "written"),
+    [
+        ("SELECT name REGEXP '^a' FROM users WHERE NOT city RLIKE 'b'", None),
+        ("SELECT name FROM users WHERE REGEXP_LIKE(CONCAT(name, city), 'b') = 1", "(CONCAT(name, city) RLIKE 'b') = 1"),
+        ("SELECT name FROM users WHERE REGEXP_LIKE(name = 'a', city) + 1", "((name = 'a') RLIKE city) + 1"),
+    ],
+)
+def test_a_match_is_written_for_mysql_as_mariadb_understands_it_too(sql, written):
+    verdict = judge(sql, schema("mysql"), 200)
+    assert verdict.ok and "REGEXP_LIKE" not in verdict.sql
+    assert verdict.sql.count("RLIKE") == (2 if written is None else 1) and (written or "") in verdict.sql
+    assert judge(verdict.sql, schema("mysql"), 200).sql == verdict.sql
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT A.password FROM (SELECT 1 AS password) a, users A",
+        "SELECT (SELECT A.password FROM (SELECT 1 AS password) a LIMIT 1) FROM users A",
+        "SELECT (SELECT Ä.password FROM (SELECT 1 AS password) ä LIMIT 1) FROM users Ä",
+        "SELECT (SELECT USERS.password FROM (SELECT 1 AS password) USERS) FROM users",
+        "SELECT 1 AS é FROM secrets WHERE é = 'x'",
+        "SELECT É FROM secrets",
+        "SELECT 1 AS ＰＩＮ FROM secrets WHERE ＰＩＮ = 'x'",
+        "SELECT 1 AS pİn FROM secrets WHERE pİn = 'x'",
+    ],
+)
+def test_names_that_mysql_may_take_for_one_are_never_two(sql):
+    hidden = table("secrets", "id", is_partial=True, hidden=("É", "pin"))
+    assert not judge(sql, schema("mysql", hidden), 200).ok
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql", "mysql"])
+def test_two_tables_of_one_name_in_one_query_are_refused(dialect):
+    for sql in (
+        "SELECT a.password FROM (SELECT 1 AS password) AS a, users AS a",
+        "SELECT a.password FROM (SELECT 1 AS password) AS a JOIN users AS a ON 1 = 1",
+        "SELECT users.name FROM users, users",
+    ):
+        verdict = judge(sql, schema(dialect), 200)
+        assert not verdict.ok and "aliases" in verdict.reason

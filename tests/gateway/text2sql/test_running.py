@@ -252,3 +252,11 @@ def test_a_database_that_is_not_there_is_a_failure_that_may_pass(url):
     assert failed.value.retryable
     assert "gone" in failed.value.message
     assert "/nowhere" not in failed.value.message
+
+
+def test_a_regular_expression_runs_in_mariadb(mysql_server, opened):
+    database = opened(mysql_server)
+    rows = database.run(
+        database.judge("SELECT COUNT(*) FROM dtzpt WHERE REGEXP_LIKE(name, '^沈塘') OR name REGEXP '^沈塘'")
+    )
+    assert rows.rows == [[2]]
