@@ -11,8 +11,6 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
-import gevent
-
 from gateway.question import Question
 from gateway.steps import Correcting, Done, Sql, Start, Step, Text, of
 from gateway.text2sql import prompting
@@ -21,6 +19,7 @@ from gateway.text2sql.early import hopeless
 from gateway.text2sql.failures import SqlFailed
 from gateway.text2sql.finder import Finder
 from gateway.text2sql.guard import Verdict
+from gateway.text2sql.turns import in_turn
 from prompts import render
 from providers import Providers
 from providers.chat import Message
@@ -91,14 +90,13 @@ class _Asking:
     timing: dict[str, float] = field(default_factory=dict)
 
     def steps(self) -> Iterator[list[Step]]:
-        gevent.sleep(0)
         began = time.perf_counter()
         if self._executes:
             # A database whose role may do too much is not asked; better said before a model was.
             self.database.check_role()
         schema = self.database.schema()
         language = self.question.language or self.databases.text2sql.language
-        messages = prompting.messages(self.question, self.database, self.databases.text2sql)
+        messages = in_turn(lambda: prompting.messages(self.question, self.database, self.databases.text2sql))
         self.timing["prompt"] = _ms(began)
         constrain = {table.name: [column.name for column in table.columns] for table in schema.tables}
         left = self.databases.text2sql.corrections
@@ -180,10 +178,8 @@ class _Asking:
         return self.database.settings.execute and self.question.execute is not False
 
     def _judge(self, statement: str, steps: list[Step]) -> Verdict:
-        # Some milliseconds of computing: whatever else waits for the processor goes first, so that many statements
-        # at once do not add up to a gap in everybody's stream (benchmarks/slow_database.py).
-        gevent.sleep(0)
-        verdict = self.database.judge(statement)
+        # So that many statements at once do not add up to a gap in everybody's stream: benchmarks/slow_database.py.
+        verdict = in_turn(lambda: self.database.judge(statement))
         steps.append(Sql(verdict.sql, self.database.schema().dialect, verdict.tables, verdict.ok, verdict.reason))
         if not verdict.ok:
             log.info("a statement was refused: %s", verdict.reason)
@@ -192,7 +188,7 @@ class _Asking:
     def _judge_early(self, partial: str, steps: list[Step]) -> Verdict | None:
         """The verdict on a statement that is not complete, where it cannot become one that may run."""
         schema = self.database.schema()
-        reason = hopeless(partial, schema)
+        reason = in_turn(lambda: hopeless(partial, schema))
         if reason is None:
             return None
         steps.append(Sql(partial.strip(), schema.dialect, [], ok=False, reason=reason))

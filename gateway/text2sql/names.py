@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlglot import exp
 
@@ -30,6 +30,19 @@ PARTS = {
 }
 _PARTS = {kind: frozenset(parts.split()) for kind, parts in PARTS.items()}
 MEANING = {"recursive": "WITH RECURSIVE"}
+# Columns that every table has besides its own, for the server; rowid and _rowid may be another name of a closed key.
+PSEUDO = {
+    "postgres": frozenset({"tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"}),
+    "sqlite": frozenset({"rowid", "oid", "_rowid_"}),
+    "mysql": frozenset({"_rowid"}),
+}
+# Where a name given with AS counts; in PostgreSQL only if it stands there alone, else it is something else.
+ALIASES_IN = {
+    "postgres": frozenset({"order", "group", "distinct"}),
+    "sqlite": frozenset({"order", "group", "having", "where"}),
+    "mysql": frozenset({"order", "group", "having"}),
+}
+NO_NAMES: frozenset[str] = frozenset()
 
 
 class Refused(Exception):
@@ -46,10 +59,7 @@ class Source:
     is_partial: bool = False
 
 
-@dataclass(slots=True)
-class Scope:
-    sources: list[Source] = field(default_factory=list)
-    aliases: set[str] = field(default_factory=set)
+Scope = list[Source]  # what a FROM reads
 
 
 def ascii_lower(name: str) -> str:
@@ -134,9 +144,9 @@ class Names:
         else:
             names = self._query(node.this, ctes, outer)
             self._query(node.args["expression"], ctes, outer)
-        scope = Scope(aliases={name for name in names if name})
         for part in ("order", "limit", "offset"):
-            self._expressions(node.args.get(part), ctes, [scope, *outer])
+            # Without the queries around it: PostgreSQL takes the ORDER BY behind a query in parentheses for its own.
+            self._expressions(node.args.get(part), ctes, [], frozenset(names) - {""})
         return names
 
     def _with(self, node: exp.Expr, ctes: Mapping[str, list[str]], outer: list[Scope]) -> dict[str, list[str]]:
@@ -157,42 +167,64 @@ class Names:
         return known
 
     def _select(self, node: exp.Select, ctes: Mapping[str, list[str]], outer: list[Scope]) -> list[str]:
-        scope = Scope()
+        scope: Scope = []
         scopes = [scope, *outer]
-        reads = [node.args["from_"].this] if node.args.get("from_") else []
         joins = node.args.get("joins") or []
-        for read in [*reads, *(join.this for join in joins)]:
-            self._source(read, scope, ctes, outer)
-        called = [source.alias for source in scope.sources if source.alias]
+        if node.args.get("from_"):
+            self._source(node.args["from_"].this, scope, ctes, outer)
+        self._joins(joins, 0, scope, ctes, outer)
+        called = [source.alias for source in scope if source.alias]
         if twice := {alias for alias in called if called.count(alias) > 1}:
             raise Refused(f"two tables of one query are called {min(twice)}: give them aliases")
-        self._joins(joins, scope, ctes, scopes)
+        if self._dialect == "sqlite":
+            for join in joins:  # where a condition sees the tables behind it, too
+                self._expressions(join.args.get("on"), ctes, scopes)
         names: list[str] = []
         for projection in node.expressions:
             names += self._projected(projection, scope)
-        scope.aliases = {
+        aliases = frozenset(
             self._column_name(item.args["alias"]) for item in node.expressions if isinstance(item, exp.Alias)
-        }
+        )
         for part, value in node.args.items():
             if part not in ("with_", "from_", "joins"):
-                self._expressions(value, ctes, scopes)
+                known = aliases if part in ALIASES_IN[self._dialect] else NO_NAMES
+                self._expressions(value, ctes, scopes, known)
         return names
 
-    def _joins(self, joins: list[exp.Join], scope: Scope, ctes: Mapping[str, list[str]], scopes: list[Scope]) -> None:
+    def _joins(
+        self, joins: list[exp.Join], first: int, scope: Scope, ctes: Mapping[str, list[str]], outer: list[Scope]
+    ) -> None:
+        """Add what `joins` read to `scope`, whose sources from `first` on are what they are joined to.
+
+        A condition sees those alone: behind a comma, or in front of another join, the server looks further out.
+        """
         for join in joins:
             self._only(join, _PARTS[exp.Join])
-            if join.method == "NATURAL" and any(source.is_partial for source in scope.sources):
+            middle = len(scope)
+            if self._dialect != "sqlite" and not any(value for part, value in join.args.items() if part != "this"):
+                first = middle  # a comma
+            self._source(join.this, scope, ctes, outer)
+            if join.method == "NATURAL" and any(source.is_partial for source in scope[first:]):
                 raise Refused("NATURAL JOIN could compare columns that are not open; name them with ON")
             for column in join.args.get("using") or []:
-                name = column if isinstance(column, exp.Identifier) else column.this
-                self._column(self._column_name(name), "", scopes)
-            self._expressions(join.args.get("on"), ctes, scopes)
+                name = self._column_name(column if isinstance(column, exp.Identifier) else column.this)
+                # Servers and SQLite's authorizer do not judge what USING reads, so each side is judged here.
+                self._using(name, scope[first:middle])
+                self._using(name, scope[middle:])
+            self._expressions(join.args.get("on"), ctes, [scope[first:], *outer])
+
+    def _using(self, name: str, side: Scope) -> None:
+        for source in side:
+            if name not in source.columns and (name in source.hidden or source.is_partial):
+                raise Refused(f"USING ({name}) could compare a column of {source.alias} that is not open; use ON")
+        if not any(name in source.columns for source in side):
+            raise Refused(f"there is no column {name} on one side of USING ({name})")
 
     def _source(self, node: exp.Expr, scope: Scope, ctes: Mapping[str, list[str]], outer: list[Scope]) -> None:
         """Add what a FROM or a JOIN reads to `scope`."""
-        alias = node.args.get("alias")
+        alias, first = node.args.get("alias"), len(scope)
         if isinstance(node, exp.Table):
-            scope.sources.append(self._table(node, ctes))
+            scope.append(self._table(node, ctes))
         elif isinstance(node, exp.Subquery) and isinstance(node.this, exp.Table | exp.Subquery) and not alias:
             self._only(node, frozenset({"this", "joins"}))  # a join in parentheses
             self._source(node.this, scope, ctes, outer)
@@ -209,13 +241,10 @@ class Names:
             else:
                 names = self._query(node, ctes, outer)
             columns = self._folded(self._renamed(names, alias))
-            scope.sources.append(Source(self._column_name(alias.this) if alias else "", columns - {""}))
+            scope.append(Source(self._column_name(alias.this) if alias else "", columns - {""}))
         else:
             raise Refused(f"only tables and subqueries may be read, not {node.sql(self._dialect)[:60]}")
-        joins = node.args.get("joins") or []
-        for join in joins:
-            self._source(join.this, scope, ctes, outer)
-        self._joins(joins, scope, ctes, [scope, *outer])
+        self._joins(node.args.get("joins") or [], first, scope, ctes, outer)
 
     def _renamed(self, names: list[str], alias: exp.Expr | None) -> list[str]:
         renamed = [self._column_name(column) for column in alias.args.get("columns") or []] if alias else []
@@ -238,7 +267,8 @@ class Names:
         if table.name not in self.tables:
             self.tables.append(table.name)
         columns = self._folded(column.name for column in table.columns)
-        return Source(called, columns, self._folded(table.hidden), table.is_partial)
+        hidden = self._folded(table.hidden) | (PSEUDO[self._dialect] - columns)
+        return Source(called, columns, hidden, table.is_partial)
 
     def table(self, identifier: exp.Identifier, qualifier: exp.Identifier | None) -> Table:
         """The open table of that name, in that schema; raises Refused."""
@@ -263,7 +293,7 @@ class Names:
             return [""]  # the server makes a name up: it can be read only by its place or by a name given with AS
         wanted = self._column_name(node.args.get("table")) if isinstance(node, exp.Column) else ""
         names: list[str] = []
-        for source in scope.sources:
+        for source in scope:
             if wanted in ("", source.alias):
                 if source.is_partial:
                     raise Refused(f"not every column of {source.alias} is open; name the columns instead of *")
@@ -272,7 +302,13 @@ class Names:
 
     # Columns.
 
-    def _expressions(self, value: object, ctes: Mapping[str, list[str]], scopes: list[Scope]) -> None:
+    def _expressions(
+        self,
+        value: object,
+        ctes: Mapping[str, list[str]],
+        scopes: list[Scope],
+        aliases: frozenset[str] = NO_NAMES,
+    ) -> None:
         for node in _own(value):
             if isinstance(node, exp.Query):
                 self._query(node, ctes, scopes)
@@ -281,32 +317,31 @@ class Names:
             elif node.args.get("db"):
                 raise Refused(f"a column is called by its table's name or alias: {node.sql(self._dialect)}")
             elif isinstance(node.this, exp.Star):
-                named = [
-                    source for source in scopes[0].sources if source.alias == self._column_name(node.args["table"])
-                ]
+                near = scopes[0] if scopes else []
+                named = [source for source in near if source.alias == self._column_name(node.args["table"])]
                 if not named or any(source.is_partial for source in named):
                     raise Refused(f"{node.sql(self._dialect)} names no table of this query that is open whole")
             else:
-                self._column(self._column_name(node.this), self._column_name(node.args.get("table")), scopes)
+                known = aliases if self._dialect != "postgres" or _stands_alone(node) else NO_NAMES
+                self._column(self._column_name(node.this), self._column_name(node.args.get("table")), scopes, known)
 
-    def _column(self, name: str, table: str, scopes: list[Scope]) -> None:
+    def _column(self, name: str, table: str, scopes: list[Scope], aliases: frozenset[str]) -> None:
         passed = ""
         for scope in scopes:
-            for source in scope.sources:
-                if table and source.alias != table:
-                    continue
+            sources = [source for source in scope if not table or source.alias == table]
+            for source in sources:
                 if name in source.hidden:
                     raise Refused(f"the column {source.alias}.{name} is not open")
-                if name in source.columns:
-                    if passed:
-                        raise Refused(f"say which table {name} is of: not every column of {passed} is open")
-                    return
-                if table:
-                    raise Refused(f"{table} has no column {name}, or it is not open")
+            if any(name in source.columns for source in sources):
+                if passed:
+                    raise Refused(f"say which table {name} is of: not every column of {passed} is open")
+                return
+            if table and sources:
+                raise Refused(f"{table} has no column {name}, or it is not open")
             # Further out, the name might be one of these tables' columns that the role does not even see.
-            passed = passed or next((source.alias for source in scope.sources if source.is_partial), "")
+            passed = passed or next((source.alias for source in scope if source.is_partial), "")
         # A name given with AS comes last: where the server does not see it, it looks further out, as was done here.
-        if not table and name in scopes[0].aliases:
+        if not table and name in aliases:
             return
         raise Refused(f"there is no column {table + '.' if table else ''}{name} in the tables of this query")
 
@@ -326,3 +361,15 @@ def _own(value: object) -> Iterator[exp.Expr]:
     elif isinstance(value, exp.Expr):
         for child in value.args.values():
             yield from _own(child)
+
+
+def _stands_alone(node: exp.Expr) -> bool:
+    """Whether a column is a whole item of a query's ORDER BY, GROUP BY or DISTINCT ON."""
+    inside, parent = node, node.parent
+    while isinstance(parent, exp.Paren | exp.Ordered | exp.Rollup | exp.Cube | exp.GroupingSets | exp.Tuple):
+        if isinstance(inside, exp.Tuple) and isinstance(parent, exp.Ordered | exp.Paren | exp.Tuple):
+            return False  # a row
+        inside, parent = parent, parent.parent
+    if isinstance(parent, exp.Order | exp.Distinct):
+        return isinstance(parent.parent, exp.Query)  # not a window's, nor an aggregate's
+    return isinstance(parent, exp.Group)
