@@ -35,7 +35,10 @@ ALLOWED = [
     "SELECT * FROM orders",
     "SELECT o.* FROM orders AS o",
     "SELECT COUNT(*) FROM users",
-    "SELECT city AS c, COUNT(*) AS n FROM users GROUP BY c HAVING n > 1 ORDER BY n DESC",
+    "SELECT city AS c, COUNT(*) AS n FROM users GROUP BY c HAVING COUNT(*) > 1 ORDER BY n DESC",
+    "SELECT u.name FROM users AS u JOIN orders AS o USING (id) JOIN sales.regions AS r USING (id) ORDER BY u.name",
+    "SELECT o.total FROM orders AS o NATURAL JOIN sales.regions AS r",
+    "SELECT name FROM users AS u WHERE EXISTS(SELECT 1 FROM orders AS a JOIN orders AS b ON a.id = b.id AND u.id = 1)",
     "SELECT name FROM users WHERE id IN (SELECT user_id FROM orders WHERE total > 5)",
     "SELECT name FROM users AS u WHERE EXISTS(SELECT 1 FROM orders AS o WHERE o.user_id = u.id)",
     "SELECT (SELECT MAX(total) FROM orders WHERE user_id = users.id) AS top, name FROM users",
@@ -246,3 +249,73 @@ def test_two_tables_of_one_name_in_one_query_are_refused(dialect):
     ):
         verdict = judge(sql, schema(dialect), 200)
         assert not verdict.ok and "aliases" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("part", "dialects"),
+    [
+        ("WHERE n = 1", ["sqlite"]),
+        ("GROUP BY n HAVING n > 1", ["sqlite", "mysql"]),
+        ("GROUP BY n", ["sqlite", "postgresql", "mysql"]),
+        ("GROUP BY GROUPING SETS ((n), ())", ["postgresql"]),
+        ("ORDER BY n DESC", ["sqlite", "postgresql", "mysql"]),
+        ("ORDER BY (n)", ["sqlite", "postgresql", "mysql"]),
+        ("ORDER BY n + 1", ["sqlite", "mysql"]),
+        ("ORDER BY CAST(n AS CHAR)", ["sqlite", "mysql"]),
+        ("GROUP BY COALESCE(n, 1)", ["sqlite", "mysql"]),
+        ("GROUP BY (n, 1)", ["sqlite", "postgresql", "mysql"]),
+        ("ORDER BY RANK() OVER (ORDER BY n)", ["sqlite", "mysql"]),
+        ("ORDER BY (SELECT MAX(n) FROM users)", []),
+    ],
+)
+def test_a_name_given_with_as_counts_where_the_server_takes_it_for_that(part, dialects):
+    """Elsewhere it is something else: in PostgreSQL the row of a table that is called so."""
+    passed = [
+        dialect
+        for dialect in ("sqlite", "postgresql", "mysql")
+        if judge(f"SELECT total AS n FROM orders AS n {part}", schema(dialect), 200).ok
+    ]
+    assert passed == dialects
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql", "mysql"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1 FROM (SELECT 1 AS password) AS g JOIN users AS u USING (password)",
+        "SELECT 1 FROM users AS u JOIN (SELECT 1 AS password) AS g USING (password)",
+        "SELECT MAX(password) FROM (SELECT 1 AS password) AS g LEFT JOIN users AS u USING (password)",
+        "SELECT 1 FROM orders AS o JOIN (SELECT 1 AS password) AS g ON TRUE JOIN users AS u USING (password)",
+        "SELECT 1 FROM orders AS o JOIN ((SELECT 1 AS password) AS g JOIN users AS u ON TRUE) USING (password)",
+        "SELECT 1 FROM (SELECT 1 AS password) AS g NATURAL JOIN users AS u",
+        "SELECT 1 FROM (SELECT 1 AS password) AS g NATURAL LEFT JOIN users AS u",
+        "SELECT 1 FROM users AS u NATURAL JOIN (SELECT 1 AS password) AS g",
+        # A condition that the server resolves without the tables behind it, or in front of a comma.
+        "SELECT (SELECT 1 FROM orders AS o JOIN orders AS p ON password = 'x' "
+        "JOIN (SELECT 1 AS password) AS g ON TRUE) FROM users",
+        "SELECT (SELECT 1 FROM orders AS o JOIN orders AS p ON password = 'x', (SELECT 1 AS password) AS g) FROM users",
+        "SELECT (SELECT 1 FROM orders AS o JOIN orders AS p ON password = 'x', users AS u) "
+        "FROM (SELECT 1 AS password) AS g",
+        # An ORDER BY behind parentheses is the query's in them.
+        "SELECT (((SELECT 1 FROM users) ORDER BY password) LIMIT 1) FROM (SELECT 1 AS password) AS g",
+        "SELECT * FROM (VALUES (password)) AS v",
+    ],
+)
+def test_a_closed_column_is_not_compared_by_way_of_a_join(dialect, sql):
+    assert not judge(sql, schema(dialect), 200).ok
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name"),
+    [("sqlite", "rowid"), ("sqlite", "oid"), ("sqlite", "_rowid_"), ("postgresql", "tableoid"), ("postgresql", "ctid"),
+     ("postgresql", "xmin"), ("mysql", "_rowid")],
+)  # fmt: skip
+def test_a_column_that_tables_have_without_being_told_so_is_closed(dialect, name):
+    for sql in (
+        f"SELECT {name} FROM orders",
+        f"SELECT {name} AS a, 2 AS {name} FROM orders",
+        f"SELECT 2 AS {name} FROM orders GROUP BY {name}",
+        f"SELECT (SELECT {name} FROM orders LIMIT 1) FROM (SELECT 1 AS {name}) AS x",
+    ):
+        assert not judge(sql, schema(dialect), 200).ok, sql
+    assert judge(f"SELECT {name} FROM odd", schema(dialect, table("odd", name)), 200).ok
