@@ -7,6 +7,7 @@ event, `done` or `failed`, whatever happens to its producer.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import time
@@ -50,7 +51,12 @@ class Observer:
 
 
 class Mirroring(Protocol):
-    """A log that other workers share; see log/redis.py."""
+    """A log that other workers share; see log/redis.py.
+
+    up   it does what it should; while it does not, a key holds in this worker only, and nobody waits for it
+    """
+
+    up: bool
 
     def put(self, answer: Answer) -> bool:
         """The answer has something new, to be shown once it is shared; False: it cannot be shared, show it now."""
@@ -83,6 +89,11 @@ class Asked:
     route: str = ""
     received_at: float = field(default_factory=time.monotonic)
     idempotency: tuple[str, str] | None = None
+
+    @property
+    def key(self) -> tuple[str, str] | None:
+        """Its idempotency key, which is its owner's alone."""
+        return None if self.idempotency is None else (self.owner, self.idempotency[0])
 
 
 class Answer(Followed):
@@ -117,9 +128,7 @@ class Answer(Followed):
 
     def join(self, reader: Reading) -> None:
         super().join(reader)
-        if self._abandoning is not None:
-            self._abandoning.kill(block=False)
-            self._abandoning = None
+        self._stay()
 
     def leave(self, reader: Reading) -> None:
         """`reader` has left; when it was the last, the answer is stopped after the resume window."""
@@ -131,12 +140,20 @@ class Answer(Followed):
         """Stop it after the resume window, unless somebody follows it, here or elsewhere."""
         if self._followed or self.complete:
             return
+        self._stay()
         if self._home.server.resume_window_s > 0:
             self._abandoning = gevent.spawn_later(self._home.server.resume_window_s, self._abandon)
         else:
             self.cancel()
 
+    def _stay(self) -> None:
+        """Stop the window's clock, if it runs."""
+        if self._abandoning is not None:
+            self._abandoning.kill(block=False)
+            self._abandoning = None
+
     def _abandon(self) -> None:
+        self._abandoning = None
         if not self._followed:
             self.cancel()
 
@@ -258,12 +275,7 @@ class Answer(Followed):
 class Answers:
     """The answers of this worker: those being produced, and those that ended a while ago."""
 
-    def __init__(
-        self,
-        server: Server,
-        observer: Observer | None = None,
-        streams_per_key: int | None = None,
-    ) -> None:
+    def __init__(self, server: Server, observer: Observer | None = None, streams_per_key: int | None = None) -> None:
         self.server = server
         self.mirror: Mirroring | None = None
         self.observer = observer or Observer()
@@ -272,6 +284,10 @@ class Answers:
         self._streams_per_key = streams_per_key
         self._all: dict[str, Answer] = {}
         self._keys: dict[tuple[str, str], Answer] = {}
+        # Questions that were let in and have no answer yet: who asks, and the keys whose answer is being decided.
+        self._coming: list[str] = []
+        self._undecided: dict[tuple[str, str], Event] = {}
+        self._drained = False
         self._kept: deque[Answer] = deque()
         self._kept_bytes = 0
         self._sweeper: gevent.Greenlet | None = None
@@ -282,12 +298,15 @@ class Answers:
         """Raises Failure if no answer may be begun for `owner` now."""
         if self.draining:
             raise Failure("shutting_down", "the gateway is being restarted; ask again in a moment")
-        if len(self.running) >= self.server.max_streams:
+        if len(self.running) + len(self._coming) >= self.server.max_streams:
             raise Failure("overloaded", f"all {self.server.max_streams} streams of this worker are in use")
-        if self._streams_per_key and sum(a.asked.owner == owner for a in self.running) >= self._streams_per_key:
+        if self._streams_per_key and self._streams_of(owner) >= self._streams_per_key:
             raise Failure(
                 "rate_limited", f"this key has {self._streams_per_key} answers running already", retry_after=1
             )
+
+    def _streams_of(self, owner: str) -> int:
+        return self._coming.count(owner) + sum(answer.asked.owner == owner for answer in self.running)
 
     def ask(self, asked: Asked, count: Callable[[], None]) -> Followed:
         """A new answer, or the one that was asked for with the same idempotency key before. Raises Failure.
@@ -295,38 +314,67 @@ class Answers:
         A new one's flow is first asked after the caller's next switch: join before.
         count   called before an answer is begun; may raise Failure
         """
-        if asked.idempotency is not None and (before := self._keys.get((asked.owner, asked.idempotency[0]))):
-            _same_question(asked, before.asked.idempotency)
-            return before
+        key = asked.key
+        while key is not None:
+            if before := self._keys.get(key):
+                _same_question(asked, before.asked.idempotency)
+                return before
+            if key not in self._undecided:
+                break
+            self._undecided[key].wait()
         self.admit(asked.owner)
-        count()
-        answer = Answer(asked, self)
-        if asked.idempotency is not None and self.mirror is not None:
-            claimed = self.mirror.claim(answer)
-            if claimed is not None:
-                answer_id, digest = claimed
-                _same_question(asked, (asked.idempotency[0], digest))
-                return self._soon(answer_id, asked.owner)
-        self._begin(answer)
-        return answer
+        with self._coming_in(asked.owner, key):
+            count()
+            answer = Answer(asked, self)
+            claimed = self.mirror.claim(answer) if key is not None and self.mirror and self.mirror.up else None
+            if claimed is None:
+                self._begin(answer)
+                return answer
+        answer_id, digest = claimed
+        _same_question(asked, (asked.idempotency[0], digest) if asked.idempotency else None)
+        return self._soon(answer_id, asked.owner)
+
+    @contextlib.contextmanager
+    def _coming_in(self, owner: str, key: tuple[str, str] | None) -> Iterator[None]:
+        """Its place among the streams, and its key, are taken while others run, so that no other takes them too."""
+        decided = Event()
+        self._coming.append(owner)
+        self._idle.clear()
+        if key is not None:
+            self._undecided[key] = decided
+        try:
+            yield
+        finally:
+            self._coming.remove(owner)
+            self._undecided.pop(key, None)  # type: ignore[arg-type]
+            decided.set()
+            self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self.running and not self._coming:
+            self._idle.set()
 
     def _begin(self, answer: Answer) -> None:
         self._all[answer.id] = answer
-        if answer.asked.idempotency is not None:
-            self._keys[answer.asked.owner, answer.asked.idempotency[0]] = answer
+        if answer.asked.key is not None:
+            self._keys[answer.asked.key] = answer
         self.running.add(answer)
         self._idle.clear()
         self.tell(self.observer.started, answer)
         if self.mirror is not None:
             self.mirror.put(answer)
         answer.produce()
+        if self._drained:
+            answer.fail(_ending())
 
     def _soon(self, answer_id: str, owner: str) -> Followed:
         """An answer that another worker is just beginning."""
         for _ in range(20):
             try:
                 return self.find(answer_id, owner)
-            except Failure:
+            except Failure as failure:
+                if failure.code != "not_found":
+                    raise
                 gevent.sleep(0.05)
         raise Failure("overloaded", "the answer to this idempotency key cannot be reached now")
 
@@ -351,13 +399,12 @@ class Answers:
     def ended(self, answer: Answer) -> None:
         """Called by an answer, once, at its end."""
         self.running.discard(answer)
-        if not self.running:
-            self._idle.set()
+        self._note_idle()
         self._kept.append(answer)
         self._kept_bytes += answer.log.size_bytes + KEPT_BESIDE_BYTES
         while self._kept_bytes > KEPT_BYTES:
             self._forget()
-        if self._sweeper is None:
+        if not self._sweeper:
             self._sweeper = gevent.spawn(self._sweep)
         self.tell(self.observer.ended, answer)
 
@@ -375,21 +422,25 @@ class Answers:
                 gevent.sleep(max(min(SWEEP_S, self.server.log_age_s), self.server.log_age_s - oldest_s))
             else:
                 self._forget()
-        self._sweeper = None
 
     def _forget(self) -> None:
         answer = self._kept.popleft()
         self._kept_bytes -= answer.log.size_bytes + KEPT_BESIDE_BYTES
-        del self._all[answer.id]
-        if answer.asked.idempotency is not None:
-            del self._keys[answer.asked.owner, answer.asked.idempotency[0]]
+        self._all.pop(answer.id, None)
+        if answer.asked.key is not None and self._keys.get(answer.asked.key) is answer:
+            del self._keys[answer.asked.key]
 
     def drain(self) -> None:
         """Begin nothing more; return when every answer has ended, after drain_s with `shutting_down`."""
         self.draining = True
         self._idle.wait(self.server.drain_s)
+        self._drained = True
         for answer in list(self.running):
-            answer.fail(Failure("shutting_down", "the gateway is being restarted; what came so far can be resumed"))
+            answer.fail(_ending())
+
+
+def _ending() -> Failure:
+    return Failure("shutting_down", "the gateway is being restarted; what came so far can be resumed")
 
 
 def _same_question(asked: Asked, before: tuple[str, str] | None) -> None:

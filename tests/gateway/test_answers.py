@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 
 import gevent
 import pytest
@@ -248,6 +249,130 @@ def test_the_last_reader_that_leaves_stops_the_answer_after_the_window(counting)
     third.close()
     gevent.sleep(0.15)
     assert counting.ends == ["cancelled"]
+
+
+class Slow:
+    """A shared log whose answer about a key takes a moment; `held` is who has the key already."""
+
+    def __init__(self, held=None):
+        self.up, self.held, self.claims = True, held, 0
+
+    def put(self, answer):
+        return False
+
+    def claim(self, answer):
+        self.claims += 1
+        gevent.sleep(0.05)
+        return self.held
+
+    def find(self, answer_id, owner):
+        raise Failure("not_found", "no")
+
+    def followed_elsewhere(self, answer):
+        return False
+
+
+def at_once(*calls):
+    """What each of these gives, or the failure that it raises, when all are called at the same time."""
+
+    def told(call):
+        try:
+            return call()
+        except Failure as failure:
+            return failure
+
+    greenlets = [gevent.spawn(told, call) for call in calls]
+    gevent.joinall(greenlets, timeout=5, raise_error=True)
+    return [greenlet.value for greenlet in greenlets]
+
+
+def test_one_key_asked_several_times_while_the_shared_log_is_slow_is_one_answer(counting):
+    answers = Answers(Server(log_age_s=0.05), counting)
+    answers.mirror = Slow()
+    same = [lambda: ask(answers, said("a"), idempotency=("k", "d"))] * 3
+    first, *others, another = at_once(*same, lambda: ask(answers, said("a"), idempotency=("k", "other")))
+    assert others == [first, first]
+    assert (another.code, another.status) == ("bad_request", 422)
+    assert answers.mirror.claims == counting.begun == 1
+    read(first)
+    deadline = time.monotonic() + 5
+    while answers.kept():
+        assert time.monotonic() < deadline
+        gevent.sleep(0.01)
+
+
+def test_whoever_waits_for_a_key_asks_itself_when_the_first_was_refused():
+    answers = Answers(Server())
+    answers.mirror = Slow()
+
+    def refused():
+        gevent.sleep(0.05)
+        raise Failure("rate_limited", "too many")
+
+    first, second = at_once(
+        lambda: answers.ask(Asked(said("a"), idempotency=("k", "d")), refused),
+        lambda: ask(answers, said("a"), idempotency=("k", "d")),
+    )
+    assert first.code == "rate_limited"
+    assert names(second)[-1] == "done"
+
+
+def test_no_more_answers_run_than_may_however_slow_the_shared_log_is(counting):
+    answers = Answers(Server(max_streams=3), counting, streams_per_key=2)
+    answers.mirror = Slow()
+    made = at_once(
+        *[lambda n=n: ask(answers, endless(), owner="one", idempotency=(f"k{n}", "d")) for n in range(5)],
+        *[lambda n=n: ask(answers, endless(), owner=f"{n}", idempotency=("k", "d")) for n in range(5)],
+    )
+    assert [getattr(one, "code", "") for one in made] == ["", "", *["rate_limited"] * 3, "", *["overloaded"] * 4]
+    assert len(answers.running) == counting.begun == 3
+    for answer in list(answers.running):
+        answer.cancel()
+    assert names(ask(answers, said("a")))[-1] == "done"
+
+
+def test_a_place_is_free_again_when_the_key_is_another_worker_s():
+    answers = Answers(Server(max_streams=1))
+    answers.mirror = Slow(held=("elsewhere", "d"))
+    for _ in range(2):
+        with pytest.raises(Failure) as caught:
+            ask(answers, said("a"), idempotency=("k", "d"))
+        assert "cannot be reached" in str(caught.value)
+    assert names(ask(answers, said("a")))[-1] == "done"
+
+
+def test_while_the_shared_log_is_lost_nobody_waits_for_it():
+    answers = Answers(Server())
+    answers.mirror = Slow()
+    answers.mirror.up = False
+    assert names(ask(answers, said("a"), idempotency=("k", "d")))[-1] == "done"
+    assert answers.mirror.claims == 0
+
+
+def test_a_question_that_is_still_coming_when_the_drain_ends_has_its_end_too(counting):
+    answers = Answers(Server(drain_s=0.01), counting)
+    answers.mirror = Slow()
+    coming = gevent.spawn(ask, answers, endless(), idempotency=("k", "d"))
+    gevent.sleep(0)
+    answers.drain()
+    assert read(coming.get(timeout=5))[-1].data["code"] == "shutting_down"
+    assert counting.ends == ["shutting_down"]
+
+
+def test_the_window_begins_anew_with_the_last_that_leaves(monkeypatch):
+    windows, spawn_later = [], gevent.spawn_later
+    monkeypatch.setattr(gevent, "spawn_later", lambda *told: windows.append(spawn_later(*told)) or windows[-1])
+    answer = ask(Answers(Server(resume_window_s=60)), endless())
+    Reader(answer, Sse(), None).close()
+    # Somebody on another worker came and went meanwhile.
+    answer.maybe_abandon()
+    back = Reader(answer, Sse(), None)
+    gevent.sleep(0)
+    assert [window.dead for window in windows] == [True, True]
+    back.close()
+    gevent.sleep(0)
+    assert [window.dead for window in windows] == [True, True, False]
+    answer.cancel()
 
 
 def test_an_event_is_json_on_one_line(answers):
