@@ -42,6 +42,11 @@ class Followed:
         """The events after the n-th that may be shown, at least one and at most about `limit_bytes`; None if none."""
         return self.log.after(n, limit_bytes, self.shown)
 
+    def reach(self, n: int) -> None:
+        """Return when a reader that has n events may go on from here; raises Failure where it cannot."""
+        if n > self.shown:
+            raise Failure("bad_request", f"Last-Event-ID: the answer has {self.shown} events so far")
+
     def show(self, batch: Batch, *, final: bool) -> None:
         """Let readers see the batch that follows what they have seen; `final` if it has the last event."""
         self.shown = batch.first + len(batch.ends) - 1

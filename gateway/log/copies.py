@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from gateway.events import Batch, Encoder
 from gateway.followed import Followed, Reading
 from gateway.log.entries import (
     FAILS,
+    GRACE_S,
     LAST_ENTRY,
     RENEW_S,
     TIMEOUT_S,
@@ -34,6 +36,10 @@ log = logging.getLogger("sluice.redis")
 
 # A copy whose Redis cannot be reached ends after this long, so that its readers are told something.
 UNREACHABLE_S = 5.0
+# A copy that nobody follows is kept so long: whoever is just looking for it may still join.
+UNREAD_S = 10.0
+# A reader that has seen more than Redis waits so long for the rest to come.
+LAGS_S = 3.0
 
 
 class Copy(Followed):
@@ -43,6 +49,9 @@ class Copy(Followed):
         super().__init__(answer_id, copies.log_bytes)
         self.worker = worker
         self.owner = owner
+        self.unread_since = time.monotonic()
+        # The worker died, and what it may have shown beyond the log is lost.
+        self.died = False
         self._copies = copies
 
     def take(self, batch: Batch) -> bool:
@@ -57,8 +66,21 @@ class Copy(Followed):
         name, data = batch.events[-1]
         if name == "failed":
             self.failure = errors.from_event(data)
+            self.died = self.failure.code == "worker_died"
         self.show(batch, final=name in ("done", "failed"))
         return True
+
+    def reach(self, n: int) -> None:
+        # Its worker shows more than Redis has while it cannot reach it.
+        deadline = time.monotonic() + LAGS_S
+        while n > self.shown and not self.ended and time.monotonic() < deadline:
+            gevent.sleep(0.05)
+        if self.died and n >= self.shown:
+            # The reader's last event is not the end, or need not be: say it, rather than nothing (204).
+            raise Failure("worker_died", "the worker that made this answer died")
+        if n > self.shown and not self.ended:
+            raise Failure("overloaded", "Redis does not have all of this answer now; ask again in a moment")
+        super().reach(n)
 
     def join(self, reader: Reading) -> None:
         super().join(reader)
@@ -68,8 +90,9 @@ class Copy(Followed):
     def leave(self, reader: Reading) -> None:
         if reader in self.readers:
             super().leave(reader)
-            if not self.readers:
-                self._copies.forget(self)
+            self.unread_since = time.monotonic()
+            if not self.readers and not self.ended:
+                self._copies.tell(self, "left")
 
     def cancel(self) -> None:
         if not self.ended:
@@ -87,44 +110,51 @@ def _without(batch: Batch, count: int) -> Batch:
 
 
 class Copies:
-    """The copies that somebody follows here, and one connection on which news of them comes."""
+    """The copies that somebody follows here, and one connection on which news of them comes.
+
+    Only `listen` reads from and writes to that connection: two greenlets at once would break it for both.
+    """
 
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
         self.log_bytes = mirror.answers.server.log_bytes
+        self._own = worker_key(mirror.worker).encode()
         self._copies: dict[str, Copy] = {}
-        self._subscribed: dict[bytes, Event] = {}
+        # Channels that Redis was asked for → whether it has said yes.
+        self._channels: dict[bytes, Event] = {}
+        self._asked_for: set[bytes] = set()
+        self._changed = True
         self._pubsub = mirror.client.pubsub()
-        self._silent_s = 0.0
+        # worker → since when its lease is missing
+        self._missing: dict[str, float] = {}
+        self._silent_since: float | None = None
 
     def find(self, answer_id: str, owner: str) -> Copy | None:
         """The answer, if it is `owner`'s and Redis has it; raises redis.RedisError."""
         copy = self._copies.get(answer_id)
-        if copy is not None:
-            return copy if copy.owner == owner else None
-        worker, its_owner = self._mirror.client.hmget(meta_key(answer_id), "worker", "owner")
-        if worker is None or its_owner is None or its_owner.decode() != owner:
-            return None
-        copy = Copy(answer_id, worker.decode(), owner, self)
-        self._catch_up(copy)
-        if not copy.ended:
-            # News first, then the log once more: nothing falls between.
-            self._copies[answer_id] = copy
-            self._subscribe(copy)
+        if copy is None:
+            worker, its_owner = self._mirror.client.hmget(meta_key(answer_id), "worker", "owner")
+            if worker is None or its_owner is None or its_owner.decode() != owner:
+                return None
+            copy = Copy(answer_id, worker.decode(), owner, self)
             self._catch_up(copy)
-            self._end_if_dead(copy)
-        return copy
+            if not copy.ended:
+                # Another reader may have come for it meanwhile: one copy for all.
+                copy = self._copies.setdefault(answer_id, copy)
+                # News first, then the log once more: nothing falls between.
+                self._subscribe(copy)
+                self._catch_up(copy)
+        copy.unread_since = time.monotonic()
+        return copy if copy.owner == owner else None
 
     def _catch_up(self, copy: Copy) -> None:
         entries = self._mirror.client.xrange(log_key(copy.id), min=f"{copy.log.count + 1}-0")
         for _, entry in entries:
             copy.take(unpacked(entry[b"e"]))
 
-    def _end_if_dead(self, copy: Copy) -> None:
-        """End the copy, for everybody, if the lease of its worker has lapsed."""
+    def _end(self, copy: Copy) -> None:
+        """End the copy, for everybody: its worker is dead."""
         client = self._mirror.client
-        if copy.ended or client.exists(worker_key(copy.worker)):
-            return
         entry = copy.end(Failure("worker_died", "the worker that made this answer died"))
         key = log_key(copy.id)
         try:
@@ -137,24 +167,19 @@ class Copies:
         self._catch_up(copy)
 
     def _subscribe(self, copy: Copy) -> None:
-        channel = meta_key(copy.id).encode()
-        self._subscribed[channel] = Event()
-        self._pubsub.subscribe(channel.decode())
-        self._subscribed[channel].wait(TIMEOUT_S)
-
-    def forget(self, copy: Copy) -> None:
-        """Nobody here follows it any more."""
-        if self._copies.get(copy.id) is copy:
-            del self._copies[copy.id]
-            self._subscribed.pop(meta_key(copy.id).encode(), None)
-            self._quietly(lambda: self._pubsub.unsubscribe(meta_key(copy.id)))
-            if not copy.ended:
-                self.tell(copy, "left")
+        agreed = self._channels.setdefault(meta_key(copy.id).encode(), Event())
+        if not agreed.is_set():
+            self._changed = True
+            # Wakes `listen`.
+            self._mirror.client.publish(self._own, f"news {copy.id} {self._mirror.worker}")
+            agreed.wait(TIMEOUT_S)
 
     def tell(self, copy: Copy, what: str) -> None:
         """Ask something of the copy's worker."""
-        told = f"{what} {copy.id} {self._mirror.worker}"
-        self._quietly(lambda: self._mirror.client.publish(worker_key(copy.worker), told))
+        self._quietly(lambda: self._mirror.client.publish(*self._told(copy, what)))
+
+    def _told(self, copy: Copy, what: str) -> tuple[str, str]:
+        return worker_key(copy.worker), f"{what} {copy.id} {self._mirror.worker}"
 
     def _quietly(self, call: Callable[[], object]) -> None:
         try:
@@ -162,50 +187,81 @@ class Copies:
         except FAILS as error:
             self._mirror.lost(error)
 
-    def check(self) -> None:
-        """Once a second: say that the copies are followed, and end those whose worker has died."""
+    def watch(self) -> None:
+        """Say that the copies are followed, and end those whose worker has died; never returns."""
+        while True:
+            gevent.sleep(RENEW_S)
+            try:
+                self._check(time.monotonic())
+                self._silent_since = None
+            except Exception as error:
+                self._mirror.lost(error)
+                now = time.monotonic()
+                self._silent_since = self._silent_since or now
+                if now - self._silent_since >= UNREACHABLE_S:
+                    for copy in list(self._copies.values()):
+                        copy.take(copy.end(Failure("worker_died", "the worker of this answer cannot be reached")))
+
+    def _check(self, now: float) -> None:
+        for copy in list(self._copies.values()):
+            if not copy.readers and now - copy.unread_since > UNREAD_S:
+                del self._copies[copy.id]
+                self._changed = True
+        if not self._copies:
+            return
         copies = list(self._copies.values())
-        try:
-            for copy in copies:
-                if copy.readers:
-                    self.tell(copy, "follow")
-                self._end_if_dead(copy)
-            self._silent_s = 0.0
-        except FAILS as error:
-            self._mirror.lost(error)
-            self._silent_s += RENEW_S
-            if self._silent_s >= UNREACHABLE_S:
-                for copy in copies:
-                    copy.take(copy.end(Failure("worker_died", "the worker that makes this answer cannot be reached")))
+        workers = sorted({copy.worker for copy in copies})
+        pipe = self._mirror.client.pipeline(transaction=False)
+        for worker in workers:
+            pipe.exists(worker_key(worker))
+        for copy in copies:
+            if copy.readers:
+                pipe.publish(*self._told(copy, "follow"))
+        leases = dict(zip(workers, pipe.execute(), strict=False))
+        self._missing = {worker: self._missing.get(worker, now) for worker in workers if not leases[worker]}
+        for copy in copies:
+            if not copy.ended and now - self._missing.get(copy.worker, now) >= GRACE_S:
+                self._end(copy)
 
     def listen(self) -> None:
         """Take news of the copies, and what other workers ask of this one; never returns."""
-        own = worker_key(self._mirror.worker).encode()
         while True:
             try:
-                if not self._pubsub.subscribed:
-                    self._pubsub.subscribe(own.decode())
+                if self._changed:
+                    self._agree()
                 message = self._pubsub.get_message(timeout=1.0)
                 if message is not None:
-                    self._heard(message, own)
-            except FAILS as error:
+                    self._heard(message)
+            except Exception as error:  # whatever it is: without this greenlet no copy grows
                 self._mirror.lost(error)
                 gevent.sleep(RENEW_S)
+                self._pubsub.close()
+                self._pubsub, self._asked_for, self._changed = self._mirror.client.pubsub(), set(), True
 
-    def _heard(self, message: dict[str, Any], own: bytes) -> None:
+    def _agree(self) -> None:
+        """Ask Redis for the channels that are wanted by now, and no others."""
+        self._changed = False
+        wanted = {self._own, *(meta_key(answer_id).encode() for answer_id in self._copies)}
+        new, old = wanted - self._asked_for, self._asked_for - wanted
+        for channel in old:
+            self._channels.pop(channel, None)
+        self._asked_for = wanted
+        if new:
+            self._pubsub.subscribe(*new)
+        if old:
+            self._pubsub.unsubscribe(*old)
+
+    def _heard(self, message: dict[str, Any]) -> None:
         channel = message["channel"]
+        copy = self._copies.get(answer_of(channel)) if channel else None
         if message["type"] == "subscribe":
-            if (event := self._subscribed.get(channel)) is not None:
-                event.set()
+            if (agreed := self._channels.get(channel)) is not None:
+                agreed.set()
             # After a cut every subscription is renewed, and what was said meanwhile is in the log.
-            copy = self._copy_of(channel)
             if copy is not None:
                 gevent.spawn(self._quietly, lambda: self._catch_up(copy))
         elif message["type"] == "message":
-            if channel == own:
+            if channel == self._own:
                 self._mirror.asked(message["data"])
-            elif (copy := self._copy_of(channel)) is not None and not copy.take(unpacked(message["data"])):
+            elif copy is not None and not copy.take(unpacked(message["data"])):
                 gevent.spawn(self._quietly, lambda: self._catch_up(copy))
-
-    def _copy_of(self, channel: bytes) -> Copy | None:
-        return self._copies.get(answer_of(channel))

@@ -5,7 +5,7 @@ sluice:answer:<id>:log    stream  one entry for each write; its id is the number
                                   itself refuses an entry twice, and everything after one that says "worker died"
 sluice:answer:<id>        channel the same entries as they are written
 sluice:key:<digest>       string  the answer that an idempotency key stands for
-sluice:worker:<name>      string  a worker's lease of 5 s, renewed every second
+sluice:worker:<name>      string  a worker's lease of 3 s, renewed every half second
 sluice:worker:<name>      channel what other workers ask of it: stop an answer, and whether they follow one
 """
 
@@ -20,8 +20,12 @@ import redis
 from gateway.events import Batch
 
 PREFIX = "sluice:"
-LEASE_S = 5.0
-RENEW_S = 1.0
+LEASE_S = 3.0
+RENEW_S = 0.5
+# A worker is dead when its lease has been missing for so long: a Redis that was started again has lost them all.
+GRACE_S = 1.5
+# Followers elsewhere that have said nothing for so long are gone.
+FOLLOWED_S = 5.0
 # One round trip may take this long; a reader waits no longer for its event to be shared.
 TIMEOUT_S = 1.0
 # What Redis, and the way to it, may raise.

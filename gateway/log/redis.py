@@ -23,6 +23,7 @@ from gateway.followed import Followed
 from gateway.log.copies import Copies
 from gateway.log.entries import (
     FAILS,
+    FOLLOWED_S,
     LAST_ENTRY,
     LEASE_S,
     RENEW_S,
@@ -64,7 +65,10 @@ class Mirror:
         # answer id → {worker: when it last said that somebody there follows}
         self._followers: dict[str, dict[str, float]] = {}
         self._copies = Copies(self)
-        self._greenlets = [gevent.spawn(self._write), gevent.spawn(self._keep), gevent.spawn(self._copies.listen)]
+        # How often Redis came back: what was on its way to it before may not be there.
+        self._life = 0
+        loops = (self._write, self._keep, self._copies.listen, self._copies.watch)
+        self._greenlets = [gevent.spawn(loop) for loop in loops]
 
     # -- our own answers
 
@@ -78,18 +82,29 @@ class Mirror:
 
     def claim(self, answer: Answer) -> tuple[str, str] | None:
         """See answers.Mirroring; without Redis the key holds in this worker only."""
-        assert answer.asked.idempotency is not None
-        value = f"{answer.id} {answer.asked.idempotency[1]}"
-        lives_ms = int((RUNNING_S + self.answers.server.log_age_s) * 1000)
+        meta = meta_key(answer.id)
+        pipe = self.client.pipeline(transaction=False)
+        pipe.set(_claim_key(answer), _claim(answer), nx=True, get=True, px=self._claim_ms)
+        # With it, so that a worker that dies now leaves no key behind that stands for nothing.
+        self._introduce(pipe, answer)
         try:
-            before = self.client.set(_claim_key(answer), value, nx=True, get=True, px=lives_ms)
+            before = pipe.execute()[0]
+            if before is None:
+                return None
+            self.client.delete(meta)
         except FAILS as error:
             self.lost(error)
             return None
-        if before is None:
-            return None
         answer_id, _, digest = before.decode().partition(" ")
         return answer_id, digest
+
+    @property
+    def _claim_ms(self) -> int:
+        return int((RUNNING_S + self.answers.server.log_age_s) * 1000)
+
+    def _introduce(self, pipe: Any, answer: Answer) -> None:
+        pipe.hset(meta_key(answer.id), mapping={"worker": self.worker, "owner": answer.asked.owner})
+        pipe.pexpire(meta_key(answer.id), RUNNING_S * 1000)
 
     def _write(self) -> None:
         while True:
@@ -98,51 +113,67 @@ class Mirror:
             behind, self._behind = list(self._behind), {}
             try:
                 self._share(behind)
-            except FAILS as error:
+            except Exception as error:  # whatever it is: without this greenlet no reader sees anything
                 self.lost(error)
                 for answer in behind:
                     answer.show_until(answer.log.count)
 
     def _share(self, answers: list[Answer]) -> None:
         """Write what Redis lacks of these answers in one round trip, then show it to their readers."""
-        age_ms = int(self.answers.server.log_age_s * 1000)
+        life = self._life
         pipe = self.client.pipeline(transaction=False)
-        written: list[tuple[Answer, int]] = []
+        # (answer, its last event, which result of the pipeline is its entry's)
+        written: list[tuple[Answer, int, int]] = []
         for answer in answers:
-            batch = answer.log.after(answer.mirrored)
             if answer.mirrored == 0:
-                pipe.hset(meta_key(answer.id), mapping={"worker": self.worker, "owner": answer.asked.owner})
-                pipe.pexpire(meta_key(answer.id), RUNNING_S * 1000)
-            if batch is not None:
+                self._introduce(pipe, answer)
+                if answer.asked.idempotency is not None:
+                    pipe.set(_claim_key(answer), _claim(answer), nx=True, px=self._claim_ms)
+            if (batch := answer.log.after(answer.mirrored)) is not None:
                 last, entry = batch.first + len(batch.ends) - 1, packed(batch)
+                written.append((answer, last, len(pipe)))
                 pipe.xadd(log_key(answer.id), {"e": entry}, id=f"{last}-0")
                 pipe.publish(meta_key(answer.id), entry)
-                written.append((answer, last))
                 if answer.mirrored == 0:
                     pipe.pexpire(log_key(answer.id), RUNNING_S * 1000)
                 if answer.complete:
-                    pipe.pexpire(log_key(answer.id), age_ms)
-                    pipe.pexpire(meta_key(answer.id), age_ms)
-                    if answer.asked.idempotency is not None:
-                        pipe.pexpire(_claim_key(answer), age_ms)
-        failed = [result for result in pipe.execute(raise_on_error=False) if isinstance(result, Exception)]
+                    self._expire(pipe, answer)
+        results = pipe.execute(raise_on_error=False)
+        failed = [result for result in results if isinstance(result, Exception)]
         if others := [error for error in failed if not _refused(error)]:
             raise others[0]
-        if failed:
-            self._superseded([answer for answer, _ in written])
-        for answer, last in written:
-            answer.mirrored = last
-            answer.show_until(last)
+        if life != self._life:
+            # Redis was lost and is back: what was written may be gone, and everything is written anew.
+            return
+        for answer, last, at in written:
+            if not _refused(results[at]) or self._superseded(answer):
+                answer.mirrored = last
+                answer.show_until(last)
 
-    def _superseded(self, answers: list[Answer]) -> None:
-        """Redis refused an entry: another worker took us for dead, and ended one of these answers."""
-        for answer in answers:
-            ids = self.client.xrevrange(log_key(answer.id), count=1)
-            if ids and ids[0][0] == f"{LAST_ENTRY}-0".encode():
-                answer.fail(Failure("worker_died", "the worker was silent too long, and its answer was ended"))
+    def _expire(self, pipe: Any, answer: Answer) -> None:
+        """The answer is complete: what Redis has of it lives as long as in memory."""
+        keys = [log_key(answer.id), meta_key(answer.id)]
+        if answer.asked.idempotency is not None:
+            keys.append(_claim_key(answer))
+        for key in keys:
+            pipe.pexpire(key, int(self.answers.server.log_age_s * 1000))
+
+    def _superseded(self, answer: Answer) -> bool:
+        """Redis refused an entry: True if another worker took us for dead, and ended the answer."""
+        ids = self.client.xrevrange(log_key(answer.id), count=1)
+        if ids and ids[0][0] == f"{LAST_ENTRY}-0".encode():
+            answer.fail(Failure("worker_died", "the worker was silent too long, and its answer was ended"))
+            return True
+        # An entry from before Redis was lost came late: write the log anew.
+        self.client.delete(log_key(answer.id))
+        answer.mirrored = 0
+        self.put(answer)
+        return False
 
     def lost(self, error: Exception) -> None:
         """Redis does not do what it should: go on without it until it does."""
+        if not isinstance(error, FAILS):
+            log.error("a fault in the way to Redis", exc_info=error)
         if self.up:
             self.up = False
             log.warning("Redis fails (%s): answers stay in their workers' memory until it is back", _told(error))
@@ -150,19 +181,18 @@ class Mirror:
             answer.show_until(answer.log.count)
 
     def _keep(self) -> None:
-        """Renew the lease every second, forget followers that fell silent, and notice that Redis is back."""
+        """Renew the lease, forget followers that fell silent, and notice that Redis is back; never returns."""
         while True:
             try:
                 self.client.set(worker_key(self.worker), "1", px=int(LEASE_S * 1000))
                 if not self.up:
                     self._back()
-            except FAILS as error:
+            except Exception as error:
                 self.lost(error)
             now = time.monotonic()
             for answer_id, workers in list(self._followers.items()):
-                for worker in [worker for worker, heard in workers.items() if now - heard > LEASE_S]:
+                for worker in [worker for worker, heard in workers.items() if now - heard > FOLLOWED_S]:
                     self._unfollowed(answer_id, worker)
-            self._copies.check()
             gevent.sleep(RENEW_S)
 
     def _back(self) -> None:
@@ -173,6 +203,7 @@ class Mirror:
             pipe.delete(log_key(answer.id))
         pipe.execute()
         self.up = True
+        self._life += 1
         for answer in kept:
             answer.mirrored = 0
             self._behind[answer] = None
@@ -221,9 +252,15 @@ def _claim_key(answer: Answer) -> str:
     return claim_key(answer.asked.owner, answer.asked.idempotency[0])
 
 
-def _refused(error: Exception) -> bool:
+def _claim(answer: Answer) -> str:
+    """What an idempotency key stands for: the answer, and a digest of what was asked."""
+    assert answer.asked.idempotency is not None
+    return f"{answer.id} {answer.asked.idempotency[1]}"
+
+
+def _refused(result: object) -> bool:
     """Whether Redis refused an entry because its log has gone further already."""
-    return isinstance(error, redis.ResponseError) and "equal or smaller" in str(error)
+    return isinstance(result, redis.ResponseError) and "equal or smaller" in str(result)
 
 
 def _told(error: Exception) -> str:
