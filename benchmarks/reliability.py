@@ -3,6 +3,7 @@
 streams    2,000 streams at once through one worker: chunks lost, repeated, reordered, foreign; what they cost
 leaving    how soon the upstream is closed when the client leaves, in four windows, direct and through nginx
 resuming   10,000 cuts at random bytes of running streams: byte-identical, the upstream asked once
+soak       ten minutes with a random fault each second: every promise kept, and nothing left over
 
 Numbered chunks, judged offline by tests/reliability/numbered.py. Results go to results/reliability.md.
 """
@@ -37,6 +38,7 @@ from tests.reliability.rig import (
     unreachable,
     wait_until,
 )
+from tests.reliability.soak import READERS, Soak
 
 RESULT = Path(__file__).with_name("results") / "reliability.md"
 CLOSED_S = 0.2
@@ -190,6 +192,37 @@ def resuming(cuts: int, threads: int = 4) -> list[str]:
     ]
 
 
+def soak(seed: int, seconds: float) -> list[str]:
+    """A random fault each second, for so long; see tests/reliability/soak.py for what must hold."""
+    played = Soak(seed, seconds, say=lambda told: None)
+    played.run()
+    return soaked(played)
+
+
+def soaked(played: Soak) -> list[str]:
+    """What a soak gave."""
+    before, after = played.before, played.after
+
+    def counted(found: Counter[str]) -> str:
+        return ", ".join(f"{name} {count:,}" for name, count in sorted(found.items()))
+
+    return [
+        "## A random fault each second",
+        "",
+        f"{played.seconds:g} s, seed {played.seed}, {READERS} readers that come and go; two workers with Redis, behind",
+        "nginx, and a fault proxy at every dash. Memory and the like: of the larger worker, when nobody is served.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| promises broken | {len(played.wrong)}{': ' + played.wrong[0] if played.wrong else ''} |",
+        f"| streams | {played.ends.total():,}: {counted(played.ends)} |",
+        f"| faults | {played.faults.total():,}: {counted(played.faults)} |",
+        f"| memory before, after | {before['bytes'] / 1e6:.0f} MB, {after['bytes'] / 1e6:.0f} MB |",
+        f"| descriptors before, after | {before['descriptors']:g}, {after['descriptors']:g} |",
+        f"| greenlets before, after | {before['greenlets']:g}, {after['greenlets']:g} |",
+    ]
+
+
 def ms(seconds: list[float], share: float) -> str:
     return f"{1000 * percentile(seconds, share):.0f} ms"
 
@@ -198,6 +231,7 @@ MEASURES = {
     "streams": lambda: streams(2000, 40, 1.0),
     "leaving": lambda: leaving(200),
     "resuming": lambda: resuming(10_000),
+    "soak": lambda: soak(20261120, 600),
 }
 
 

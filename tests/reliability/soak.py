@@ -35,7 +35,10 @@ READERS = 12
 PROVIDERS = ("quick", "steady", "slow", "late", "lull")
 SILENCE_S = 2.5
 RETURNS = 40
-LOG_AGE_S = 3
+LOG_AGE_S = 8
+# What a reader does not take for the end, and after how many 404 in a row it believes them.
+AGAIN = ("502", "503:overloaded", "503:shutting_down", "404")
+UNKNOWN = 20
 FAULTS = {
     "reset": Fault(reset_after=0),
     "reset after 2000 bytes": Fault(reset_after=2000),
@@ -56,7 +59,12 @@ SPARE_BYTES = 24 << 20
 
 @dataclass
 class Soak:
-    """One run. `wrong` is what did not hold, a sentence each; `ends` how the streams ended."""
+    """One run.
+
+    wrong   what did not hold, a sentence each
+    ends    how the streams ended
+    before, after   memory, descriptors and greenlets of the largest worker, when nobody is served
+    """
 
     seed: int
     seconds: float
@@ -65,6 +73,8 @@ class Soak:
     ends: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     killed: int = 0
+    before: dict[str, float] = field(default_factory=dict)
+    after: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> list[str]:
         """Play it; returns `wrong`."""
@@ -82,7 +92,7 @@ class Soak:
             self._lock = threading.Lock()
             self._redis_failed_at: list[float] = []
             self._read_for(3)
-            before = self._figures()
+            self.before = self._figures()
             self._stopped.clear()
             readers = self._readers()
             self._break()
@@ -92,7 +102,7 @@ class Soak:
                 if thread.is_alive():
                     self.wrong.append("a reader still waits a minute after the last fault")
             self._accounts()
-            self._compare(before)
+            self._compare()
         return self.wrong
 
     # -- readers
@@ -131,18 +141,21 @@ class Soak:
         """Read the stream to its end, coming back whenever it is cut; returns how it ended."""
         begun_at = time.monotonic()
         reader.ask()
-        for _ in range(RETURNS):
+        unknown = 0
+        for attempt in range(RETURNS):
+            if attempt:
+                reader.leave(reset=dice.random() < 0.5)
+                time.sleep(dice.uniform(0.05, 0.4))
+                reader.follow()
             if dice.random() < 0.1:
                 reader.read_events(len(reader.events) + 3)
             else:
                 reader.read(silence_s=SILENCE_S)
-            if reader.end not in ("", "cut") and not reader.end.startswith(("502", "503", "404")):
-                break
-            if reader.end.startswith("404") and not self._redis_failed(begun_at) and not self.killed:
-                break
-            reader.leave(reset=dice.random() < 0.5)
-            time.sleep(dice.uniform(0.05, 0.4))
-            reader.follow()
+            # While Redis fails, the worker that does not have the answer says 404.
+            unknown = unknown + 1 if reader.end.startswith("404") else 0
+            if reader.end in ("", "cut") or (reader.end.startswith(AGAIN) and unknown < UNKNOWN):
+                continue
+            break
         end = reader.end or "cut"
         ends = end if end.startswith(("done", "failed")) else ""
         for problem in problems(reader.recording, ends=ends):
@@ -152,9 +165,17 @@ class Soak:
         # With Redis gone and the worker dead too nobody can know that a key was used before.
         if asked > 1 and not self._redis_failed(begun_at):
             self._note(f"{reader.recording.stream}: the upstream was asked {asked} times")
-        if end == "cut":
-            self._note(f"{reader.recording.stream}: cut {RETURNS} times, and never told why")
+        if not ends and not end.startswith("503:worker_died") and not self._forgotten(end, reader.answer_id, begun_at):
+            told = Counter((part.status, len(part.body)) for part in reader.recording.parts)
+            self._note(f"{reader.recording.stream}, answer {reader.answer_id}: {end}; (status, bytes): {dict(told)}")
         return end
+
+    def _forgotten(self, end: str, answer_id: str, since: float) -> bool:
+        """Whether a 404 is right: LOG_AGE_S after the end, or when worker and Redis both died."""
+        if not end.startswith("404"):
+            return False
+        logged = any(line["id"] == answer_id for line in self.chain.gateway.answers_logged())
+        return logged or (self.killed > 0 and self._redis_failed(since))
 
     def _redis_failed(self, since: float) -> bool:
         return any(at >= since - 6 for at in self._redis_failed_at)
@@ -239,13 +260,13 @@ class Soak:
             file.unlink()
         return figures
 
-    def _compare(self, before: dict[str, float]) -> None:
-        after = self._figures()
-        self.say(f"before {before}\nafter  {after}")
+    def _compare(self) -> None:
+        self.after = self._figures()
+        self.say(f"before {self.before}\nafter  {self.after}")
         spare = {"bytes": SPARE_BYTES, "descriptors": SPARE_DESCRIPTORS, "greenlets": SPARE_GREENLETS}
         for name, room in spare.items():
-            if after[name] > before[name] + room:
-                self._note(f"{name}: {before[name]:g} before, {after[name]:g} after")
+            if self.after[name] > self.before[name] + room:
+                self._note(f"{name}: {self.before[name]:g} before, {self.after[name]:g} after")
 
 
 def main() -> int:
