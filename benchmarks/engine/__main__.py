@@ -2,7 +2,8 @@
 
 Every target is given the same prompts: `--prefix` tokens that all share and `--own` of each, `--new` tokens to write.
 The shared beginning was seen before, once, by a warm-up request; `--cold` forgets it. Read ratios of one run, not
-figures of two. Needs torch and transformers (and tokenizers, safetensors with them); vLLM only with --vllm-python.
+figures of two. Needs torch and transformers (and tokenizers, safetensors with them). `--targets …,vllm` makes an
+environment of its own for vLLM's CPU build, once; or give one with --vllm-python.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import json
 import os
 import platform
 import sys
-import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.engine import targets
 from benchmarks.engine.shapes import SHAPES, make
-from benchmarks.engine.targets import TARGETS, VLLM
+from benchmarks.engine.vllm_target import CACHE, VLLM
 from benchmarks.engine.workload import Figures, figures, workload
+
+TARGETS = targets.TARGETS | {"vllm": VLLM}
 
 Row = tuple[str, int, Figures]
 
@@ -40,6 +43,12 @@ def bandwidth(device: str, threads: int) -> float:
     return best
 
 
+def machine_cpu_s() -> float:
+    """CPU seconds that the whole machine has worked since it started, or was kept from working by its host."""
+    user, nice, system, _, _, *others = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    return sum(map(int, (user, nice, system, *others))) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(name: str, folder: Path, told: argparse.Namespace) -> list[Row]:
     """One target over all numbers of clients."""
     target = TARGETS[name](folder, told.device, told.dtype, told.threads)
@@ -54,9 +63,11 @@ def measure(name: str, folder: Path, told: argparse.Namespace) -> list[Row]:
                 asked = workload(
                     clients, told.prefix, told.own, told.new, told.temperature, seed=clients * 100 + repeat
                 )
-                used = target.cpu_s()
+                used, worked, began = target.cpu_s(), machine_cpu_s(), time.perf_counter()
                 got = figures(target.run(asked))
-                got.cpu = (target.cpu_s() - used) / (clients * told.new)
+                cpu_s, worked, took = target.cpu_s() - used, machine_cpu_s() - worked, time.perf_counter() - began
+                got.cpu = cpu_s / (clients * told.new)
+                got.others = max(0.0, worked - cpu_s) / (took * (os.cpu_count() or 1))
                 best = got if best is None or got.tokens_per_second > best.tokens_per_second else best
             assert best is not None
             rows.append((name, clients, best))
@@ -73,6 +84,8 @@ def table(rows: list[Row], reads: float) -> str:
     """Markdown; × is the ratio to the seed way with as many clients, reads the share of the ceiling at one client.
 
     reads   tokens/s at which weights alone would use all of the bandwidth, at batch 1
+
+    others: the share of the machine that other processes and the host took meanwhile.
     """
     seed = {clients: got.tokens_per_second for name, clients, got in rows if name == "seed"}
     titles = (
@@ -83,14 +96,17 @@ def table(rows: list[Row], reads: float) -> str:
         "first p50 / p99 ms",
         "between p50 / p99 ms",
         "CPU ms per token",
+        "of bandwidth",
+        "others",
     )
-    lines = ["| " + " | ".join((*titles, "of bandwidth")) + " |", "|---" * 8 + "|"]
+    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     for name, clients, got in sorted(rows, key=lambda row: (row[1], list(TARGETS).index(row[0]))):
         ratio = f"{got.tokens_per_second / seed[clients]:.1f}" if clients in seed else "–"
         share = f"{got.tokens_per_second / reads:.0%}" if clients == 1 else "–"
         first = f"{got.first_p50 * 1e3:.0f} / {got.first_p99 * 1e3:.0f}"
         between = f"{got.between_p50 * 1e3:.1f} / {got.between_p99 * 1e3:.1f}"
         cells = [clients, name, f"{got.tokens_per_second:.1f}", ratio, first, between, f"{got.cpu * 1e3:.2f}", share]
+        cells.append(f"{got.others:.0%}")
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
@@ -123,7 +139,7 @@ def main() -> None:
     parser.add_argument("--repeat", default=1, type=int, help="the best of so many is told")
     parser.add_argument("--cold", action="store_true", help="our prefix cache is emptied before each workload")
     parser.add_argument("--vllm-python", default="", help="the interpreter of an environment that has vllm")
-    parser.add_argument("--models", default=Path(tempfile.gettempdir()) / "sluice-bench", type=Path)
+    parser.add_argument("--models", default=CACHE, type=Path)
     parser.add_argument("--out", type=Path, help="where to write the results, as JSON, Markdown and SVG")
     told = parser.parse_args()
     # As the keeper sets it for the engine; all ways profit where another process wants the core.

@@ -4,15 +4,12 @@ seed           a thread with `model.generate` and a TextIteratorStreamer per req
 static         `model.generate` over all requests as one padded batch
 transformers   transformers' continuous batching
 ours           scheduler, runner, detokeniser and stop strings of the engine, in this process
-vllm           vLLM in an environment of its own, given by --vllm-python
+vllm           vLLM in an environment of its own; see vllm_target.py
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -163,12 +160,13 @@ class Ours(Target):
         import torch
         from tokenizers import Tokenizer
 
+        from providers.local.engine.blocks import Blocks
         from providers.local.engine.detokeniser import ByteVocabulary
         from providers.local.engine.folder import open_folder
         from providers.local.engine.kvcache import BLOCK_TOKENS, KVCache
         from providers.local.engine.memory import plan
         from providers.local.engine.model import Model
-        from providers.local.engine.runner import Runner
+        from providers.local.engine.runner import Runner, measure_budget
         from providers.local.engine.shape import shape
         from providers.local.engine.weights import Weights
         from providers.local.options import Options
@@ -186,6 +184,10 @@ class Ours(Target):
         self.blocks, self.block_tokens = planned.blocks, BLOCK_TOKENS
         self.max_batch = options.max_batch
         self.vocabulary = ByteVocabulary(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        # As many tokens a step as the engine would choose when it starts.
+        self.budget = measure_budget(
+            self.runner, Blocks(planned.blocks, BLOCK_TOKENS), planned.max_context, lambda: None
+        )
         self.reset()
 
     def reset(self) -> None:
@@ -193,7 +195,7 @@ class Ours(Target):
         from providers.local.engine.blocks import Blocks
         from providers.local.engine.scheduler import Scheduler
 
-        self.scheduler = Scheduler(Blocks(self.blocks, self.block_tokens), self.max_batch, 10_000, 512)
+        self.scheduler = Scheduler(Blocks(self.blocks, self.block_tokens), self.max_batch, 10_000, self.budget)
 
     def run(self, workload: Workload) -> Times:
         from providers.local.engine.replies import Reply
@@ -203,7 +205,7 @@ class Ours(Target):
         times = Times([[] for _ in workload.prompts])
         began = time.perf_counter()
         for i, prompt in enumerate(workload.prompts):
-            sequence = Sequence(i, list(prompt), workload.new, Sampling(temperature=workload.temperature, seed=i))
+            sequence = Sequence((0, i), list(prompt), workload.new, Sampling(temperature=workload.temperature, seed=i))
             sequence.text = Reply(self.vocabulary, self.vocabulary.detokeniser(), StopStrings(["\n\n\n\n"]))
             self.scheduler.add(sequence)
         while self.scheduler.running or self.scheduler.waiting:
@@ -216,59 +218,10 @@ class Ours(Target):
                 sequence = result.chunk.sequence
                 sequence.append(result.tokens[0] or 0)
                 sequence.text.take(sequence, frozenset(), None)
-                times.tokens[sequence.key].append(now)
+                times.tokens[sequence.key[1]].append(now)
                 if sequence.generated == workload.new:
                     self.scheduler.remove(sequence)
         return times
-
-
-class VLLM(Target):
-    """vLLM's engine in a process of its own environment, spoken to in lines of JSON."""
-
-    python = ""
-
-    def __init__(self, folder: Path, device: str, dtype: str, threads: int) -> None:
-        super().__init__(folder, device, dtype, threads)
-        script = ROOT / "benchmarks" / "engine" / "vllm_server.py"
-        command = [self.python, str(script), str(folder), dtype, str(threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._read()
-
-    def _read(self) -> Any:
-        assert self.process.stdout
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                return json.loads(line)
-        raise RuntimeError("vLLM ended; see its messages above")
-
-    def run(self, workload: Workload) -> Times:
-        assert self.process.stdin
-        told = {"prompts": workload.prompts, "new": workload.new, "temperature": workload.temperature}
-        self.process.stdin.write(json.dumps(told) + "\n")
-        self.process.stdin.flush()
-        return Times(self._read()["tokens"])
-
-    def cpu_s(self) -> float:
-        return sum(map(_cpu_s, _descendants(self.process.pid)))
-
-    def close(self) -> None:
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait(60)
-
-
-def _descendants(pid: int) -> list[int]:
-    """A process and all that it started."""
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += _descendants(int(child))
-    return found
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _engine_alone() -> None:
@@ -280,5 +233,5 @@ def _engine_alone() -> None:
 
 
 TARGETS: dict[str, Callable[[Path, str, str, int], Target]] = {
-    "seed": Seed, "static": Static, "transformers": Continuous, "ours": Ours, "vllm": VLLM,
+    "seed": Seed, "static": Static, "transformers": Continuous, "ours": Ours,
 }  # fmt: skip

@@ -38,7 +38,11 @@ def workload(clients: int, prefix: int, own: int, new: int, temperature: float, 
 
 @dataclass(slots=True)
 class Figures:
-    """What one target did with one workload; times in seconds. cpu is CPU seconds per token, over all cores."""
+    """What one target did with one workload; times in seconds.
+
+    cpu      CPU seconds per token, over all cores
+    others   the share of all cores that went elsewhere meanwhile
+    """
 
     tokens_per_second: float
     first_p50: float
@@ -46,6 +50,7 @@ class Figures:
     between_p50: float
     between_p99: float
     cpu: float = 0.0
+    others: float = 0.0
 
 
 def figures(times: Times) -> Figures:

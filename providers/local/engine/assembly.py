@@ -21,9 +21,8 @@ from providers.local.engine.loop import Loop
 from providers.local.engine.memory import MB, Plan, plan
 from providers.local.engine.model import Model
 from providers.local.engine.requests import sequence
-from providers.local.engine.runner import OutOfMemory, Runner
+from providers.local.engine.runner import OutOfMemory, Runner, measure_budget
 from providers.local.engine.scheduler import Scheduler
-from providers.local.engine.sequence import Chunk, Sequence
 from providers.local.engine.server import Server
 from providers.local.engine.shape import shape
 from providers.local.engine.weights import Weights
@@ -32,9 +31,6 @@ from providers.local.wire import Hello, Report
 
 log = logging.getLogger("sluice.engine")
 
-# A step should last no longer than this, so that a long prompt does not stop the replies under way for long.
-STEP_S = 0.25
-BUDGETS = (64, 2048)
 # Up to so many rows a product costs about what one row costs: it is bound by reading the weights.
 DRAFT_ROWS = 16
 
@@ -78,29 +74,13 @@ def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tupl
     runner.capture(options.max_batch, planned.max_context, loading)
     blocks = Blocks(planned.blocks, BLOCK_TOKENS)
     scheduler = Scheduler(
-        blocks, options.max_batch, options.max_queue, measure_budget(runner, blocks, planned, loading)
+        blocks, options.max_batch, options.max_queue, measure_budget(runner, blocks, planned.max_context, loading)
     )
     grammars = Grammars(chat.tokenizer.to_str(), shaped.vocabulary, chat.end_tokens)
     make = partial(
         sequence, chat=chat, generation=folder.generation, max_context=planned.max_context, grammars=grammars
     )
     return Loop(scheduler, runner, make, chat.end_tokens, OutOfMemory, Drafting(DRAFT_ROWS)), planned
-
-
-def measure_budget(runner: Runner, blocks: Blocks, planned: Plan, loading: Callable[[], None]) -> int:
-    """Tokens that a step takes in about STEP_S; also the first, slow calls of every kernel are over then."""
-    count = min(64, planned.max_context)
-    seconds = 0.0
-    for _ in range(2):
-        trial = Sequence((0, 0), [0] * count, 1)
-        trial.blocks = blocks.take(-(-count // BLOCK_TOKENS))
-        began = time.perf_counter()
-        runner.run([Chunk(trial, 0, count)])
-        seconds = time.perf_counter() - began
-        blocks.release(trial.blocks)
-        loading()
-    low, high = BUDGETS
-    return min(high, max(low, int(STEP_S / seconds * count)))
 
 
 def report(loop: Loop, folder: Folder, options: Options, planned: Plan) -> Report:

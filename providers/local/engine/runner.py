@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,14 +14,17 @@ import torch
 from torch import Tensor
 
 from providers.local.engine.attention import FOLDED_QUERIES, Group, Keys, Layout, causal_mask
-from providers.local.engine.blocks import NULL_BLOCK
+from providers.local.engine.blocks import NULL_BLOCK, Blocks
 from providers.local.engine.constraint import Begun, Masks
 from providers.local.engine.graphs import DecodeGraphs
 from providers.local.engine.kvcache import BLOCK_TOKENS, KVCache
 from providers.local.engine.model import Model
 from providers.local.engine.sampler import Row, logprobs, sample
-from providers.local.engine.sequence import Chunk
+from providers.local.engine.sequence import Chunk, Sequence
 
+# A step should last no longer than this, so that a long prompt does not stop the replies under way for long.
+STEP_S = 0.25
+BUDGETS = (64, 2048)
 # Below 64 common tokens, two calls cost more than reading the keys several times.
 WORTH_SHARING_BLOCKS = 4
 # Up to 128 tokens padding costs less than another call.
@@ -214,3 +218,19 @@ class Runner:
             drawn.append(Drawn(chunk, tokens[at:end], told))
             at = end
         return drawn
+
+
+def measure_budget(runner: Runner, blocks: Blocks, max_context: int, loading: Callable[[], None]) -> int:
+    """Tokens that a step takes in about STEP_S; also the first, slow calls of every kernel are over then."""
+    count = min(64, max_context)
+    seconds = 0.0
+    for _ in range(2):
+        trial = Sequence((0, 0), [0] * count, 1)
+        trial.blocks = blocks.take(-(-count // BLOCK_TOKENS))
+        began = time.perf_counter()
+        runner.run([Chunk(trial, 0, count)])
+        seconds = time.perf_counter() - began
+        blocks.release(trial.blocks)
+        loading()
+    low, high = BUDGETS
+    return min(high, max(low, int(STEP_S / seconds * count)))
