@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,51 +34,97 @@ log = logging.getLogger("sluice.serving")
 GRACE_S = 5
 
 
+# A process beside the workers that died is started again after this, and after twice as long each time it dies again
+# before it has lived for CALM_S.
+AGAIN_S, AGAIN_AT_MOST_S = 0.5, 30.0
+CALM_S = 60.0
+
+
+class Child:
+    """One process beside the workers; `told` is what it was started with."""
+
+    def __init__(self, name: str, told: str, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+        self.name, self.told = name, told
+        self._start = start
+        self._wait_s = AGAIN_S
+        self._again_at: float | None = None
+        self._run()
+
+    def _run(self) -> None:
+        self.process = _deaf(self._start)
+        self._began_at = time.monotonic()
+        self._again_at = None
+
+    def attend(self) -> None:
+        """Start it again if it has died; called about every second."""
+        now = time.monotonic()
+        if self._again_at is not None:
+            if now >= self._again_at:
+                try:
+                    self._run()
+                except OSError as error:
+                    log.error("%s cannot be started: %s", self.name, error)
+                    self._again_at = now + AGAIN_AT_MOST_S
+        elif self.process.poll() is not None:
+            if now - self._began_at >= CALM_S:
+                self._wait_s = AGAIN_S
+            self._again_at = now + self._wait_s
+            log.error("%s has died; it is started again in %g s", self.name, self._wait_s)
+            self._wait_s = min(2 * self._wait_s, AGAIN_AT_MOST_S)
+
+
+def _deaf(start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """Start a process that does not hear what a terminal sends to all: the master ends it when it ends itself."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGQUIT})
+    try:
+        return start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Beside:
-    """The processes that the master runs beside its workers."""
+    """The processes that the master runs beside its workers: a keeper for each engine, and the metrics listener."""
 
     def __init__(self) -> None:
-        self.keepers: dict[str, tuple[str, list[subprocess.Popen[bytes]]]] = {}
-        self.metrics: tuple[str, subprocess.Popen[bytes]] | None = None
+        self._children: dict[str, Child] = {}
 
     def follow(self, settings: Settings) -> None:
         """Start what `settings` ask for, stop what they no longer do; what did not change is left running."""
-        wanted = {
-            name: provider.model_dump_json()
-            for name, provider in settings.providers.items()
-            if provider.type == "local"
-        }
-        for name, (told, processes) in list(self.keepers.items()):
-            if wanted.get(name) != told:
-                stop(processes)
-                del self.keepers[name]
-        for name in wanted.keys() - self.keepers.keys():
-            from providers.local import keeper
+        wanted = {}
+        for name, provider in settings.providers.items():
+            if provider.type == "local":
+                from providers.local import keeper
 
-            self.keepers[name] = wanted[name], [keeper.start(name, settings.providers[name], run_dir())]
-        bind = settings.server.metrics_bind
-        if self.metrics and self.metrics[0] != bind:
-            stop([self.metrics[1]])
-            self.metrics = None
-        if bind and self.metrics is None:
+                start = partial(keeper.start, name, provider, run_dir())
+                wanted[f"the keeper of provider {name}"] = provider.model_dump_json(), start
+        if bind := settings.server.metrics_bind:
             command = [sys.executable, "-m", "gateway.metrics", bind]
-            self.metrics = bind, subprocess.Popen(command, stdin=subprocess.PIPE)
+            wanted["the metrics listener"] = bind, partial(subprocess.Popen, command, stdin=subprocess.PIPE)
+        gone = [child for name, child in self._children.items() if wanted.get(name, ("",))[0] != child.told]
+        stop([child.process for child in gone])
+        for child in gone:
+            del self._children[child.name]
+        for name, (told, start) in wanted.items():
+            if name not in self._children:
+                self._children[name] = Child(name, told, start)
 
-    def processes(self) -> list[subprocess.Popen[bytes]]:
-        found = [process for _, processes in self.keepers.values() for process in processes]
-        return found + ([self.metrics[1]] if self.metrics else [])
+    def attend(self) -> None:
+        """Start again what has died."""
+        for child in self._children.values():
+            child.attend()
 
     def forget(self) -> None:
         """In a forked worker: let go of the pipes by which those processes notice that the master has died."""
-        for process in self.processes():
-            if process.stdin:
-                process.stdin.close()
+        for child in self._children.values():
+            if child.process.stdin:
+                child.process.stdin.close()
 
     def stop(self) -> None:
-        if self.metrics:
-            # It holds nothing that would have to be written, so nobody waits for it.
-            self.metrics[1].kill()
-        stop(self.processes())
+        for child in self._children.values():
+            if child.name == "the metrics listener":
+                # It holds nothing that would have to be written, so nobody waits for it.
+                child.process.kill()
+        stop([child.process for child in self._children.values()])
 
 
 def stop(processes: list[subprocess.Popen[bytes]]) -> None:
@@ -93,6 +142,8 @@ def stop(processes: list[subprocess.Popen[bytes]]) -> None:
 
 
 _beside = Beside()
+# Addresses that gunicorn was told beside ours: by its own -b, or by systemd.
+_others: set[str] = set()
 
 
 def run_dir() -> Path:
@@ -110,6 +161,10 @@ def read() -> Settings:
     """The configuration, read anew; where the file has become bad, the one that is running, and a log line."""
     try:
         settings = configuration.load()
+        if bind := os.environ.get("SLUICE_BIND"):
+            settings.server.bind = bind
+        if trouble := unsafe(settings, [settings.server.bind, *_others]):
+            raise SettingsError("\n".join(trouble))
     except SettingsError as error:
         running = configuration.running()
         if running is None:
@@ -117,14 +172,49 @@ def read() -> Settings:
             sys.exit(2)
         log.error("the configuration is bad, the old one stays: %s", "; ".join(str(error).splitlines()))
         return running
-    if bind := os.environ.get("SLUICE_BIND"):
-        settings.server.bind = bind
     for provider in settings.providers.values():
         logs.hide(provider.api_key, provider.secret_key)
     if configuration.running() is not None:
         log.info("the configuration was read again; new workers take over")
     configuration.run_with(settings)
     return settings
+
+
+def unsafe(settings: Settings, binds: list[str]) -> list[str]:
+    """Why these addresses must not be listened on with these settings, a sentence each."""
+    found = []
+    for bind in binds:
+        server = settings.server.model_copy(update={"bind": bind})
+        found += settings.model_copy(update={"server": server}).problems()
+    return found
+
+
+def judged(addresses: list[Any]) -> list[str]:
+    """`unsafe` for addresses as gunicorn or a socket has them, with the running configuration.
+
+    Those that are not the configuration's own are noted, and judged again at each reload.
+    """
+    settings = configuration.running() or read()
+    binds = [_written(address) for address in addresses if not isinstance(address, int)]
+    if trouble := unsafe(settings, binds):
+        return trouble
+    _others.update(bind for bind in binds if bind != settings.server.bind)
+    return []
+
+
+def _written(address: Any) -> str:
+    """HOST:PORT or unix:PATH."""
+    if not isinstance(address, tuple):
+        return f"unix:{os.fsdecode(address)}"
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def refuse(trouble: list[str]) -> None:
+    """Say why the server cannot start, if there is a reason, and exit."""
+    if trouble:
+        print("sluice: " + "; ".join(trouble), file=sys.stderr)
+        sys.exit(2)
 
 
 def options(settings: Settings) -> dict[str, Any]:
@@ -150,6 +240,10 @@ def options(settings: Settings) -> dict[str, Any]:
 def on_starting(server: Any) -> None:
     """In the master, before the first fork."""
     server.__class__ = Master
+    # From here on: a signal that comes now waits until the workers are there to be told.
+    server.init_signals()
+    refuse(judged(server.address))
+    server.attend, server.judge = _beside.attend, judged
     settings = configuration.running() or read()
     logs.configure(settings.folder)
     metrics_dir = run_dir() / "metrics"
@@ -158,6 +252,15 @@ def on_starting(server: Any) -> None:
         left_over.unlink()
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)
     _beside.follow(settings)
+
+
+def when_ready(server: Any) -> None:
+    """In the master, when it listens: descriptors that it was given, by systemd say, have an address only now."""
+    if server.systemd or any(isinstance(address, int) for address in server.address):
+        trouble = judged([listener.sock.getsockname() for listener in server.LISTENERS])
+        if trouble:
+            _beside.stop()
+        refuse(trouble)
 
 
 def on_reload(server: Any) -> None:
@@ -191,7 +294,10 @@ def post_worker_init(worker: Any) -> None:
     """In a worker whose application is loaded: the very first one says where the server is, once it can serve."""
     from gateway import metrics
 
-    gevent.spawn(metrics.watch, worker.app.callable.extensions["sluice"].providers)
+    sluice = worker.app.callable.extensions["sluice"]
+    gevent.spawn(metrics.watch, sluice.providers)
+    # In each worker, for each one opens the databases; also after a reload. A database that is down stops no gateway.
+    sluice.databases.check()
     if worker.age == 1:
         gevent.spawn(announce, worker)
 

@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.settings import DatabaseSettings, TextToSql
 from gateway.steps import Rows
+from gateway.text2sql.databases.rights import Excess
 from gateway.text2sql.examples import Examples
 from gateway.text2sql.failures import SqlFailed, SqlLimit
 from gateway.text2sql.guard import DIALECTS, Verdict, judge
@@ -35,6 +36,9 @@ log = logging.getLogger("sluice.sql")
 
 # Outside of the server's own limit, for a server that does not keep it.
 GRACE_S = 0.25
+# Judging a role may take so long.
+CHECK_S = 10
+ADVICE = "Give it a role that can only SELECT, or say in unsafe_role why this one is accepted"
 MODULES = {"sqlite": "sqlite", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 
 
@@ -44,8 +48,8 @@ class Server(Protocol):
     def read_schema(self) -> Schema:
         """The allowed tables as they are now; raises SQLAlchemyError."""
 
-    def excess(self) -> list[str]:
-        """What the role may do besides reading, a phrase each; [] for one that can only SELECT."""
+    def excess(self) -> list[Excess]:
+        """What the role may do besides reading; [] for one that can only SELECT. Raises SqlFailed."""
 
     def query(self, sql: str, collected: Collected, timeout_s: float) -> None:
         """Run one statement in a read-only transaction that is rolled back; raises SqlFailed, SqlLimit.
@@ -58,6 +62,10 @@ class Server(Protocol):
 
 class Overdue(BaseException):
     """The time is up: no driver may catch it on its way."""
+
+
+class Unanswered(BaseException):
+    """The role could not be judged in time; not Overdue, for a statement's time may end meanwhile."""
 
 
 class Database:
@@ -76,6 +84,7 @@ class Database:
         self._read_at = 0.0
         self._refreshing = False
         self._accepted = False
+        self._excess: list[Excess] = []
         self._narrowing: Narrowing | None = None
         self.examples = Examples(name, settings)
 
@@ -108,8 +117,12 @@ class Database:
     def _refresh(self) -> None:
         try:
             self._read()
+            if self._accepted:
+                # Rights may have been granted meanwhile.
+                self._judge_role()
         except SqlFailed as error:
-            log.warning("%s; the schema read before is still used", error.message)
+            if error.retryable:
+                log.warning("%s; the schema read before is still used", error.message)
             self._read_at = time.monotonic()
         finally:
             self._refreshing = False
@@ -137,18 +150,40 @@ class Database:
                     self._judge_role()
 
     def _judge_role(self) -> None:
-        excess = self.server.excess()
-        if excess and not self.settings.unsafe_role:
+        try:
+            with gevent.Timeout(CHECK_S, Unanswered()):
+                excess = self.server.excess()
+        except Unanswered:
+            raise SqlFailed(f"the database {self.name} does not answer", retryable=True) from None
+        told, is_news = ", ".join(one.whole for one in excess), excess != self._excess
+        self._excess = excess
+        self._accepted = not excess or bool(self.settings.unsafe_role)
+        if not self._accepted:
+            if is_news:
+                log.error("database %s is closed: its role can do more than read: %s. %s", self.name, told, ADVICE)
+            # What is closed to whoever asks is not named to them.
+            kinds = ", ".join(one.what for one in excess)
             raise SqlFailed(
-                f"the database {self.name} is not asked, because its role can do more than read: {', '.join(excess)}. "
-                "Give it a role that can only SELECT, or say in unsafe_role why this one is accepted"
+                f"the database {self.name} is not asked, because its role can do more than read: {kinds}. {ADVICE}"
             )
-        if excess:
+        if excess and is_news:
             log.warning(
                 "database %s: its role can do more than read (%s), accepted: %s",
-                self.name, ", ".join(excess), self.settings.unsafe_role,
+                self.name, told, self.settings.unsafe_role,
             )  # fmt: skip
-        self._accepted = True
+
+    def check(self) -> None:
+        """Judge the role where statements are run, and read the schema, for the log; raises nothing."""
+        try:
+            if self.settings.execute:
+                self.check_role()
+            self.schema()
+        except SqlFailed as error:
+            # A role that is too much has been told by then. What cannot be reached is tried again by a question.
+            if error.retryable:
+                log.warning("%s; the first question to it tries again", error.message)
+        except Exception:
+            log.exception("database %s cannot be checked", self.name)
 
     def run(self, verdict: Verdict) -> Rows:
         """The rows of a statement that passed; raises SqlFailed, SqlLimit."""
@@ -207,19 +242,9 @@ class Databases:
         return name == "none" or name in self._databases
 
     def check(self) -> None:
-        """Judge every database in the background, for the log: a question to one that is refused is told so too."""
-        gevent.spawn(lambda: log.error("%s", "; ".join(problems)) if (problems := self.problems()) else None)
-
-    def problems(self) -> list[str]:
-        """Why each database that cannot be asked cannot, a sentence each; asks every one of them."""
-        found = []
+        """Judge every database in the background, each by itself: one that does not answer delays nothing."""
         for database in self:
-            try:
-                database.check_role()
-                database.schema()
-            except SqlFailed as error:
-                found.append(error.message)
-        return found
+            gevent.spawn(database.check)
 
     def close(self) -> None:
         for database in self:

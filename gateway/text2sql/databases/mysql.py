@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
-from collections.abc import Iterable
 from typing import Any
 
 import pymysql
@@ -21,6 +19,7 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
 
 from gateway.settings import DatabaseSettings
+from gateway.text2sql.databases.rights import Excess, mysql_excess
 from gateway.text2sql.failures import SqlFailed, SqlLimit
 from gateway.text2sql.rows import Collected
 from prompts.schema import read
@@ -34,7 +33,6 @@ CANCEL_S = 2
 # Execution time exceeded (MySQL, MariaDB), interrupted, lock wait.
 LIMITS = {3024, 1969, 1317, 1205}
 UNREACHABLE = {2002, 2003, 2005, 2006, 2013, 2014, 2055, 1040, 1042, 1043, 1053, 1129, 1203}
-HARMLESS = {"USAGE", "SELECT", "SHOW VIEW", "SHOW DATABASES"}
 WORDS = {
     FIELD_TYPE.TINY: "integer", FIELD_TYPE.SHORT: "integer", FIELD_TYPE.LONG: "integer", FIELD_TYPE.INT24: "integer",
     FIELD_TYPE.LONGLONG: "integer", FIELD_TYPE.YEAR: "integer", FIELD_TYPE.FLOAT: "number",
@@ -42,6 +40,8 @@ WORDS = {
     FIELD_TYPE.DATE: "date", FIELD_TYPE.NEWDATE: "date", FIELD_TYPE.TIME: "interval", FIELD_TYPE.DATETIME: "datetime",
     FIELD_TYPE.TIMESTAMP: "datetime", FIELD_TYPE.JSON: "json", FIELD_TYPE.BIT: "bytes",
 }  # fmt: skip
+# ER_INVALID_ROLE
+NOT_GRANTED = 1959
 BLOBS = {FIELD_TYPE.BLOB, FIELD_TYPE.TINY_BLOB, FIELD_TYPE.MEDIUM_BLOB, FIELD_TYPE.LONG_BLOB}
 BINARY_CHARSET = 63
 
@@ -88,10 +88,24 @@ class MySQL:
     def read_schema(self) -> Schema:
         return read(self._engine, self._settings.tables, self._settings.columns, self._settings.samples)
 
-    def excess(self) -> list[str]:
+    def excess(self) -> list[Excess]:
         with self._connected() as connection, connection.cursor() as cursor:
+            is_mariadb = _is_mariadb(connection)
             cursor.execute("SHOW GRANTS")
-            return excess((grant for (grant,) in cursor.fetchall()), _is_mariadb(connection))
+            grants = [grant for (grant,) in cursor.fetchall()]
+            if is_mariadb:
+                # It shows the rights of one role at a time, with those of the roles within it: each is switched on.
+                cursor.execute("SELECT DISTINCT role_name FROM information_schema.applicable_roles")
+                for (role,) in cursor.fetchall():
+                    try:
+                        cursor.execute("SET ROLE `{}`".format(role.replace("`", "``")))
+                    except pymysql.Error as error:
+                        if error.args[:1] != (NOT_GRANTED,):
+                            raise
+                        continue  # one within another, which cannot be switched on by itself
+                    cursor.execute("SHOW GRANTS")
+                    grants += [grant for (grant,) in cursor.fetchall()]
+            return mysql_excess(dict.fromkeys(grants), is_mariadb)
 
     @contextlib.contextmanager
     def _connected(self) -> Any:
@@ -173,34 +187,6 @@ def _drop(connection: pymysql.Connection[Any]) -> None:
         # Its destructor would read the rest of the rows first, in whatever greenlet collects the garbage.
         result.unbuffered_active = False
     connection._force_close()
-
-
-_GRANT = re.compile(r"^GRANT (?P<rights>.+?) ON (?P<where>.+?) TO ", re.IGNORECASE)
-_ROLE = re.compile(r"^GRANT (?P<role>(?:(?! ON ).)+?) TO ", re.IGNORECASE)
-
-
-def excess(grants: Iterable[str], is_mariadb: bool = True) -> list[str]:
-    """What SHOW GRANTS lists besides reading; what is not known to be harmless counts.
-
-    MariaDB lists the rights of the role that is on, too; MySQL does not, so there a role is too much by itself.
-    """
-    found = []
-    for grant in grants:
-        match = _GRANT.match(grant)
-        if match is None:
-            role = _ROLE.match(grant)
-            if role is None or not is_mariadb:
-                found.append(f"it has {role['role'] if role else grant}, whose rights cannot be judged")
-            continue
-        where = match["where"].replace("`", "")
-        rights = {re.sub(r"\s*\(.*", "", right).strip().upper() for right in re.split(r",(?![^(]*\))", match["rights"])}
-        if "WITH GRANT OPTION" in grant.upper():
-            rights.add("GRANT OPTION")
-        if rights - HARMLESS:
-            found.append(f"it may {', '.join(sorted(rights - HARMLESS))} on {where}")
-        elif "SELECT" in rights and where in ("*.*", "mysql.*"):
-            found.append(f"it may SELECT on {where}, the server's own tables among them")
-    return found
 
 
 def _tls(options: dict[str, Any]) -> ssl.SSLContext:

@@ -18,6 +18,7 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
 
 from gateway.settings import DatabaseSettings
+from gateway.text2sql.databases.rights import Excess
 from gateway.text2sql.failures import SqlFailed, SqlLimit
 from gateway.text2sql.functions import SQLITE_FUNCTIONS
 from gateway.text2sql.rows import Collected
@@ -103,7 +104,7 @@ class SQLite:
             connection.close()
         return asked
 
-    def excess(self) -> list[str]:
+    def excess(self) -> list[Excess]:
         return []  # the file's rights do not matter: it is opened with mode=ro
 
     def query(self, sql: str, collected: Collected, timeout_s: float) -> None:
