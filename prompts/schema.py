@@ -6,18 +6,26 @@ database always gives the same bytes and an upstream's prefix cache hits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Engine, inspect, text
+import sqlalchemy
+from sqlalchemy import Engine, func, inspect, select, text
 from sqlalchemy.engine import Inspector
 from sqlalchemy.engine.reflection import ObjectKind
-from sqlalchemy.exc import CompileError
+from sqlalchemy.exc import CompileError, SQLAlchemyError
 
 from prompts import information_schema
 from prompts.create_table import comments
 from prompts.tables import Column, ForeignKey, Schema, Table, clean
+
+log = logging.getLogger("sluice.sql")
+
+
+class Unmatched(ValueError):
+    """A key of the owner's names no table or column that is open: taken for nothing, it would close nothing."""
 
 
 def read(
@@ -31,6 +39,8 @@ def read(
     allowed       table or view names, `schema.name` outside the default schema; None: all of the default schema
     open_columns  table → the columns that may be read; a table that is not named is open whole
     samples       "table.column" → how many of its most frequent values the prompt may show
+
+    The keys of `open_columns` and `samples` name tables as `allowed` does. Raises Unmatched, SQLAlchemyError.
     """
     inspector = inspect(engine)
     default = inspector.default_schema_name or "main"
@@ -43,19 +53,37 @@ def read(
     if allowed is None:
         wanted[None] = None
 
+    opened = {name.removeprefix(f"{default}."): columns for name, columns in (open_columns or {}).items()}
+    shown = {name.removeprefix(f"{default}."): count for name, count in (samples or {}).items()}
     found: dict[str, Table] = {}
     for schema, names in wanted.items():
         for table in _tables(inspector, engine, schema, names):
-            found[table.name] = _opened(table, (open_columns or {}).get(table.name))
+            found[table.name] = _opened(table, opened.get(table.name))
     if allowed is None:
         order = sorted(found)
     else:
         order = [name.removeprefix(f"{default}.") for name in allowed]
-    tables = [found[name] for name in dict.fromkeys(order) if name in found]
-    if samples:
-        tables = [_sampled(engine, table, samples) for table in tables]
     missing = tuple(name for name in order if name not in found)
+    _match(opened, shown, found, missing)
+    tables = [_linked(found[name], found, default) for name in dict.fromkeys(order) if name in found]
+    if shown:
+        tables = [_sampled(engine, table, shown) for table in tables]
     return Schema(engine.dialect.name, tuple(tables), default, missing)
+
+
+def _match(opened: Iterable[str], shown: Iterable[str], found: Mapping[str, Table], missing: Sequence[str]) -> None:
+    """Raise Unmatched for a key of `columns` or `samples` that stands for nothing; a table may be gone for a while."""
+    near = ", ".join(found)[:200]
+    for name in opened:
+        if name not in found and name not in missing:
+            raise Unmatched(f"columns.{name} names no table that is open; these are: {near}")
+    for name in shown:
+        table, _, column = name.rpartition(".")
+        known = found.get(table)
+        if known is None and table not in missing:
+            raise Unmatched(f"samples.{name} names no table that is open; these are: {near}")
+        if known is not None and column not in {one.name for one in known.columns}:
+            raise Unmatched(f"samples.{name} names no column of {table} that is open")
 
 
 def _tables(inspector: Inspector, engine: Engine, schema: str | None, names: list[str] | None) -> list[Table]:
@@ -123,9 +151,21 @@ def _opened(table: Table, columns: Sequence[str] | None) -> Table:
     return replace(
         table,
         columns=tuple(column for column in table.columns if column.name in columns),
+        # A part of a key would be told for the whole of it.
+        primary_key=table.primary_key if {*table.primary_key} <= {*columns} else (),
         is_partial=True,
         hidden=tuple(column.name for column in table.columns if column.name not in columns),
     )
+
+
+def _linked(table: Table, found: Mapping[str, Table], default: str) -> Table:
+    """`table` with those of its foreign keys that name nothing closed, on either side."""
+    kept = []
+    for key in table.foreign_keys:
+        other = found.get(key.table.removeprefix(f"{default}."))
+        if other is not None and not {*key.columns} & {*table.hidden} and not {*key.references} & {*other.hidden}:
+            kept.append(replace(key, table=other.name))
+    return replace(table, foreign_keys=tuple(kept))
 
 
 def _sqlite_comments(engine: Engine) -> dict[str, tuple[str, dict[str, str]]]:
@@ -136,15 +176,22 @@ def _sqlite_comments(engine: Engine) -> dict[str, tuple[str, dict[str, str]]]:
 
 
 def _sampled(engine: Engine, table: Table, samples: Mapping[str, int]) -> Table:
-    quote = engine.dialect.identifier_preparer.quote
+    schema, _, bare = table.name.rpartition(".")
     columns = []
     for column in table.columns:
         count = samples.get(f"{table.name}.{column.name}", 0)
         if count:
-            name, source = quote(column.name), ".".join(map(quote, table.name.split(".")))
-            query = f"SELECT {name} FROM {source} WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY COUNT(*) DESC, 1"
-            with engine.connect() as connection:
-                values = connection.execute(text(f"{query} LIMIT :count"), {"count": count})
-                column = replace(column, samples=tuple(clean(str(value), 40) for (value,) in values))
+            values: sqlalchemy.ColumnClause[Any] = sqlalchemy.column(column.name)
+            source = sqlalchemy.table(bare, values, schema=schema or None)
+            query = select(values).select_from(source).where(values.is_not(None)).group_by(values)
+            query = query.order_by(func.count().desc(), values).limit(count)
+            try:
+                with engine.connect() as connection:
+                    found = tuple(clean(str(value), 40) for (value,) in connection.execute(query))
+                column = replace(column, samples=found)
+            except SQLAlchemyError as error:
+                # A view that takes too long, a type that cannot be grouped: the prompt does without.
+                reason = type(getattr(error, "orig", None) or error).__name__
+                log.warning("no samples of %s.%s: %s", table.name, column.name, reason)
         columns.append(column)
     return replace(table, columns=tuple(columns))

@@ -5,7 +5,8 @@ from sqlalchemy import create_engine, text
 
 from demo.metro import build
 from prompts.create_table import comments
-from prompts.schema import read
+from prompts.render import table_text
+from prompts.schema import Unmatched, read
 from prompts.tables import Column, ForeignKey, Schema, Table, clean
 
 
@@ -99,3 +100,72 @@ def test_foreign_keys_are_known(tmp_path):
         connection.execute(text("CREATE TABLE a (id INTEGER PRIMARY KEY)"))
         connection.execute(text("CREATE TABLE b (a_id INTEGER REFERENCES a (id))"))
     assert read(engine).by_name["b"].foreign_keys == (ForeignKey(("a_id",), "a", ("id",)),)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    engine = create_engine(f"sqlite:///{tmp_path / 'shop.db'}")
+    with engine.begin() as connection:
+        for sql in (
+            "CREATE TABLE secret (note TEXT PRIMARY KEY)",
+            "CREATE TABLE staff (badge TEXT PRIMARY KEY, name TEXT UNIQUE, salary INT)",
+            'CREATE TABLE orders (id INTEGER PRIMARY KEY, "增长%" INT, "a :b" TEXT, note TEXT REFERENCES secret (note),'
+            " badge TEXT REFERENCES staff (badge), name TEXT REFERENCES staff (name))",
+            "INSERT INTO orders (\"增长%\", \"a :b\") VALUES (7, 'x'), (7, 'y')",
+            "CREATE VIEW broken AS SELECT nowhere AS x FROM orders",
+        ):
+            connection.exec_driver_sql(sql)
+    return engine
+
+
+def test_the_keys_of_columns_and_samples_name_tables_as_the_list_of_tables_does(shop):
+    for name in ("staff", "main.staff"):
+        table = read(shop, [name], {"main.staff": ["name"]}, {"main.staff.name": 1}).by_name["staff"]
+        assert table.is_partial and table.hidden == ("badge", "salary")
+
+
+@pytest.mark.parametrize(
+    ("columns", "samples", "told"),
+    [
+        ({"Staff": ["name"]}, {}, "columns.Staff"),
+        ({"public.staff": ["name"]}, {}, "columns.public.staff"),
+        ({"secret": ["note"]}, {}, "columns.secret"),
+        ({}, {"Staff.name": 1}, "samples.Staff.name"),
+        ({}, {"staff.nmae": 1}, "samples.staff.nmae"),
+        ({"staff": ["name"]}, {"staff.salary": 1}, "samples.staff.salary"),
+    ],
+)
+def test_a_key_that_names_nothing_is_no_key_that_is_left_out(shop, columns, samples, told):
+    with pytest.raises(Unmatched) as unmatched:
+        read(shop, ["staff", "orders"], columns, samples)
+    assert told in str(unmatched.value)
+    assert "salary" not in str(unmatched.value).replace(told, "")
+
+
+def test_a_key_of_a_table_that_is_gone_for_a_while_waits_for_it(shop):
+    assert read(shop, ["orders", "gone"], {"gone": ["x"]}, {"gone.x": 1}).missing == ("gone",)
+
+
+def test_keys_tell_nothing_of_what_is_closed(shop):
+    schema = read(shop, ["orders", "staff"], {"staff": ["name"]})
+    assert schema.by_name["staff"].primary_key == ()
+    assert schema.by_name["orders"].foreign_keys == (ForeignKey(("name",), "staff", ("name",)),)
+    shown = "".join(table_text(table, "sqlite") for table in schema.tables)
+    assert "secret" not in shown and "REFERENCES staff (name)" in shown
+    assert "badge" not in table_text(schema.by_name["staff"], "sqlite")
+
+
+def test_samples_of_names_with_signs_are_read_and_one_that_cannot_be_stops_nothing(shop, caplog):
+    samples = {"orders.增长%": 2, "orders.a :b": 2, "broken.x": 1}
+    with shop.begin() as connection:
+        connection.exec_driver_sql("DROP VIEW broken")
+        connection.exec_driver_sql("CREATE VIEW broken AS SELECT abs(-9223372036854775808 + id * 0) AS x FROM orders")
+    schema = read(shop, None, None, samples)
+    told = {column.name: column.samples for table in schema.tables for column in table.columns if column.samples}
+    assert told == {"增长%": ("7",), "a :b": ("x", "y")}
+    assert "broken.x" in caplog.text
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql", "mysql", "mariadb"])
+def test_a_name_with_a_percent_sign_is_shown_as_it_is(dialect):
+    assert "增长%`" in table_text(Table("t", (Column("增长%", "INT"),)), dialect).replace('"', "`")
