@@ -1,7 +1,7 @@
 # gunicorn's configuration for Sluice: `gunicorn -c deploy/gunicorn.conf.py wsgi:app` is the server of `sluice serve`.
 # bind, workers and the time to drain come from Sluice's own configuration ($SLUICE_CONFIG, or sluice.yaml).
 from gateway import serving
-from gateway.serving import child_exit, on_exit, on_reload, on_starting, post_fork, post_worker_init  # noqa: F401
+from gateway.serving import child_exit, on_exit, on_reload, on_starting, post_fork, post_worker_init, when_ready  # noqa: F401
 
 globals().update(serving.options(serving.read()))
 

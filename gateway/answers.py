@@ -430,10 +430,10 @@ class Answers:
         if answer.asked.key is not None and self._keys.get(answer.asked.key) is answer:
             del self._keys[answer.asked.key]
 
-    def drain(self) -> None:
-        """Begin nothing more; return when every answer has ended, after drain_s with `shutting_down`."""
+    def drain(self, within_s: float | None = None) -> None:
+        """Begin nothing more; return when every answer has ended, after `within_s` (drain_s) with `shutting_down`."""
         self.draining = True
-        self._idle.wait(self.server.drain_s)
+        self._idle.wait(self.server.drain_s if within_s is None else within_s)
         self._drained = True
         for answer in list(self.running):
             answer.fail(_ending())

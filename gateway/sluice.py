@@ -56,9 +56,9 @@ class Sluice:
         """Answers being produced."""
         return len(self.answers.running)
 
-    def drain(self) -> None:
-        """Begin nothing more; returns when every answer has ended, the last of them after drain_s."""
-        self.answers.drain()
+    def drain(self, within_s: float | None = None) -> None:
+        """Begin nothing more; returns when every answer has ended, the last of them after `within_s` (drain_s)."""
+        self.answers.drain(within_s)
 
     def described(self, name: str) -> Any:
         """What there is to say about provider `name`; raises KeyError."""

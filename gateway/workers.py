@@ -4,6 +4,9 @@ A worker leaves because of a reload, because it has had its `max_requests`, or b
 its running answers have a deadline, `drain_s`, and end with `shutting_down` after it; else they are finished. And it
 goes on taking questions until as many younger ones serve. gunicorn 27 itself starts the successor of a recycled worker
 when that has ended, and after a reload waits for old workers, deaf to every signal.
+
+SIGINT and SIGQUIT to the master stop at once: running answers end with `shutting_down` without a deadline; a second one
+kills. A terminal sends them to the whole process group, so nobody but the master listens to them.
 """
 
 from __future__ import annotations
@@ -13,10 +16,11 @@ import gc
 import logging
 import mmap
 import os
+import select
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,10 +38,12 @@ log = logging.getLogger("sluice.workers")
 # What a worker tells its master in the first byte that they share, and is told in the second one. A signal alone would
 # be lost on a worker that is still starting.
 STARTING, SERVING, LEAVING = range(3)
-STAY, LEAVE, STOP = range(3)
+STAY, LEAVE, STOP, HURRY = range(4)
 
 # After the last answer's end, or drain_s, a reader that lags has so long to take the rest.
 LAST_S = 0.4
+# A worker that is told to stop while it starts has so long to let in whoever waits for it.
+LET_IN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +61,58 @@ class Master(Arbiter):
 
     WORKERS: dict[int, Worker]
     num_workers: int
+    # What the hooks in serving.py do: look after the processes beside the workers, and judge addresses (a sentence for
+    # each that must not be listened on).
+    attend: Callable[[], None] = staticmethod(lambda: None)
+    judge: Callable[[list[Any]], list[str]] = staticmethod(lambda addresses: [])
     _grace_s: int | None = None
+    _told = STAY
 
     def setup(self, app: Any) -> None:
+        bound = self.cfg.bind
         super().setup(app)
         # reload() would wait so long at its end; stop() needs the real one.
         self._grace_s = self.cfg.graceful_timeout
         self.cfg.set("graceful_timeout", 0)
+        if trouble := self.judge(self.cfg.address):
+            log.error("the new address cannot be, the old one stays: %s", "; ".join(trouble))
+            self.cfg.set("bind", bound)
 
     def reload(self) -> None:
         # Reloads that follow one another closely shall not have ever more workers starting at once.
         self._kill_starting()
         super().reload()
 
+    def handle_int(self) -> None:
+        self._told = HURRY
+        log.warning("the server stops at once, and ends what is running; a second signal kills")
+        raise StopIteration
+
+    handle_quit = handle_int
+
     def stop(self, graceful: bool = True) -> None:
         if self._grace_s is not None:
             self.cfg.set("graceful_timeout", self._grace_s)
+        self._tell(max(self._told, STOP))
+        serving = any(worker.shared[0] == SERVING for worker in self.WORKERS.values())
+        if serving or self._told == HURRY or not select.select(self.LISTENERS, [], [], 0)[0]:
+            self._kill_starting()
+        # Else somebody has connected whom only a worker that is starting can answer.
+        super().stop(True)
+
+    def _tell(self, what: int) -> None:
+        self._told = what
         for worker in self.WORKERS.values():
-            worker.shared[1] = STOP
-        self._kill_starting()
-        super().stop(graceful)
+            worker.shared[1] = what
+
+    def kill_workers(self, sig: int) -> None:
+        if sig == signal.SIGQUIT:
+            # gunicorn's stop() has met SIGINT or SIGQUIT while it waited. The workers themselves are deaf to both.
+            if self._told != HURRY:
+                self._tell(HURRY)
+                return
+            sig = signal.SIGKILL
+        super().kill_workers(sig)
 
     def _kill_starting(self) -> None:
         """End the workers that do not serve yet: they have nothing to finish, and are deaf to a soft signal."""
@@ -87,12 +125,13 @@ class Master(Arbiter):
             super().reap_workers()
         except HaltServer as error:
             # A worker that could not start: no reason to end those that serve. manage_workers() tries again.
-            if not any(worker.shared[0] == SERVING for worker in self.WORKERS.values()):
+            if self._told == STAY and not any(worker.shared[0] == SERVING for worker in self.WORKERS.values()):
                 raise
             log.error("a new worker cannot start (%s); those that serve go on", error.reason)
 
     def manage_workers(self) -> None:
         """Keep num_workers that stay; the others are sent away when these serve."""
+        self.attend()
         known = sorted(self.WORKERS.values(), key=lambda worker: worker.age, reverse=True)
         staying = [worker for worker in known if worker.shared[0] != LEAVING]
         for _ in range(self.num_workers - len(staying)):
@@ -122,6 +161,11 @@ class Worker(GeventWorker):
         # Everything is written. To take the interpreter down would cost half of the second that an exit may take.
         logging.shutdown()
         os._exit(0)
+
+    def init_signals(self) -> None:
+        super().init_signals()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGQUIT, signal.SIG_IGN)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self.alive = False
@@ -170,12 +214,16 @@ class Worker(GeventWorker):
         gc.collect()
         gc.freeze()
         self.shared[0] = SERVING
+        told_early = self.shared[1] != STAY
         while not self.stopping.is_set() and self.shared[1] == STAY:
             self.notify()
             if not self.alive:
                 # max_requests: the master starts a successor, and then sends this one away.
                 self.shared[0] = LEAVING
             self.stopping.wait(1.0)
+        if told_early and self.shared[1] == STOP:
+            # Nobody else answers whoever has connected meanwhile.
+            gevent.sleep(LET_IN_S)
         self.shared[0] = LEAVING
         for server in servers:
             server.close()
@@ -185,10 +233,13 @@ class Worker(GeventWorker):
         """Return when every answer has ended and was written; see the module for the deadline."""
         sluice = self.wsgi.extensions["sluice"]
         draining: gevent.Greenlet | None = None
+        hurried = False
         last = float("inf")
         while (len(pool) or sluice.running) and time.monotonic() < last:
             if draining is None and self.shared[1] == STOP:
                 draining = gevent.spawn(self.drain, sluice)
+            elif not hurried and self.shared[1] == HURRY:
+                hurried, draining = True, gevent.spawn(sluice.drain, 0.0)
             if draining is not None and draining.ready() and last == float("inf"):
                 last = time.monotonic() + LAST_S
                 # Whoever has connected and asked nothing so far.

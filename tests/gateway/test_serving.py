@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import pytest
 import requests
 import yaml
 
+from gateway import serving as serving_module
 from tests.gateway.conftest import configuration
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +37,13 @@ class Served:
     def __init__(self, file, **environ):
         command = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(file)]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=ROOT,
+            env=os.environ | environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
         self.lines = []
         self.heard = threading.Condition()
@@ -153,12 +161,153 @@ def test_gunicorn_with_the_shipped_file_is_the_same_server(tmp_path, upstream):
         process.wait(20)
 
 
+PLAIN = "default: a\nproviders: {a: {type: openai, model: m, base_url: 'http://x'}}\n"
+SLUICE = ["gateway.cli", "serve"]
+GUNICORN = ["gunicorn", "-c", "deploy/gunicorn.conf.py", "wsgi:app"]
+
+
+@pytest.mark.parametrize(
+    ("command", "environ"),
+    [
+        (SLUICE, {"SLUICE_BIND": "0.0.0.0:0"}),
+        (SLUICE, {"GUNICORN_CMD_ARGS": "-b 0.0.0.0:0"}),
+        (GUNICORN, {"SLUICE_BIND": "0.0.0.0:0"}),
+        ([*GUNICORN, "-b", "127.0.0.1:0", "-b", "[::]:0"], {}),
+    ],
+)
+def test_an_address_that_others_reach_is_refused_without_a_key_however_it_was_told(tmp_path, command, environ):
+    (tmp_path / "c.yaml").write_text(PLAIN + "server: {metrics_bind: null, bind: '127.0.0.1:0'}")
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env=os.environ | {"SLUICE_CONFIG": str(tmp_path / "c.yaml")} | environ,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "can be reached from other machines, so at least one key is needed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reload_that_takes_the_last_key_from_an_open_address_keeps_the_old_configuration(tmp_path, upstream):
+    write(tmp_path, upstream, auth={"keys": ["0" * 64]})
+    with serving(tmp_path / "sluice.yaml", GUNICORN_CMD_ARGS="-b 0.0.0.0:0") as served:
+        write(tmp_path, upstream)
+        served.process.send_signal(signal.SIGHUP)
+        served.line("the configuration is bad, the old one stays: auth.keys: 0.0.0.0:0 can be reached")
+        assert ask(served.url).status_code == 401
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGQUIT])
+def test_an_interrupt_ends_every_stream_and_everything_at_once(tmp_path, upstream, sig):
+    file = write(
+        tmp_path,
+        upstream,
+        plans={"long": "count=4000,pace=0.02"},
+        server={"drain_s": 60, "workers": 2, "metrics_bind": f"127.0.0.1:{free_port()}"},
+    )
+    with serving(file) as served, contextlib.ExitStack() as stack:
+        asked = {"question": "hello", "provider": "long"}
+        replies = [
+            stack.enter_context(requests.post(f"{served.url}/getAnwser", json=asked, stream=True, timeout=30))
+            for _ in range(6)
+        ]
+        children = served.children()
+        began = time.monotonic()
+        # As a terminal does it: to everybody.
+        os.killpg(served.process.pid, sig)
+        for reply in replies:
+            # A body that was cut raises here.
+            *_, name, data = [line for line in reply.iter_lines(decode_unicode=True) if line]
+            assert (name, json.loads(data.removeprefix("data: "))["code"]) == ("event: failed", "shutting_down")
+        assert served.process.wait(30) == 0
+        assert time.monotonic() - began < 40
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    assert not [line for line in served.lines if "Traceback" in line or "Error" in line], served.lines
+
+
+def test_a_second_interrupt_kills(tmp_path, upstream):
+    with serving(write(tmp_path, upstream, server={"drain_s": 600})) as served:
+        for worker in served.children():
+            os.kill(worker, signal.SIGSTOP)
+        deadline = time.monotonic() + 30
+        while served.process.poll() is None:
+            assert time.monotonic() < deadline
+            os.killpg(served.process.pid, signal.SIGINT)
+            time.sleep(0.3)
+        assert not [line for line in served.lines if "Traceback" in line]
+
+
+def test_whoever_connected_while_the_workers_started_is_answered_though_the_server_stops(tmp_path, upstream):
+    port = free_port()
+    file = write(tmp_path, upstream, server={"bind": f"127.0.0.1:{port}"})
+    command = [sys.executable, "-m", *GUNICORN]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"SLUICE_CONFIG": str(file)})
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            with contextlib.suppress(ConnectionRefusedError):
+                sock = socket.create_connection(("127.0.0.1", port), 20)
+                break
+            assert time.monotonic() < deadline
+        with sock:
+            sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            process.terminate()
+            assert sock.recv(12) == b"HTTP/1.1 200"
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+
+
+def test_the_metrics_listener_is_started_again_when_it_dies(tmp_path, upstream):
+    port = free_port()
+    with serving(write(tmp_path, upstream, server={"metrics_bind": f"127.0.0.1:{port}"})) as served:
+        deadline = time.monotonic() + 30
+        killed = 0
+        while True:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+            with contextlib.suppress(requests.ConnectionError):
+                requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).raise_for_status()
+                if killed:
+                    break
+                (killed,) = [
+                    pid for pid in served.children() if b"gateway.metrics" in Path(f"/proc/{pid}/cmdline").read_bytes()
+                ]
+                os.kill(killed, signal.SIGKILL)
+                served.line("the metrics listener has died")
+        assert "event: done" in ask(served.url).text
+
+
+def test_a_process_that_dies_over_and_over_is_started_ever_more_rarely(caplog):
+    now = [0.0]
+    started = []
+
+    def start():
+        started.append(now[0])
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        return ended
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serving_module.time, "monotonic", lambda: now[0])
+        child = serving_module.Child("it", "", start)
+        for _ in range(2000):
+            now[0] += 0.1
+            child.attend()
+    between = [round(later - earlier) for earlier, later in itertools.pairwise(started)]
+    assert between[:7] == [1, 1, 2, 4, 8, 16, 30]
+    assert caplog.text.count("it has died") >= 7
+
+
 @pytest.mark.parametrize(
     ("content", "arguments", "told"),
     [
         ("providers: {a: {type: nothing}}", [], "providers.a.type: unknown type"),
         (
-            "default: a\nproviders: {a: {type: openai, model: m, base_url: 'http://x'}}",
+            PLAIN,
             ["--bind", "0.0.0.0:1"],
             "auth.keys",
         ),
