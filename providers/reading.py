@@ -55,13 +55,14 @@ class Reading:
         self._labelled_sse = "text/event-stream" in label
         self._max_bytes = max(max_event_bytes, normaliser.max_answer_bytes)
         self._decoder = Decoder(max_event_bytes)
-        self._form = self._undecided
+        # Not bound: a reference to itself would leave each reply's memory to the garbage collector.
+        self._form = Reading._undecided
         self._kept = bytearray()
         self._pings = 0
 
     def feed(self, data: bytes) -> list[Delta]:
         """The batch that these bytes bring; empty if they complete nothing."""
-        return self._form(data)
+        return self._form(self, data)
 
     def end(self, *, cut: bool = False) -> list[Delta]:
         """The batch that the end of the body brings. cut: the framing says that the body was not complete."""
@@ -100,13 +101,13 @@ class Reading:
             self.failure = BrokenProtocol("the upstream answered with a page (HTML or XML), not with a reply")
             return []
         if begins.startswith((b"{", b"[")):
-            self._form = self._json
+            self._form = Reading._json
             return self._json(b"")
         if not (self._labelled_sse or begins.startswith(_LIKE_SSE)):
             self.failure = BrokenProtocol("the upstream's reply is neither an event stream nor JSON")
             return []
         kept, self._kept = bytes(self._kept), bytearray()
-        self._form = self._events
+        self._form = Reading._events
         return self._events(kept)
 
     def _json(self, data: bytes) -> list[Delta]:
@@ -185,7 +186,7 @@ class Reading:
     # -- the end, and failures
 
     def _end(self, cut: bool, out: list[Delta]) -> None:
-        if self._form == self._events:
+        if self._form is Reading._events:
             frame = None if cut else self._decoder.end()
             if frame and all(part.startswith(DONE) or _decoded(part) is not None for part in _parts(frame.data)):
                 self.events += 1
@@ -194,7 +195,7 @@ class Reading:
                 raise BrokenProtocol("the upstream's event stream holds no event")
             if not self.ended:
                 self._normaliser.end(out)
-        elif self._form == self._json:
+        elif self._form is Reading._json:
             self._whole(cut, out)
         elif cut or not self._kept.strip():
             raise CutOff("the upstream closed the connection before the reply began")

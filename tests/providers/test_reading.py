@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 
 import pytest
 from hypothesis import given
@@ -248,3 +250,15 @@ def test_batches_are_what_one_read_brought():
     reading = Adapter(ProviderConfiguration(type="openai", model="m", base_url="http://x")).reading(SSE)
     assert reading.feed(HELLO + event("!")[:10]) == [Delta("He"), Delta("llo")]
     assert reading.feed(event("!")[10:] + DONE) == [Delta("!"), Delta(finish_reason="stop")]
+
+
+def test_what_a_reply_held_is_let_go_with_it_and_not_by_the_garbage_collector():
+    reading = Adapter(ProviderConfiguration(type="openai", model="m", base_url="http://x")).reading(SSE)
+    reading.feed(HELLO)
+    held = weakref.ref(reading)
+    gc.disable()
+    try:
+        del reading
+        assert held() is None
+    finally:
+        gc.enable()
