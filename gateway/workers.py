@@ -213,7 +213,7 @@ class Worker(GeventWorker):
         # A full collection would go through everything that was loaded, each time: 65 ms in which no stream moves.
         gc.collect()
         gc.freeze()
-        # And one with 2,000 streams, of 140 objects each, would take 130 ms. They are no garbage, and leave none in cycles.
+        # And one with 2,000 streams, of 140 objects each, 130 ms; they are no garbage, and leave none in cycles.
         gc.set_threshold(700, 10, 1000)
         self.shared[0] = SERVING
         told_early = self.shared[1] != STAY
