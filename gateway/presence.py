@@ -7,8 +7,10 @@ that. The second line are heartbeats, and a deadline on writes that make no prog
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
+import select
 import socket
 import sys
 import termios
@@ -18,7 +20,7 @@ from typing import Any, Protocol
 
 import gevent
 from gevent.event import Event
-from gevent.socket import wait_write
+from gevent.monkey import get_original
 
 from gateway.events import Batch
 from gateway.followed import Followed
@@ -40,6 +42,46 @@ class Writing(Protocol):
         """The batch in this form; b"" where it has nothing to say about it."""
 
 
+class Hangups:
+    """Connections whose next request has come already, so that they stay readable: only their end is of interest.
+
+    libev, and so gevent, knows "readable" alone. Linux's epoll can wait for the other end's closing by itself, and is
+    in turn something to wait for: one for each worker.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = get_original("select", "epoll")()
+        self._told: dict[int, Callable[[], None]] = {}
+        self._watcher = gevent.get_hub().loop.io(self._epoll.fileno(), 1)
+        self._watcher.start(self._some)
+
+    def watch(self, descriptor: int, on_gone: Callable[[], None]) -> None:
+        self._told[descriptor] = on_gone
+        self._epoll.register(descriptor, select.EPOLLRDHUP)
+
+    def unwatch(self, descriptor: int) -> None:
+        if self._told.pop(descriptor, None) is not None:
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(descriptor)
+
+    def _some(self) -> None:
+        for descriptor, _ in self._epoll.poll(0):
+            on_gone = self._told[descriptor]
+            self.unwatch(descriptor)
+            on_gone()
+
+
+_hangups: Hangups | None = None
+
+
+def hangups() -> Hangups | None:
+    """This worker's; None where the system cannot tell: there a leaving is noticed by the next write."""
+    global _hangups
+    if _hangups is None and hasattr(select, "EPOLLRDHUP"):
+        _hangups = Hangups()
+    return _hangups
+
+
 class Client:
     """The client's connection, as gunicorn hands it over in `environ["gunicorn.socket"]`."""
 
@@ -48,6 +90,9 @@ class Client:
         self._watcher: Any = None
         # gunicorn's response, once it has been begun: we write its head, its chunks and its end ourselves.
         self._reply: Any = None
+        # What its reader waits for while the kernel takes nothing more.
+        self._writable = Event()
+        self._hung_up_at: int | None = None
         self.gone = False
 
     @classmethod
@@ -62,6 +107,12 @@ class Client:
         """Call `on_gone` once, from the event loop, when the client has closed its connection."""
         watcher = gevent.get_hub().loop.io(self._sock.fileno(), 1)
 
+        def left() -> None:
+            self._hung_up_at = None
+            self.gone = True
+            self._writable.set()
+            on_gone()
+
         def readable() -> None:
             try:
                 told = self._sock._sock.recv(1, socket.MSG_PEEK)
@@ -69,11 +120,13 @@ class Client:
                 return
             except OSError:
                 told = b""
-            # Bytes are a pipelined request: nothing more can be learnt by peeking, so stop instead of spinning.
             self.unwatch()
             if not told:
-                self.gone = True
-                on_gone()
+                left()
+            elif ends := hangups():
+                # A further request, which waits for its turn: it would make this watcher spin.
+                self._hung_up_at = self._sock.fileno()
+                ends.watch(self._hung_up_at, left)
 
         watcher.start(readable)
         self._watcher = watcher
@@ -83,6 +136,9 @@ class Client:
             self._watcher.stop()
             self._watcher.close()
             self._watcher = None
+        if self._hung_up_at is not None and (ends := hangups()):
+            ends.unwatch(self._hung_up_at)
+            self._hung_up_at = None
 
     def take_over(self, write: Any) -> None:
         """`write` is what gunicorn's start_response returned: from here on we write the reply, and gunicorn nothing."""
@@ -112,7 +168,10 @@ class Client:
         return b"" if sent == len(framed) else framed[sent:]
 
     def send_rest(self, rest: bytes, timeout_s: float) -> None:
-        """Send the rest of a framed piece; raises TimeoutError when the client takes nothing for `timeout_s`."""
+        """Send the rest of a framed piece.
+
+        Raises TimeoutError when the client takes nothing for `timeout_s`, another OSError when it has left.
+        """
         left = memoryview(rest)
         while left:
             try:
@@ -121,16 +180,23 @@ class Client:
                 self._wait_writable(timeout_s)
 
     def _wait_writable(self, timeout_s: float) -> None:
-        while True:
+        while not self.gone:
             untaken = self._untaken_bytes()
+            self._writable.clear()
+            watcher = gevent.get_hub().loop.io(self._sock.fileno(), 2)
+            watcher.start(self._writable.set)
             try:
-                wait_write(self._sock.fileno(), timeout_s)
-                return
-            except TimeoutError:
-                # The kernel calls a socket writable when a third of its buffer, up to 4 MB, is free: a client that
-                # reads little by little is no stalled one.
-                if self._untaken_bytes() >= untaken:
-                    raise
+                if self._writable.wait(timeout_s):
+                    break
+            finally:
+                watcher.stop()
+                watcher.close()
+            # The kernel calls a socket writable when a third of its buffer, up to 4 MB, is free: a client that reads
+            # little by little is no stalled one.
+            if self._untaken_bytes() >= untaken:
+                raise TimeoutError
+        if self.gone:
+            raise ConnectionResetError
 
     def _untaken_bytes(self) -> int:
         """What the kernel still holds for the client."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import socket
+import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +95,50 @@ def test_a_half_closed_client_counts_as_gone(live, upstream):
         connection = connection_of(upstream, "half")
         reply.sock.shutdown(socket.SHUT_WR)
         assert closes(upstream, connection)
+
+
+@pytest.mark.parametrize("stray", [b"\r\n", b"G"])
+@pytest.mark.parametrize("how", ["closes", "half-closes", "resets"])
+def test_a_client_that_sent_more_than_its_question_is_watched_all_the_same(live, upstream, stray, how):
+    question = f"stray {stray!r} {how}"
+    with live.ask(question, headers={"Connection": "keep-alive"}, provider="stuck") as reply:
+        assert [event.name for event in itertools.islice(reply.events(), 2)] == ["start", "message"]
+        connection = connection_of(upstream, question)
+        reply.sock.sendall(stray)
+        assert not closes(upstream, connection, 0.2)
+        if how == "half-closes":
+            reply.sock.shutdown(socket.SHUT_WR)
+        elif how == "resets":
+            reply.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reply.sock.close()
+        else:
+            reply.sock.close()
+        assert closes(upstream, connection)
+
+
+def test_a_slow_reader_that_leaves_is_not_waited_for(upstream):
+    """Neither its write deadline nor a heartbeat could end the answer in time."""
+    server = {"heartbeat_s": 60, "resume_window_s": 0, "write_timeout_s": 60}
+    plans = {"endless": "count=100000,pace=0.001"}
+    with Live(configuration(upstream, plans, server=server)) as running:
+        question = "x" * 4000
+        sock = running.connect("POST", "/getAnwser", {"question": question, "provider": "endless"}, receive_bytes=4096)
+        connection = connection_of(upstream, question)
+        # It has taken something, and then nothing until the kernel takes no more for it.
+        assert sock.recv(100)
+        sent = 0
+        while (now := untaken_bytes(running.port)) > sent or not now:
+            sent = now
+            assert not closes(upstream, connection, 0.5)
+        sock.shutdown(socket.SHUT_WR)
+        assert closes(upstream, connection, 5)
+        sock.close()
+
+
+def untaken_bytes(port):
+    """What the kernel holds on connections of this listener's that nobody has taken."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(line[4].partition(":")[0], 16) for line in lines if line[1].endswith(f":{port:04X}"))
 
 
 def test_the_answer_stays_as_cancelled_when_its_last_reader_left(live, upstream):
