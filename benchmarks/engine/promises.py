@@ -135,7 +135,7 @@ def masks(folder: Path, told: argparse.Namespace) -> str:
 
     runner._masks.apply = timed  # type: ignore[attr-defined]
     lines = []
-    for clients in (1, 16, 64):
+    for clients in (1, told.clients):
         shares = []
         for _ in range(told.repeat + 1):
             waited[0] = 0.0
