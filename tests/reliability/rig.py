@@ -247,17 +247,20 @@ class Gateway(Process):
 
 
 class Nginx(Process):
-    """nginx with the shipped deploy/nginx.conf; only its own port and the gateway's are others."""
+    """nginx with the shipped deploy/nginx.conf; only its own port and the gateways' are others."""
 
-    def __init__(self, folder: Path, to_port: int) -> None:
+    def __init__(self, folder: Path, *to_ports: int) -> None:
         program = require("nginx")
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.address = ("127.0.0.1", self.port)
         shipped = (ROOT / "deploy" / "nginx.conf").read_text("utf-8")
         changed = shipped.replace("listen 8080;", f"listen 127.0.0.1:{self.port};")
-        changed = changed.replace("server 127.0.0.1:9001;", f"server 127.0.0.1:{to_port};")
-        assert changed.count("127.0.0.1:") == 2, "deploy/nginx.conf has other addresses than this test knows"
+        gateways = " ".join(f"server 127.0.0.1:{port};" for port in to_ports)
+        changed = changed.replace("server 127.0.0.1:9001;", gateways)
+        assert changed.count("127.0.0.1:") == 1 + len(to_ports), (
+            "deploy/nginx.conf has other addresses than this test knows"
+        )
         self.file = folder / "nginx.conf"
         self.file.write_text(changed, "utf-8")
         beside = f"daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.errors info;"

@@ -10,9 +10,10 @@ import statistics
 import time
 from pathlib import Path
 
+from providers.scripted import Upstream
 from tests.reliability.numbered import problems
-from tests.reliability.reader import Reader
-from tests.reliability.rig import Chain, Nginx, at_most, memory_bytes, wait_until
+from tests.reliability.reader import Reader, question, request
+from tests.reliability.rig import Chain, Gateway, Nginx, at_most, descriptors, memory_bytes, wait_until
 from tests.reliability.scenarios import scenario
 
 
@@ -49,6 +50,52 @@ def reloaded(where: Path, stack: contextlib.ExitStack) -> None:
     for reader in readers:
         assert problems(reader.read().recording) == []
     assert {len(chain.asked(reader.recording.stream)) for reader in readers} == {1}
+
+
+@scenario(
+    "nginx–gateway",
+    "the gateway dies under a question, and there is another",
+    "before head",
+    "502 at once; asked once, by GET too; the next question goes to the other gateway",
+)
+def asked_once(where: Path, stack: contextlib.ExitStack) -> None:
+    upstream = stack.enter_context(Upstream())
+    gateways = [Gateway(where / name, upstream.url, server={"commit_after_s": 30}) for name in ("one", "two")]
+    for gateway in gateways:
+        stack.callback(gateway.kill)
+    nginx = Nginx(where / "nginx", *(gateway.port for gateway in gateways))
+    stack.callback(nginx.kill)
+
+    def asked(stream: str) -> int:
+        return sum(one.body["messages"][-1]["content"] == stream for one in upstream.asked)
+
+    for sent, wanted in (
+        ("get", request("GET", "/getAnwser?provider=mute&question=get")),
+        ("post", question("post", "mute")),
+    ):
+        with socket.create_connection(nginx.address, 30) as sock:
+            sock.sendall(wanted)
+            wait_until(lambda stream=sent: asked(stream))
+            for gateway in gateways:
+                for pid in gateway.workers():
+                    if connected(pid, upstream.port):
+                        os.kill(pid, signal.SIGKILL)
+            assert sock.recv(12) == b"HTTP/1.1 502"
+        assert asked(sent) == 1
+        wait_until(lambda: all(gateway.workers() for gateway in gateways))
+    # One of the two is away: whoever asks by POST does not notice. (A new nginx, which holds nothing against the other.)
+    gateways[0].kill()
+    nginx = Nginx(where / "again", *(gateway.port for gateway in gateways))
+    stack.callback(nginx.kill)
+    for n in range(4):
+        assert problems(Reader(nginx.address, f"after{n}", 40, "quick").ask().read().recording) == []
+
+
+def connected(pid: int, port: int) -> bool:
+    """Whether the process has a connection to that port of this machine."""
+    remote = f"0100007F:{port:04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return bool({line[9] for line in lines if line[2] == remote} & descriptors(pid).keys())
 
 
 @scenario(
