@@ -107,7 +107,10 @@ class Database:
         try:
             schema = self.server.read_schema()
         except (SQLAlchemyError, OSError) as error:
-            raise SqlFailed(f"the database {self.name} cannot be read: {_reason(error)}", retryable=True) from error
+            # Addresses and roles are for the owner.
+            raise self._told(
+                SqlFailed(f"the database {self.name} cannot be read", retryable=True, detail=_reason(error))
+            ) from error
         if schema.missing:
             log.warning("database %s has no %s", self.name, ", ".join(schema.missing))
         # The same schema stays the same object, and what was prepared for it stays good.
@@ -153,6 +156,8 @@ class Database:
         try:
             with gevent.Timeout(CHECK_S, Unanswered()):
                 excess = self.server.excess()
+        except SqlFailed as error:
+            raise self._told(error) from None
         except Unanswered:
             raise SqlFailed(f"the database {self.name} does not answer", retryable=True) from None
         told, is_news = ", ".join(one.whole for one in excess), excess != self._excess
@@ -171,6 +176,12 @@ class Database:
                 "database %s: its role can do more than read (%s), accepted: %s",
                 self.name, told, self.settings.unsafe_role,
             )  # fmt: skip
+
+    def _told(self, error: SqlFailed) -> SqlFailed:
+        """`error`, whose details are in the log now."""
+        if error.detail:
+            log.warning("database %s: %s: %s", self.name, error.message, error.detail)
+        return error
 
     def check(self) -> None:
         """Judge the role where statements are run, and read the schema, for the log; raises nothing."""
@@ -199,6 +210,8 @@ class Database:
                     raise Overdue
                 waiting = False
                 self.server.query(verdict.limited, collected, left_s)
+        except SqlFailed as error:
+            raise self._told(error) from None
         except Overdue:
             if waiting:
                 raise SqlLimit(

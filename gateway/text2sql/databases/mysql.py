@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from typing import Any
 
 import pymysql
@@ -20,7 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from gateway.settings import DatabaseSettings
 from gateway.text2sql.databases.rights import Excess, mysql_excess
-from gateway.text2sql.failures import SqlFailed, SqlLimit
+from gateway.text2sql.failures import SqlFailed, SqlLimit, refused
 from gateway.text2sql.rows import Collected
 from prompts.schema import read
 from prompts.tables import Schema
@@ -40,6 +41,13 @@ WORDS = {
     FIELD_TYPE.DATE: "date", FIELD_TYPE.NEWDATE: "date", FIELD_TYPE.TIME: "interval", FIELD_TYPE.DATETIME: "datetime",
     FIELD_TYPE.TIMESTAMP: "datetime", FIELD_TYPE.JSON: "json", FIELD_TYPE.BIT: "bytes",
 }  # fmt: skip
+# Found while the statement is read, before any row is: names that are not there or not open, and wrong syntax.
+ABOUT_STATEMENT = {
+    1046, 1049, 1051, 1052, 1054, 1055, 1056, 1060, 1064, 1066, 1109, 1111, 1140, 1142, 1143, 1146, 1149, 1222, 1241,
+    1247, 1248, 1305, 1370, 1582, 1583, 1584, 1630,
+}  # fmt: skip
+# SIGNAL
+RAISED = 1644
 # ER_INVALID_ROLE
 NOT_GRANTED = 1959
 BLOBS = {FIELD_TYPE.BLOB, FIELD_TYPE.TINY_BLOB, FIELD_TYPE.MEDIUM_BLOB, FIELD_TYPE.LONG_BLOB}
@@ -108,12 +116,12 @@ class MySQL:
             return mysql_excess(dict.fromkeys(grants), is_mariadb)
 
     @contextlib.contextmanager
-    def _connected(self) -> Any:
-        """A connection for one use; whatever it is doing when it is left in haste is killed on the server."""
+    def _connected(self, statement: str = "") -> Any:
+        """A connection for `statement` alone; whatever it does when it is left in haste is killed on the server."""
         try:
             connection = self._connect()
         except (pymysql.Error, OSError) as error:
-            raise SqlFailed(f"the database cannot be reached: {_words(error)}", retryable=True) from None
+            raise SqlFailed("the database cannot be reached", retryable=True, detail=_words(error)) from None
         try:
             yield connection
         except pymysql.Error as error:
@@ -122,9 +130,11 @@ class MySQL:
             if code in LIMITS:
                 limit = self._settings.timeout_s
                 raise SqlLimit(f"the statement ran longer than {limit:g} s and was cancelled") from None
-            lost = code in UNREACHABLE
-            what = "the connection to the database was lost" if lost else "the database refused the statement"
-            raise SqlFailed(f"{what}: {_words(error)}", retryable=lost) from None
+            if code in UNREACHABLE:
+                raise SqlFailed(
+                    "the connection to the database was lost", retryable=True, detail=_words(error)
+                ) from None
+            raise _refused(error, statement, self._arguments.get("database") or "") from None
         except BaseException:
             # Killed, or out of time: this greenlet may not wait any more, so another one sends the KILL.
             thread = connection.thread_id()
@@ -147,7 +157,7 @@ class MySQL:
                 log.warning("a statement could not be cancelled: %s", _words(error))
 
     def query(self, sql: str, collected: Collected, timeout_s: float) -> None:
-        with self._connected() as connection:
+        with self._connected(sql) as connection:
             limit = f"max_execution_time = {timeout_s * 1000:.0f}"
             if _is_mariadb(connection):
                 limit = f"max_statement_time = {timeout_s:g}"
@@ -205,6 +215,17 @@ def _word(field: Any) -> str:
     if field.type_code in BLOBS:
         return "bytes" if field.charsetnr == BINARY_CHARSET else "text"
     return WORDS.get(field.type_code, "text")
+
+
+def _refused(error: pymysql.Error, statement: str, database: str) -> SqlFailed:
+    code, words = error.args[0] if error.args else 0, str(error.args[1]) if len(error.args) > 1 else ""
+    if code == RAISED:
+        # What a function of the owner's signals may hold anything.
+        return SqlFailed(f"the database refused the statement: a function raised an error of its own (error {code})")
+    # Neither is in a statement.
+    words = re.sub(r" (?:to|for) user '.*?'@'.*?'", "", words)
+    words = words.replace(f"`{database}`.", "").replace(f"'{database}.", "'") if database else words
+    return refused(words, f"error {code}", statement, about_statement=code in ABOUT_STATEMENT)
 
 
 def _words(error: Exception) -> str:

@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool
 from gateway.settings import DatabaseSettings
 from gateway.text2sql.databases import rights
 from gateway.text2sql.databases.rights import Excess
-from gateway.text2sql.failures import SqlFailed, SqlLimit
+from gateway.text2sql.failures import SqlFailed, SqlLimit, refused
 from gateway.text2sql.rows import Collected
 from prompts.schema import read
 from prompts.tables import Schema
@@ -34,6 +34,8 @@ CONNECT_S = 5
 CANCEL_S = 2
 # How often the server looks whether we are still there, for the case that the cancel does not reach it.
 CHECK_MS = 500
+# Classes of SQLSTATE that no part of the server itself uses: PL/pgSQL's RAISE, foreign tables, errors of extensions.
+RAISED = ("P0", "HV", "38", "39", "XX")
 # Words for the types that an answer usually has; any other is text.
 WORDS = {
     "bool": "boolean", "int2": "integer", "int4": "integer", "int8": "integer", "oid": "integer",
@@ -96,12 +98,12 @@ class PostgreSQL:
             return rights.gathered(rows or connection.execute(rights.postgresql_query(connection.info.server_version)))
 
     @contextlib.contextmanager
-    def _connected(self) -> Any:
-        """A connection for one use; whatever it is doing when it is left in haste is cancelled on the server."""
+    def _connected(self, statement: str = "") -> Any:
+        """A connection for `statement` alone; whatever it does when it is left in haste is cancelled on the server."""
         try:
             connection = self._connect()
         except psycopg.Error as error:
-            raise SqlFailed(f"the database cannot be reached: {_words(error)}", retryable=True) from None
+            raise SqlFailed("the database cannot be reached", retryable=True, detail=_words(error)) from None
         try:
             yield connection
         except errors.QueryCanceled:
@@ -109,9 +111,11 @@ class PostgreSQL:
             raise SqlLimit(f"the statement ran longer than {self._settings.timeout_s:g} s and was cancelled") from None
         except psycopg.Error as error:
             connection.close()
-            lost = isinstance(error, psycopg.OperationalError) and error.sqlstate is None
-            what = "the connection to the database was lost" if lost else "the database refused the statement"
-            raise SqlFailed(f"{what}: {_words(error)}", retryable=lost) from None
+            if error.sqlstate is None and isinstance(error, psycopg.OperationalError):
+                raise SqlFailed(
+                    "the connection to the database was lost", retryable=True, detail=_words(error)
+                ) from None
+            raise _refused(error, statement) from None
         except BaseException:
             # Killed, or out of time: this greenlet may not wait any more, so another one sends the cancel.
             self._leaving.spawn(_cancel, connection)
@@ -130,7 +134,7 @@ class PostgreSQL:
             "standard_conforming_strings = on",
             "timezone = 'UTC'" if not self._arguments.get("options") else "",
         ]
-        with self._connected() as connection:
+        with self._connected(sql) as connection:
             if connection.info.server_version >= 140_000:
                 settings.append(f"client_connection_check_interval = {CHECK_MS}")
             # autocommit: psycopg sends no BEGIN of its own.
@@ -160,6 +164,15 @@ def _cancel(connection: Connection) -> None:
         log.warning("a statement could not be cancelled: %s", _words(error))
     finally:
         connection.close()
+
+
+def _refused(error: psycopg.Error, statement: str) -> SqlFailed:
+    state = error.sqlstate or type(error).__name__
+    if state.startswith(RAISED):
+        # What a function of the owner's raises may hold anything.
+        return SqlFailed(f"the database refused the statement: a function raised an error of its own ({state})")
+    words = error.diag.message_primary or str(error)
+    return refused(words, f"SQLSTATE {state}", statement, about_statement=state.startswith("42"))
 
 
 def _words(error: psycopg.Error) -> str:

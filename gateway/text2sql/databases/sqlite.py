@@ -7,6 +7,7 @@ Its threads are real ones (gevent's pool), and come back into Python as seldom a
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from gateway.settings import DatabaseSettings
 from gateway.text2sql.databases.rights import Excess
-from gateway.text2sql.failures import SqlFailed, SqlLimit
+from gateway.text2sql.failures import SqlFailed, SqlLimit, refused
 from gateway.text2sql.functions import SQLITE_FUNCTIONS
 from gateway.text2sql.rows import Collected
 from prompts.schema import read
@@ -137,9 +138,9 @@ class SQLite:
             if str(error) == "interrupted":
                 limit = self._settings.timeout_s
                 raise SqlLimit(f"the statement ran longer than {limit:g} s and was cancelled") from None
-            raise SqlFailed(f"the database refused the statement: {error}") from None
+            raise _refused(error, sql) from None
         except (sqlite3.Error, sqlite3.Warning, UnicodeError) as error:
-            raise SqlFailed(f"the database refused the statement: {error}") from None
+            raise _refused(error, sql) from None
         finally:
             if connection is not None:
                 connection.close()  # and with it the transaction, unfinished
@@ -166,6 +167,19 @@ def authorizer(schema: Schema, by_views: set[Asked]) -> Callable[..., int]:
         return sqlite3.SQLITE_DENY
 
     return judge
+
+
+# Found while the statement is read: names that are not there, and wrong syntax. Only the first kind lacks quotes.
+_ABOUT_STATEMENT = re.compile(r"(no such [\w ]+|ambiguous column name|misuse of [\w ]+): (.*)|near \"", re.DOTALL)
+
+
+def _refused(error: Exception, statement: str) -> SqlFailed:
+    words = str(error)
+    found = _ABOUT_STATEMENT.match(words)
+    if found and found[1]:
+        words = f'{found[1]}: "{found[2]}"'
+    code = getattr(error, "sqlite_errorname", None) or type(error).__name__
+    return refused(words, code, statement, about_statement=found is not None)
 
 
 def _lower(name: str | None) -> str:
