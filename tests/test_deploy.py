@@ -18,6 +18,8 @@ from gateway.settings import Server, load
 from tests.parts import require
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
+# Where systemd makes the directories that a unit may write.
+PLACES = {"run": "RuntimeDirectory", "var/lib": "StateDirectory", "var/cache": "CacheDirectory"}
 
 
 def test_the_dashboard_asks_only_for_metrics_that_exist():
@@ -43,6 +45,27 @@ def test_the_compose_file_names_files_that_exist():
     assert (root / services["sluice"]["environment"]["SLUICE_CONFIG"].removeprefix("/opt/sluice/")).exists()
     for volume in services["nginx"]["volumes"]:
         assert (DEPLOY / volume.split(":")[0]).exists()
+
+
+def test_the_containers_are_reached_by_this_machine_alone_and_their_metrics_by_it():
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]
+    ports = [port.split(":") for service in services.values() for port in service.get("ports", [])]
+    assert {host for host, _, _ in ports} == {"127.0.0.1"}
+    server = load(DEPLOY / "sluice.compose.yaml", environ={}).server
+    inside = {port for _, _, port in ports}
+    assert server.metrics_bind.rpartition(":")[2] in inside
+    assert not server.metrics_bind.startswith("127.")
+    # The gateway listens on loopback, so nginx has to share it.
+    assert services["sluice"]["network_mode"] == "service:nginx"
+    assert int(services["sluice"]["stop_grace_period"].rstrip("s")) > Server().drain_s + GRACE_S
+
+
+def test_the_image_is_built_with_what_the_installer_reads():
+    given = set(re.findall(r"^ARG (\w+)", (DEPLOY / "Dockerfile").read_text("utf-8"), re.MULTILINE))
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]
+    assert set(services["sluice"]["build"]["args"]) <= given
+    read = set(re.findall(r'environ\.get\("(\w+)"\)', (DEPLOY.parent / "install.py").read_text("utf-8")))
+    assert read and read <= given
 
 
 def test_nginx_takes_the_shipped_file_as_it_is(tmp_path):
@@ -77,6 +100,9 @@ def test_the_unit_starts_a_command_that_is_installed_and_gives_it_time_to_drain(
     assert Path(program).name + " = gateway.cli:main" in metadata["options.entry_points"]["console_scripts"]
     assert command in cli.main.commands
     assert int(service["TimeoutStopSec"]) > Server().drain_s + GRACE_S
+    written = re.findall(r"=(/\S+)", (DEPLOY / "sluice.service").read_text("utf-8").partition("RuntimeDirectory=")[2])
+    allowed = {f"/{top}/{service[key]}" for top, key in PLACES.items()}
+    assert written and all(any(path.startswith(place) for place in allowed) for path in written)
     assert service["KillMode"] == "mixed"  # only the master is told to stop; it tells the workers
 
 
