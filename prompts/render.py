@@ -92,7 +92,7 @@ def correction(reason: str, language: str) -> str:
 def _quote(dialect: str) -> Callable[[str], str]:
     """Quotes a name where the server needs it: reserved words, capitals, spaces."""
     # A dialect without a driver: nothing is connected to. With "format" it would double each % for the driver.
-    return make_url(f"{dialect}://").get_dialect()(paramstyle="named").identifier_preparer.quote
+    return make_url(f"{dialect}://").get_dialect()(paramstyle="named").identifier_preparer.quote  # type: ignore[call-arg]
 
 
 def table_text(table: Table, dialect: str) -> str:

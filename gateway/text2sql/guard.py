@@ -19,6 +19,7 @@ from sqlglot.errors import ErrorLevel, SqlglotError
 from sqlglot.generators.mysql import MySQLGenerator
 from sqlglot.tokens import Token, TokenType
 
+from gateway.text2sql import growth
 from gateway.text2sql.functions import EXPRESSIONS, FUNCTIONS, NAMED, TYPES
 from gateway.text2sql.names import Names, Refused
 from prompts.tables import Schema
@@ -151,6 +152,7 @@ def check(tree: exp.Query, schema: Schema, dialect: str) -> list[str]:
             raise Refused("a SELECT says nothing about what to select")
         if isinstance(node, exp.Identifier) and node.name.lower() in KEYWORDS:
             node.set("quoted", True)
+    growth.check(tree)
     return Names(schema, dialect).check(tree)
 
 

@@ -236,8 +236,8 @@ class Names:
                 names = self._query(node.this, ctes, [scope, *outer])
             elif isinstance(node, exp.Values):
                 self._expressions(node.expressions, ctes, outer)
-                first = node.expressions[0] if node.expressions else None
-                names = [f"column{n}" for n, _ in enumerate(first.expressions if first else [], 1)]
+                row = node.expressions[0] if node.expressions else None
+                names = [f"column{n}" for n, _ in enumerate(row.expressions if row else [], 1)]
             else:
                 names = self._query(node, ctes, outer)
             columns = self._folded(self._renamed(names, alias))

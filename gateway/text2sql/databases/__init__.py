@@ -30,10 +30,13 @@ from gateway.text2sql.guard import DIALECTS, Verdict, judge
 from gateway.text2sql.rows import Collected
 from prompts import render
 from prompts.narrowing import Narrowing
+from prompts.schema import Unmatched
 from prompts.tables import Schema
 
 log = logging.getLogger("sluice.sql")
 
+# Reading the schema may take so long, with all sample values.
+READ_S = 30
 # Outside of the server's own limit, for a server that does not keep it.
 GRACE_S = 0.25
 # Judging a role may take so long.
@@ -65,7 +68,7 @@ class Overdue(BaseException):
 
 
 class Unanswered(BaseException):
-    """The role could not be judged in time; not Overdue, for a statement's time may end meanwhile."""
+    """The role or the schema was not read in time; not Overdue, for a statement's time may end meanwhile."""
 
 
 class Database:
@@ -105,7 +108,16 @@ class Database:
 
     def _read(self) -> None:
         try:
-            schema = self.server.read_schema()
+            with gevent.Timeout(READ_S, Unanswered()):
+                schema = self.server.read_schema()
+        except Unanswered:
+            raise SqlFailed(f"the database {self.name} cannot be read within {READ_S} s", retryable=True) from None
+        except Unmatched as error:
+            # Taken for nothing, the key would leave columns open that the owner closed.
+            log.error("database %s is closed: databases.%s.%s", self.name, self.name, error)
+            raise SqlFailed(
+                f"the database {self.name} is not asked: a key of its configuration names nothing"
+            ) from None
         except (SQLAlchemyError, OSError) as error:
             # Addresses and roles are for the owner.
             raise self._told(

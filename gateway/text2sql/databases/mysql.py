@@ -11,6 +11,7 @@ import logging
 import re
 from typing import Any
 
+import gevent
 import pymysql
 from gevent import socket, ssl
 from gevent.pool import Group
@@ -29,8 +30,11 @@ from prompts.tables import Schema
 log = logging.getLogger("sluice.sql")
 
 BATCH = 50
+# Of a GROUP_CONCAT: a REPLACE of many megabytes takes MariaDB minutes, which it does not let anybody cut short.
+JOINED_BYTES = 1 << 16
 CONNECT_S = 5
 CANCEL_S = 2
+READ_S = 10  # one statement that reads the schema or sample values
 # Execution time exceeded (MySQL, MariaDB), interrupted, lock wait.
 LIMITS = {3024, 1969, 1317, 1205}
 UNREACHABLE = {2002, 2003, 2005, 2006, 2013, 2014, 2055, 1040, 1042, 1043, 1053, 1129, 1203}
@@ -58,7 +62,7 @@ class MySQL:
     def __init__(self, settings: DatabaseSettings) -> None:
         self._settings = settings
         url = make_url(settings.url).set(drivername="mysql+pymysql")
-        self._engine = create_engine(url, creator=self._connect, poolclass=NullPool)
+        self._engine = create_engine(url, creator=self._connect_to_read, poolclass=NullPool)
         _, self._arguments = self._engine.dialect.create_connect_args(url)
         self._leaving = Group()  # greenlets that kill what nobody waits for any more
         # With MULTI_STATEMENTS the server would take two; SQLAlchemy asks for FOUND_ROWS, which only writes need.
@@ -79,18 +83,25 @@ class MySQL:
             # As PyMySQL does by itself: encrypted where the server offers it.
             connection.ssl, connection.ctx = True, self._tls
         # PyMySQL would open a socket of the standard library, which blocks where the process is not patched.
-        if connection.unix_socket:
-            link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            link.connect(connection.unix_socket)
-            connection.host_info = "Localhost via UNIX socket"
-        else:
-            try:
-                link = socket.create_connection((connection.host, connection.port), CONNECT_S)
-            except OSError as error:
-                raise pymysql.err.OperationalError(2003, f"cannot connect: {error.strerror or error}") from None
-            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        link.settimeout(None)
-        connection.connect(link)
+        # Also for what accepts and says nothing: the server speaks first.
+        with gevent.Timeout(CONNECT_S, TimeoutError("timed out")):
+            if connection.unix_socket:
+                link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                link.connect(connection.unix_socket)
+                connection.host_info = "Localhost via UNIX socket"
+            else:
+                try:
+                    link = socket.create_connection((connection.host, connection.port), CONNECT_S)
+                except OSError as error:
+                    raise pymysql.err.OperationalError(2003, f"cannot connect: {error.strerror or error}") from None
+                link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.connect(link)
+        return connection
+
+    def _connect_to_read(self) -> pymysql.Connection[Any]:
+        connection = self._connect()
+        limit = f"max_statement_time = {READ_S}" if _is_mariadb(connection) else f"max_execution_time = {READ_S * 1000}"
+        connection.query(f"SET SESSION {limit}")
         return connection
 
     def read_schema(self) -> Schema:
@@ -164,7 +175,7 @@ class MySQL:
             # No sql_mode: quotes and backslashes then mean what the guard read in them.
             connection.query(
                 f"SET SESSION {limit}, sql_mode = '', time_zone = '+00:00', lock_wait_timeout = 1, "
-                "innodb_lock_wait_timeout = 1"
+                f"innodb_lock_wait_timeout = 1, group_concat_max_len = {JOINED_BYTES}"
             )
             connection.query("START TRANSACTION READ ONLY")
             cursor = connection.cursor(SSCursor)

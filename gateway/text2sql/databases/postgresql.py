@@ -32,6 +32,7 @@ log = logging.getLogger("sluice.sql")
 BATCH = 50
 CONNECT_S = 5
 CANCEL_S = 2
+READ_S = 10  # one statement that reads the schema or sample values
 # How often the server looks whether we are still there, for the case that the cancel does not reach it.
 CHECK_MS = 500
 # Classes of SQLSTATE that no part of the server itself uses: PL/pgSQL's RAISE, foreign tables, errors of extensions.
@@ -67,7 +68,7 @@ class PostgreSQL:
     def __init__(self, settings: DatabaseSettings) -> None:
         self._settings = settings
         url = make_url(settings.url).set(drivername="postgresql+psycopg")
-        self._engine = create_engine(url, creator=self._connect, poolclass=NullPool)
+        self._engine = create_engine(url, creator=self._connect_to_read, poolclass=NullPool)
         _, self._arguments = self._engine.dialect.create_connect_args(url)
         self._schemas = ""
         self._leaving = Group()  # greenlets that cancel what nobody waits for any more
@@ -76,6 +77,13 @@ class PostgreSQL:
         # GSSAPI would block where it is tried.
         arguments = {"connect_timeout": CONNECT_S, "gssencmode": "disable", "application_name": "sluice"}
         return Connection.connect(**{**arguments, **self._arguments})
+
+    def _connect_to_read(self) -> Connection:
+        connection = self._connect()
+        connection.autocommit = True  # a setting of a transaction would end with it
+        connection.execute(f"SET statement_timeout = {READ_S * 1000}")
+        connection.autocommit = False
+        return connection
 
     def read_schema(self) -> Schema:
         schema = read(self._engine, self._settings.tables, self._settings.columns, self._settings.samples)

@@ -6,14 +6,17 @@ Its threads are real ones (gevent's pool), and come back into Python as seldom a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import gevent
 from gevent.threadpool import ThreadPool
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
@@ -30,21 +33,41 @@ T = TypeVar("T")
 
 BATCH = 50
 # How many steps of SQLite's virtual machine run between two looks at the clock: some milliseconds. Each look takes the
-# interpreter's lock, for which the event loop may have to wait.
+# interpreter's lock, for which the event loop may have to wait. A step on a long value takes far longer than others, so
+# from outside a statement is interrupted at its time, too, and again every so often: SQLite forgets an interrupt that
+# comes while nothing runs.
 STEPS = 200_000
+AGAIN_S = 0.02
+# No interrupt comes within one step, so values and patterns are so short that a step takes 0.3 s at most: instr and
+# replace with half of LENGTH in LENGTH bytes, LIKE with LIKE_BYTES. (With 1 MiB it was 5 s. A trim of as much takes
+# longer, which is for the guard to see: growth.py.)
+LENGTH = 1 << 18
+LIKE_BYTES = 200
+READ_S = 10  # all that reads the schema
 Asked = tuple[int, str, str, str]  # action, its two arguments, the view on whose behalf
 READ, SELECT, FUNCTION = sqlite3.SQLITE_READ, sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION
 
 
 class Job:
-    """A statement in its thread, and whether it is still wanted."""
+    """Some work in its thread, and whether it is still wanted."""
 
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
+    def __init__(self, seconds: float) -> None:
+        self.deadline = time.monotonic() + seconds
         self.cancelled = False
+        self.is_done = False
+        self.connection: sqlite3.Connection | None = None
 
     def stops(self) -> bool:
         return self.cancelled or time.monotonic() > self.deadline
+
+    def end(self) -> None:
+        """Interrupt it until its thread is free."""
+        self.cancelled = True
+        while not self.is_done:
+            if self.connection is not None:
+                with contextlib.suppress(sqlite3.ProgrammingError):  # it is closed by now
+                    self.connection.interrupt()
+            gevent.sleep(AGAIN_S)
 
 
 class SQLite:
@@ -53,34 +76,46 @@ class SQLite:
         self._path = make_url(settings.url).database or ""
         # More of them would only take the processor from the streams: SQLite computes, it does not wait.
         self._threads = ThreadPool(min(settings.connections, max(2, os.cpu_count() or 2)))
-        self._engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
         self._open: Callable[..., int] | None = None
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, job: Job | None = None) -> sqlite3.Connection:
         if not os.path.isfile(self._path):
             raise sqlite3.OperationalError(f"there is no file {os.path.basename(self._path)}")
         uri = f"file:{quote(self._path)}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=1)
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
+        if job is not None:
+            connection.set_progress_handler(job.stops, STEPS)
+            job.connection = connection
         return connection
 
-    def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
+    def _in_thread(self, job: Job, call: Callable[..., T], *arguments: Any) -> T:
         def caught() -> tuple[T | None, Exception | None]:
             try:
                 return call(*arguments), None
             except Exception as error:
                 return None, error  # raised in a thread of gevent's, it would be printed there
+            finally:
+                job.is_done = True
 
-        result, error = self._threads.spawn(caught).get()
+        overdue = gevent.spawn_later(job.deadline - time.monotonic(), job.end)
+        try:
+            result, error = self._threads.spawn(caught).get()
+        finally:
+            overdue.kill(block=False)
+            if not job.is_done:
+                # Killed, or out of time: this greenlet may not wait any more.
+                gevent.spawn(job.end)
         if error is not None:
             raise error
         return result
 
     def read_schema(self) -> Schema:
-        settings = self._settings
-        schema = self._in_thread(read, self._engine, settings.tables, settings.columns, settings.samples)
-        self._open = authorizer(schema, self._in_thread(self._read_by_views, schema))
+        settings, job = self._settings, Job(READ_S)
+        engine = create_engine("sqlite://", creator=partial(self._connect, job), poolclass=NullPool)
+        schema = self._in_thread(job, read, engine, settings.tables, settings.columns, settings.samples)
+        self._open = authorizer(schema, self._in_thread(Job(READ_S), self._read_by_views, schema))
         return schema
 
     def _read_by_views(self, schema: Schema) -> set[Asked]:
@@ -111,22 +146,18 @@ class SQLite:
     def query(self, sql: str, collected: Collected, timeout_s: float) -> None:
         if self._open is None:
             self.read_schema()
-        job = Job(time.monotonic() + timeout_s)
-        try:
-            self._in_thread(self._query, sql, collected, job)
-        finally:
-            job.cancelled = True
+        job = Job(timeout_s)
+        self._in_thread(job, self._query, sql, collected, job)
 
     def _query(self, sql: str, collected: Collected, job: Job) -> None:
         if job.stops():
             raise SqlLimit("the database is busy: the statement's time was over before its turn came")
         connection = None
         try:
-            connection = self._connect()
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self._settings.byte_limit)
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000)
+            connection = self._connect(job)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(LENGTH, self._settings.byte_limit))
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_BYTES)
             connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-            connection.set_progress_handler(job.stops, STEPS)
             connection.execute("BEGIN")
             connection.set_authorizer(self._open)
             cursor = connection.execute(sql)
@@ -154,6 +185,9 @@ def authorizer(schema: Schema, by_views: set[Asked]) -> Callable[..., int]:
 
     Reading an open column is fine, so is an allowed function, and what the allowed views ask for themselves: not
     anything asked in a view's name, for a common table expression may carry the same one.
+
+    SQLite does not ask about the columns that USING and NATURAL compare, nor about those that a FULL JOIN merges by
+    them: of these the guard is the only judge (names.py).
     """
     hidden = {_lower(table.name): {_lower(name) for name in table.hidden} for table in schema.tables}
 

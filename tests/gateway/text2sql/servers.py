@@ -41,6 +41,9 @@ class Server(Protocol):
     def running(self) -> int:
         """How many statements the gateway has running there."""
 
+    def own(self, statement: str) -> None:
+        """Run a statement as the owner."""
+
     def drop(self) -> None: ...
 
 
@@ -81,6 +84,10 @@ class SQLite:
 
     def running(self) -> int:
         return 0
+
+    def own(self, statement: str) -> None:
+        with sqlite3.connect(self._path) as connection:
+            connection.execute(statement)
 
     def drop(self) -> None:
         pass
@@ -163,6 +170,9 @@ class PostgreSQL:
             ).fetchall()
             return count
 
+    def own(self, statement: str) -> None:
+        self._ask(self.owner, statement)
+
     def drop(self) -> None:
         self._ask(self.server, f"DROP DATABASE {self.name} WITH (FORCE)", f"DROP ROLE {self.name}")
 
@@ -238,6 +248,9 @@ class MySQL:
                 "SELECT count(*) FROM information_schema.processlist WHERE db = %s AND command <> 'Sleep'", (self.name,)
             )
             return cursor.fetchone()[0]  # type: ignore[index]
+
+    def own(self, statement: str) -> None:
+        self._ask(statement, database=self.name)
 
     def drop(self) -> None:
         self._ask(f"DROP DATABASE {self.name}", f"DROP USER {self.name}@'%'")

@@ -438,11 +438,12 @@ def test_sqlites_authorizer_refuses_what_is_not_open(sqlite_server, opened, sql)
 
 def test_sqlites_authorizer_lets_an_open_view_read_for_itself(sqlite_server, opened):
     given = send(
-        opened(sqlite_server, tables=["busy"]), "SELECT station, entries FROM busy ORDER BY entries DESC LIMIT 1"
+        opened(sqlite_server, tables=["busy"], columns={}),
+        "SELECT station, entries FROM busy ORDER BY entries DESC LIMIT 1",
     )
     assert given.rows[0][0] == "火车东站"
     with pytest.raises(SqlFailed):
-        send(opened(sqlite_server, tables=["busy"]), "SELECT entries FROM riders")
+        send(opened(sqlite_server, tables=["busy"], columns={}), "SELECT entries FROM riders")
 
 
 def test_a_value_that_a_statement_blows_up_is_cut_by_sqlites_own_limit(sqlite_server, opened):

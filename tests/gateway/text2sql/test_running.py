@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import gevent
 import pytest
 
-from gateway.text2sql.databases import postgresql
+from gateway.text2sql.databases import mysql, postgresql, sqlite
 from gateway.text2sql.failures import SqlFailed, SqlLimit
 from gateway.text2sql.guard import Verdict
 
@@ -260,3 +261,90 @@ def test_a_regular_expression_runs_in_mariadb(mysql_server, opened):
         database.judge("SELECT COUNT(*) FROM dtzpt WHERE REGEXP_LIKE(name, '^沈塘') OR name REGEXP '^沈塘'")
     )
     assert rows.rows == [[2]]
+
+
+def long_text(characters: int) -> str:
+    """An expression for a text of 10 ** `characters` a's."""
+    text = "'aaaaaaaaaa'"
+    for _ in range(characters - 1):
+        text = f"replace({text}, 'a', 'aaaaaaaaaa')"
+    return text
+
+
+LONG_STEPS = [
+    f"SELECT COUNT(*) FROM riders a, riders b WHERE length(replace({long_text(4)}, 'a', a.day || b.day)) > 0",
+    f"SELECT COUNT(*) FROM riders a, riders b WHERE replace({long_text(5)}, 'b', a.day || b.day) LIKE '%{'a' * 190}b'",
+    f"SELECT COUNT(*) FROM riders a, riders b WHERE {long_text(5)} || a.station || b.day GLOB '*{'a' * 190}b*'",
+    f"SELECT COUNT(*) FROM riders a, riders b WHERE instr({long_text(5)} || a.day, '{'a' * 900}b' || b.day) > 0",
+    f"SELECT SUM(length(upper({long_text(5)} || a.day || b.day))) FROM riders a, riders b",
+    f"SELECT MAX(replace({long_text(5)} || a.day, 'aa', 'a')) FROM riders a, riders b",
+]
+
+
+def test_statements_of_long_steps_are_interrupted_and_leave_sqlites_threads_free(sqlite_server, opened, monkeypatch):
+    """Without the guard, and with a progress handler that never comes: by the interrupts alone."""
+    monkeypatch.setattr(sqlite, "STEPS", 1 << 30)
+    database = opened(sqlite_server, timeout_s=0.3)
+    database.schema()
+    for sql in LONG_STEPS:
+        sent = Verdict(sql, ok=True, limited=sql)
+        asked = [gevent.spawn(database.run, sent) for _ in range(4)]
+        for one in gevent.joinall(asked, raise_error=False):
+            assert isinstance(one.exception, SqlLimit), (sql, one.exception)
+        assert rows(database, "SELECT COUNT(*) AS n FROM dtzpt").rows == [[305]]
+
+
+def test_who_leaves_long_steps_of_sqlite_takes_them_along(sqlite_server, opened, monkeypatch):
+    monkeypatch.setattr(sqlite, "STEPS", 1 << 30)
+    database = opened(sqlite_server, timeout_s=30)
+    database.schema()
+    sent = Verdict(LONG_STEPS[0], ok=True, limited=LONG_STEPS[0])
+    asked = [gevent.spawn(database.run, sent) for _ in range(4)]
+    gevent.sleep(0.2)
+    gevent.killall(asked)
+    assert rows(database, "SELECT COUNT(*) AS n FROM dtzpt").elapsed_ms < 5000
+
+
+def test_a_schema_that_takes_long_to_read_does_without_the_samples_that_do(server, opened, monkeypatch):
+    module = {"sqlite": sqlite, "postgresql": postgresql, "mysql": mysql}[server.dialect]
+    monkeypatch.setattr(module, "READ_S", 1)
+    slow = (
+        "CREATE VIEW slow AS SELECT a.station FROM riders a, riders b, riders c, riders d "
+        "WHERE a.entries + b.exits + c.entries + d.exits = 7"
+    )
+    server.own(slow)
+    try:
+        database = opened(server, "owner", tables=["dtzpt", "slow"], columns={}, samples={"slow.station": 3})
+        began = time.monotonic()
+        known = database.schema()
+        assert time.monotonic() - began < 15
+        assert [table.name for table in known.tables] == ["dtzpt", "slow"]
+        assert rows(database, "SELECT COUNT(*) AS n FROM dtzpt").rows == [[305]]
+    finally:
+        server.own("DROP VIEW slow")
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+def test_an_address_that_accepts_and_says_nothing_is_given_up(scheme, monkeypatch):
+    from gateway.settings import DatabaseSettings
+    from gateway.text2sql.databases import Database
+
+    monkeypatch.setattr(mysql, "CONNECT_S", 1)
+    monkeypatch.setattr(postgresql, "CONNECT_S", 2)  # the least that libpq keeps
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        database = Database("mute", DatabaseSettings(url=f"{scheme}://x@127.0.0.1:{silent.getsockname()[1]}/x"))
+        with pytest.raises(SqlFailed) as failed, gevent.Timeout(20):
+            database.schema()
+        assert failed.value.retryable
+
+
+def test_a_key_that_names_nothing_closes_the_database_and_is_told_with_its_path(server, opened, caplog):
+    database = opened(server, columns={"Staff_": ["name"]})
+    for _ in range(2):
+        with pytest.raises(SqlFailed) as failed:
+            database.schema()
+        assert not failed.value.retryable
+        assert "Staff_" not in failed.value.message
+    assert "databases.test.columns.Staff_" in caplog.text
