@@ -48,10 +48,11 @@ DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres", "mysql": "mysql", "mar
 # Where a match stands without parentheses of its own.
 LOOSE = (exp.Paren, exp.Where, exp.Having, exp.And, exp.Or, exp.Not, exp.Select, exp.Alias, exp.If)
 TIGHT = (exp.Column, exp.Literal, exp.Paren, exp.Func)
+OWN = (exp.RegexpLike, exp.JSONExtract, exp.JSONExtractScalar)
 
 
 class _WrittenMySQL(MySQL):
-    """MySQL as MariaDB understands it too: that has no REGEXP_LIKE, which the other writer makes of REGEXP."""
+    """MySQL as MariaDB understands it too: that has no REGEXP_LIKE, -> and ->>."""
 
     class Generator(MySQLGenerator):
         def regexplike_sql(self, node: exp.RegexpLike) -> str:
@@ -64,7 +65,13 @@ class _WrittenMySQL(MySQL):
             written = " RLIKE ".join(sides)
             return written if isinstance(node.parent, LOOSE) else f"({written})"
 
-        TRANSFORMS = {kind: writer for kind, writer in MySQLGenerator.TRANSFORMS.items() if kind is not exp.RegexpLike}
+        def jsonextract_sql(self, node: exp.JSONExtract | exp.JSONExtractScalar) -> str:
+            return self.func("JSON_EXTRACT", node.this, node.expression, *node.expressions)
+
+        def jsonextractscalar_sql(self, node: exp.JSONExtractScalar) -> str:
+            return f"JSON_UNQUOTE({self.jsonextract_sql(node)})"
+
+        TRANSFORMS = {kind: writer for kind, writer in MySQLGenerator.TRANSFORMS.items() if kind not in OWN}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ booleans, text           as they are; U+0000 and lone surrogates in text become 
 integers                 numbers, beyond ±2^53 strings: JavaScript would round them
 floats                   numbers; NaN and the infinities strings
 decimals                 strings, digit for digit
-dates, times             strings: 2024-03-01, 08:30:00, 2024-03-01T08:30:00+08:00; intervals in seconds
+dates, times             strings: 2024-03-01, 08:30:00, 2024-03-01T08:30:00+08:00, or as the server writes what Python
+                         cannot hold (infinity, 0044-03-15 BC); intervals in seconds, with months as PostgreSQL has them
 bytes                    strings in hex, after 0x
 arrays, JSON             lists and objects of these
 """

@@ -54,7 +54,10 @@ ABOUT_STATEMENT = {
 RAISED = 1644
 # ER_INVALID_ROLE
 NOT_GRANTED = 1959
-BLOBS = {FIELD_TYPE.BLOB, FIELD_TYPE.TINY_BLOB, FIELD_TYPE.MEDIUM_BLOB, FIELD_TYPE.LONG_BLOB}
+TEXTS = {
+    FIELD_TYPE.BLOB, FIELD_TYPE.TINY_BLOB, FIELD_TYPE.MEDIUM_BLOB, FIELD_TYPE.LONG_BLOB, FIELD_TYPE.STRING,
+    FIELD_TYPE.VAR_STRING, FIELD_TYPE.VARCHAR, FIELD_TYPE.GEOMETRY,
+}  # fmt: skip
 BINARY_CHARSET = 63
 
 
@@ -223,7 +226,7 @@ def _tls(options: dict[str, Any]) -> ssl.SSLContext:
 
 
 def _word(field: Any) -> str:
-    if field.type_code in BLOBS:
+    if field.type_code in TEXTS:
         return "bytes" if field.charsetnr == BINARY_CHARSET else "text"
     return WORDS.get(field.type_code, "text")
 

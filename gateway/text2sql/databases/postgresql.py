@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from gateway.settings import DatabaseSettings
 from gateway.text2sql.databases import rights
+from gateway.text2sql.databases.postgresql_values import ARRAY, load_into
 from gateway.text2sql.databases.rights import Excess
 from gateway.text2sql.failures import SqlFailed, SqlLimit, refused
 from gateway.text2sql.rows import Collected
@@ -76,7 +77,9 @@ class PostgreSQL:
     def _connect(self) -> Connection:
         # GSSAPI would block where it is tried.
         arguments = {"connect_timeout": CONNECT_S, "gssencmode": "disable", "application_name": "sluice"}
-        return Connection.connect(**{**arguments, **self._arguments})
+        connection = Connection.connect(**{**arguments, **self._arguments})
+        load_into(connection)
+        return connection
 
     def _connect_to_read(self) -> Connection:
         connection = self._connect()
@@ -150,10 +153,9 @@ class PostgreSQL:
             connection.execute("BEGIN READ ONLY; " + "; ".join(f"SET LOCAL {item}" for item in settings if item))
             cursor = connection.cursor(name="rows", row_factory=tuple_row)
             cursor.execute(sql)
-            types = [connection.adapters.types.get(column.type_code) for column in cursor.description or ()]
             collected.describe(
                 [column.name for column in cursor.description or ()],
-                [WORDS.get(known.name, "text") if known else "text" for known in types],
+                [_word(connection, column.type_code) for column in cursor.description or ()],
             )
             while batch := cursor.fetchmany(BATCH):
                 if not collected.add(batch):
@@ -186,6 +188,13 @@ def _refused(error: psycopg.Error, statement: str) -> SqlFailed:
 def _words(error: psycopg.Error) -> str:
     words = error.diag.message_primary or str(error) or type(error).__name__
     return words.strip().split("\n")[0][:300]
+
+
+def _word(connection: Connection, code: int) -> str:
+    known = connection.adapters.types.get(code)
+    if known is None:
+        return "text"
+    return ARRAY if known.array_oid == code else WORDS.get(known.name, "text")
 
 
 def open_server(settings: DatabaseSettings) -> PostgreSQL:

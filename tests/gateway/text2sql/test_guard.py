@@ -324,3 +324,18 @@ def test_a_column_that_tables_have_without_being_told_so_is_closed(dialect, name
     ):
         assert not judge(sql, schema(dialect), 200).ok, sql
     assert judge(f"SELECT {name} FROM odd", schema(dialect, table("odd", name)), 200).ok
+
+
+@pytest.mark.parametrize(
+    ("sql", "written"),
+    [
+        ("SELECT made->'$.k' FROM orders", "JSON_EXTRACT(made, '$.k')"),
+        ("SELECT made->>'$.k[0].\"a b\"' FROM orders", "JSON_UNQUOTE(JSON_EXTRACT(made, '$.k[0].\"a b\"'))"),
+        ("SELECT JSON_EXTRACT(made, '$.a', '$.b') FROM orders", "JSON_EXTRACT(made, '$.a', '$.b')"),
+    ],
+)
+def test_a_path_into_json_is_written_for_mysql_as_mariadb_understands_it_too(sql, written):
+    verdict = judge(sql, schema("mysql"), 200)
+    assert verdict.ok, verdict.reason
+    assert verdict.sql == f"SELECT {written} FROM orders"
+    assert judge(verdict.sql, schema("mysql"), 200).sql == verdict.sql

@@ -1,0 +1,69 @@
+"""PostgreSQL's values that Python cannot hold, as the server writes them; without this, one stops the whole answer.
+
+infinity, 0044-03-15 BC, 12024-01-01, 24:00:00   text, where a date or a time would be
+intervals with months or years                   text, for a month is no number of seconds
+1.10 in json                                     a decimal, where a float would lose a digit
+"""
+
+from __future__ import annotations
+
+import decimal
+import json
+from functools import partial
+from typing import Any
+
+import psycopg
+from psycopg.adapt import Buffer, Loader
+from psycopg.types import datetime
+from psycopg.types import json as json_types
+
+# What an array holds, rows.py tells as JSON.
+ARRAY = "json"
+
+
+def _text(data: Buffer) -> str:
+    return bytes(data).decode("utf-8", "replace")
+
+
+def _or_text(loader: type[Loader]) -> type[Loader]:
+    class OrText(loader):  # type: ignore[valid-type, misc]
+        def load(self, data: Buffer) -> Any:
+            try:
+                return super().load(data)
+            except (psycopg.DataError, ValueError, OverflowError):
+                return _text(data)
+
+    return OrText
+
+
+class _Interval(datetime.IntervalLoader):
+    def load(self, data: Buffer) -> Any:
+        told = bytes(data)
+        if b"mon" in told or b"year" in told:
+            return _text(data)
+        try:
+            return super().load(data)
+        except (psycopg.DataError, ValueError, OverflowError):
+            return _text(data)
+
+
+def _number(digits: str) -> float | decimal.Decimal:
+    number = float(digits)
+    return number if repr(number) == digits else decimal.Decimal(digits)
+
+
+LOADERS: dict[str, type[Loader]] = {
+    "date": _or_text(datetime.DateLoader),
+    "time": _or_text(datetime.TimeLoader),
+    "timetz": _or_text(datetime.TimetzLoader),
+    "timestamp": _or_text(datetime.TimestampLoader),
+    "timestamptz": _or_text(datetime.TimestamptzLoader),
+    "interval": _Interval,
+}
+
+
+def load_into(connection: psycopg.Connection[Any]) -> None:
+    """Let `connection` read values so."""
+    for name, loader in LOADERS.items():
+        connection.adapters.register_loader(name, loader)
+    json_types.set_json_loads(partial(json.loads, parse_float=_number), connection)
