@@ -24,6 +24,7 @@ from gateway.errors import Failure
 from gateway.events import Batch, Encoder
 from gateway.followed import Followed, Reading
 from gateway.log.memory import Full
+from gateway.record import Record
 from gateway.settings import Server
 from gateway.steps import Correcting, Done, Start, Step
 from providers.delta import Usage
@@ -89,6 +90,7 @@ class Asked:
     route: str = ""
     received_at: float = field(default_factory=time.monotonic)
     idempotency: tuple[str, str] | None = None
+    record: Record = field(default_factory=Record)
 
     @property
     def key(self) -> tuple[str, str] | None:
@@ -102,6 +104,7 @@ class Answer(Followed):
     def __init__(self, asked: Asked, home: Answers) -> None:
         super().__init__(secrets.token_urlsafe(16), home.server.log_bytes)
         self.asked = asked
+        self.question, self.database = asked.record.question, asked.record.database
         self.provider = asked.provider
         self.model = asked.model
         self.created = time.time()
@@ -401,7 +404,7 @@ class Answers:
         self.running.discard(answer)
         self._note_idle()
         self._kept.append(answer)
-        self._kept_bytes += answer.log.size_bytes + KEPT_BESIDE_BYTES
+        self._kept_bytes += answer.log.size_bytes + 4 * len(answer.question) + KEPT_BESIDE_BYTES
         while self._kept_bytes > KEPT_BYTES:
             self._forget()
         if not self._sweeper:

@@ -14,6 +14,7 @@ from gateway import asking, forms, question
 from gateway.errors import Failure
 from gateway.followed import Followed
 from gateway.question import BadQuestion, Question
+from gateway.record import Record
 from gateway.sluice import here
 from gateway.text2sql import flow
 
@@ -85,7 +86,10 @@ def _parsed(parse: Callable[[Any], Question], given: Any) -> Question:
 
 def _reply(asked: Question, media: str, key: str | None = None) -> Response:
     sluice = here()
-    answer = asking.begin(flow.answer(asked, sluice.providers, sluice.databases), asked, asked.provider, key=key)
+    database = sluice.databases.get(asked.database)
+    record = Record(asked.question, database.name) if database else Record()
+    steps = flow.answer(asked, sluice.providers, sluice.databases, record)
+    answer = asking.begin(steps, asked, asked.provider, key=key, record=record)
     return in_form(answer, media)
 
 

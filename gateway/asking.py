@@ -16,6 +16,7 @@ from gateway.events import Event
 from gateway.followed import Followed
 from gateway.limits import caller
 from gateway.presence import Client, Reader, Writing
+from gateway.record import Record
 from gateway.sluice import here
 from gateway.steps import Step
 from gateway.text2sql.rows import csv_text
@@ -27,12 +28,19 @@ HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 MAX_KEY_CHARACTERS = 256
 
 
-def begin(flow: Iterator[list[Step]], question: Any, provider: str | None, key: str | None = None) -> Followed:
+def begin(
+    flow: Iterator[list[Step]],
+    question: Any,
+    provider: str | None,
+    key: str | None = None,
+    record: Record | None = None,
+) -> Followed:
     """The answer to what this request asks: a new one, or the one that was asked before with its idempotency key.
 
     flow      not iterated yet
     question  what is asked, as msgspec can write it: the same key has to come with the same one
     provider  the name that the request told, if any
+    record    what `flow` fills with what it runs
     Raises Failure.
     """
     sluice = here()
@@ -44,6 +52,8 @@ def begin(flow: Iterator[list[Step]], question: Any, provider: str | None, key: 
         told = msgspec.json.encode([request.blueprint, question], order="sorted")
         idempotency = key, hashlib.sha256(told).hexdigest()
     name = provider or sluice.settings.default
+    record = record or Record()
+    record.caller = g.caller
     asked = Asked(
         flow,
         owner=g.owner,
@@ -53,6 +63,7 @@ def begin(flow: Iterator[list[Step]], question: Any, provider: str | None, key: 
         route=request.path,
         received_at=g.received_at,
         idempotency=idempotency,
+        record=record,
     )
     return sluice.answers.ask(asked, lambda: sluice.rate.count(caller(g.owner, request)))
 
@@ -122,14 +133,18 @@ def whole(answer: Followed, written: Callable[[list[Event]], Any] = forms.whole)
 
 
 def rows_alone(answer: Followed) -> Response:
-    """The answer's rows as CSV, at its end; 404 where it has none, the failure's own status where it failed."""
+    """The answer's rows as CSV, at its end; without rows the status and the sentence that say why."""
     if not _ended(answer):
         return Response(status=499)
     if answer.failure is not None:
         return errors.response(answer.failure, answer.id)
-    rows = forms.whole(so_far(answer))["rows"]
+    found = forms.whole(so_far(answer))
+    rows, told = found["rows"], found["sql"]
     if rows is None:
-        raise Failure("not_found", "the answer has no rows")
+        if told is not None and not told["ok"]:
+            return errors.response(Failure("sql_refused", told["reason"]), answer.id)
+        why = "it has no statement" if told is None else "its statement was not run"
+        return errors.response(Failure("not_found", f"the answer has no rows: {why}"), answer.id)
     reply = Response(csv_text(rows), content_type="text/csv; charset=utf-8; header=present")
     reply.headers["Cache-Control"] = "no-cache"
     reply.headers["X-Rows-Truncated"] = "true" if rows["truncated"] else "false"

@@ -1,38 +1,47 @@
 """POST /feedback: whoever asked says whether an answer was right, or what its SQL should have been.
 
-What is confirmed is shown as an example with similar questions, so only its asker may speak about an answer, the
-statement has to pass the guard, and nothing is kept unless the owner of the database has named a file for it.
+What is confirmed is shown as an example with similar questions, whoever asks them. So only its asker may speak about an
+answer, question and database are the answer's own, the statement has to pass the guard and to run, nobody changes what
+another key has confirmed, and nothing is kept unless the owner of the database has named a file for it.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import msgspec
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response, g, request
 from msgspec import Meta
 
 from gateway import ask, asking, forms, question
 from gateway.errors import Failure
+from gateway.followed import Followed
+from gateway.limits import caller
 from gateway.question import MAX_QUESTION_CHARACTERS, BadQuestion
 from gateway.sluice import here
+from gateway.text2sql.databases import Database
+from prompts.memory import one_line
 
+log = logging.getLogger("sluice.feedback")
 routes = Blueprint("feedback", __name__)
+
+# It stands in everybody's prompts.
+MAX_REMEMBERED_CHARACTERS = 500
 
 
 class Feedback(msgspec.Struct, forbid_unknown_fields=True):
     """
     id        the answer's
-    question  what was asked, as it was asked
-    right     whether the answer's statement answers it; false forgets what was confirmed for the question
+    right     whether the answer's statement answers it; false forgets what this key confirmed for the question
     sql       the statement that answers it, where the answer's own does not
-    database  which one was asked; the first where it was not named
+    question, database   the answer's, for clients that send them; others are refused
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=64)]
-    question: Annotated[str, Meta(min_length=1, max_length=MAX_QUESTION_CHARACTERS)]
     right: bool | None = None
     sql: Annotated[str, Meta(min_length=1, max_length=20_000)] | None = None
+    question: Annotated[str, Meta(min_length=1, max_length=MAX_QUESTION_CHARACTERS)] | None = None
     database: str | None = None
 
 
@@ -48,26 +57,57 @@ def feedback() -> Response:
     if given.right is None and given.sql is None:
         raise Failure("bad_request", "right: say whether the answer was right, or give the sql that is", param="right")
     answer = here().answers.find(given.id, g.owner)
-    try:
-        database = here().databases.get(given.database)
-    except KeyError:
-        raise Failure("bad_request", "database: there is none of that name", param="database") from None
-    if database is None or not database.examples.remembers:
-        raise Failure(
-            "bad_request", "nothing is remembered for this database: its configuration names no `memory`", status=422
-        )
+    database = _database(given, answer)
     if given.sql is None and not given.right:
-        return _told(remembered=False, forgotten=database.examples.forget(given.question))
+        return _told(answer, remembered=False, forgotten=database.examples.forget(answer.question, by=g.owner))
+    if len(answer.question) > MAX_REMEMBERED_CHARACTERS:
+        raise _not(f"only questions of up to {MAX_REMEMBERED_CHARACTERS} characters are remembered")
     sql = given.sql
     if sql is None:
-        told = forms.whole(asking.so_far(answer))["sql"]
-        if told is None or not told["ok"]:
-            raise Failure("bad_request", "the answer has no statement that could be confirmed", status=422)
-        sql = told["sql"]
-    if reason := database.examples.confirm(given.question, sql, database.schema(), by=g.owner):
+        found = forms.whole(asking.so_far(answer))
+        if found["sql"] is None or not found["sql"]["ok"] or found["rows"] is None:
+            raise _not("the answer has no statement that gave rows, so none can be confirmed")
+        sql = found["sql"]["sql"]
+    else:
+        _try(database, sql)
+    if reason := database.examples.confirm(answer.question, sql, database.schema(), by=g.owner):
         raise Failure("sql_refused", reason)
-    return _told(remembered=True, forgotten=False)
+    return _told(answer, remembered=True, forgotten=False)
 
 
-def _told(**told: bool) -> Response:
+def _database(given: Feedback, answer: Followed) -> Database:
+    """The database that the answer asked, which remembers; raises Failure."""
+    if given.question is not None and one_line(given.question) != one_line(answer.question):
+        raise Failure("bad_request", "question: the answer was asked something else", param="question")
+    if given.database is not None and given.database != answer.database:
+        raise Failure("bad_request", "database: the answer was not asked of it", param="database")
+    try:
+        database = here().databases.get(answer.database or "none")
+    except KeyError:
+        database = None  # it was taken out of the configuration
+    if database is None:
+        raise _not("the answer was asked of no database")
+    if not database.examples.remembers:
+        raise _not("nothing is remembered for this database: its configuration names no `memory`")
+    return database
+
+
+def _try(database: Database, sql: str) -> None:
+    """Run a corrected statement as an answer's would be: only what gives rows is shown to others. Raises Failure."""
+    if not database.settings.execute:
+        raise _not("nothing is run on this database, so nothing can be confirmed")
+    here().rate.count(caller(g.owner, request))
+    verdict = database.judge(sql)
+    if not verdict.ok:
+        raise Failure("sql_refused", verdict.reason or "the statement was refused")
+    database.run(verdict)
+
+
+def _not(why: str) -> Failure:
+    return Failure("bad_request", why, status=422)
+
+
+def _told(answer: Followed, **told: bool) -> Response:
+    what = ", ".join(name for name, is_so in told.items() if is_so) or "nothing to forget"
+    log.info("feedback on answer %s of database %s by key %s: %s", answer.id, answer.database, g.caller or "-", what)
     return Response(msgspec.json.encode(told), content_type="application/json")

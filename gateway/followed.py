@@ -21,6 +21,7 @@ class Followed:
     shown   how many events readers may see: all, or with a shared log those that it has
     spoke   a delta, or a good end, was shown: the head of a reply need not be held back any more
     ended   the last event was shown
+    question, database   what was asked of which database; "" for a plain chat
     """
 
     def __init__(self, answer_id: str, log_bytes: int) -> None:
@@ -30,6 +31,7 @@ class Followed:
         self.shown = 0
         self.spoke = False
         self.ended = False
+        self.question = self.database = ""
         self.failure: Failure | None = None
 
     @property

@@ -175,6 +175,8 @@ class TextToSql(Section):
     """Budget of the prompt; a larger schema is narrowed to the tables that the question needs."""
     language: Literal["zh", "en"] = "zh"
     """The prompt's language where the question does not say."""
+    log_sql: bool = False
+    """The log line of an answer has its statements' text, which may hold words of the question."""
 
 
 class Settings(Section):

@@ -22,8 +22,9 @@ MOST_TERMS = 64
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS pairs (
-    id INTEGER PRIMARY KEY, question TEXT NOT NULL UNIQUE, sql TEXT NOT NULL, tables TEXT NOT NULL,
-    schema_hash TEXT NOT NULL, confirmed_at REAL NOT NULL, confirmed_by TEXT NOT NULL
+    id INTEGER PRIMARY KEY, question TEXT NOT NULL, sql TEXT NOT NULL, tables TEXT NOT NULL,
+    schema_hash TEXT NOT NULL, confirmed_at REAL NOT NULL, confirmed_by TEXT NOT NULL,
+    UNIQUE (question, confirmed_by)
 );
 CREATE VIRTUAL TABLE IF NOT EXISTS found USING fts5 (terms, tokenize = "unicode61");
 """
@@ -82,19 +83,20 @@ class Memory:
         self._database.executescript(_TABLES)
 
     def add(self, pair: Pair, by: str = "") -> None:
-        """Keep a confirmed pair, in place of an older one with the same question.
+        """Keep a confirmed pair, in place of an older one with the same question by the same one.
 
-        by  who confirmed it, for the record
+        by  who confirmed it: what others confirmed stays as it is, and comes first
         """
         question = one_line(pair.question)
         with self._lock:
             self._database.execute("BEGIN IMMEDIATE")
             try:
-                self._forget(question)
+                # With its number it keeps its place before what others confirmed later.
+                number = self._forget(question, by)
                 added = self._database.execute(
-                    "INSERT INTO pairs (question, sql, tables, schema_hash, confirmed_at, confirmed_by) "
-                    "VALUES (?, ?, ?, ?, ?, ?)",
-                    (question, pair.sql, "\n".join(pair.tables), pair.schema_hash, time.time(), by),
+                    "INSERT INTO pairs (id, question, sql, tables, schema_hash, confirmed_at, confirmed_by) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (number, question, pair.sql, "\n".join(pair.tables), pair.schema_hash, time.time(), by),
                 )
                 self._database.execute(
                     "INSERT INTO found (rowid, terms) VALUES (?, ?)", (added.lastrowid, " ".join(terms(question)))
@@ -104,20 +106,22 @@ class Memory:
                 raise
             self._database.execute("COMMIT")
 
-    def forget(self, question: str) -> bool:
-        """Drop the pair of that question; whether there was one."""
+    def forget(self, question: str, by: str = "") -> bool:
+        """Drop the pair of that question that `by` confirmed; whether there was one."""
         with self._lock:
             self._database.execute("BEGIN IMMEDIATE")
-            gone = self._forget(one_line(question))
+            gone = self._forget(one_line(question), by)
             self._database.execute("COMMIT")
-        return gone
+        return gone is not None
 
-    def _forget(self, question: str) -> bool:
-        row = self._database.execute("SELECT id FROM pairs WHERE question = ?", (question,)).fetchone()
+    def _forget(self, question: str, by: str) -> int | None:
+        row = self._database.execute(
+            "SELECT id FROM pairs WHERE question = ? AND confirmed_by = ?", (question, by)
+        ).fetchone()
         if row is not None:
             self._database.execute("DELETE FROM pairs WHERE id = ?", row)
             self._database.execute("DELETE FROM found WHERE rowid = ?", row)
-        return row is not None
+        return row[0] if row is not None else None
 
     def nearest(self, question: str, most: int) -> list[Pair]:
         """At most `most` pairs whose questions share the most telling terms with this one, the nearest first."""

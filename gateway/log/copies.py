@@ -133,10 +133,13 @@ class Copies:
         """The answer, if it is `owner`'s and Redis has it; raises redis.RedisError."""
         copy = self._copies.get(answer_id)
         if copy is None:
-            worker, its_owner = self._mirror.client.hmget(meta_key(answer_id), "worker", "owner")
+            worker, its_owner, *asked = self._mirror.client.hmget(
+                meta_key(answer_id), "worker", "owner", "question", "database"
+            )
             if worker is None or its_owner is None or its_owner.decode() != owner:
                 return None
             copy = Copy(answer_id, worker.decode(), owner, self)
+            copy.question, copy.database = ((told or b"").decode() for told in asked)
             self._catch_up(copy)
             if not copy.ended:
                 # Another reader may have come for it meanwhile: one copy for all.

@@ -1,6 +1,6 @@
 """How answers lie in Redis: the names of keys, and the entries of a log.
 
-sluice:answer:<id>        hash    worker, owner
+sluice:answer:<id>        hash    worker, owner, question, database
 sluice:answer:<id>:log    stream  one entry for each write; its id is the number of its last event, so that Redis
                                   itself refuses an entry twice, and everything after one that says "worker died"
 sluice:answer:<id>        channel the same entries as they are written

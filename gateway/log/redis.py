@@ -103,7 +103,9 @@ class Mirror:
         return int((RUNNING_S + self.answers.server.log_age_s) * 1000)
 
     def _introduce(self, pipe: Any, answer: Answer) -> None:
-        pipe.hset(meta_key(answer.id), mapping={"worker": self.worker, "owner": answer.asked.owner})
+        told = {"worker": self.worker, "owner": answer.asked.owner}
+        told |= {"question": answer.question, "database": answer.database}
+        pipe.hset(meta_key(answer.id), mapping=told)
         pipe.pexpire(meta_key(answer.id), RUNNING_S * 1000)
 
     def _write(self) -> None:

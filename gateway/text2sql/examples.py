@@ -44,7 +44,8 @@ class Examples:
         pairs, index = self._from_file(schema)
         near = pairs if len(pairs) <= MOST else index.nearest(question, MOST)
         known = self._store().nearest(question, MOST * 2) if self.remembers else []
-        kept = [pair for pair in known if pair.schema_hash == schema.hash_of(pair.tables)]
+        ours = {pair.question for pair in pairs}  # the team's word on a question counts
+        kept = [pair for pair in known if pair.schema_hash == schema.hash_of(pair.tables) and pair.question not in ours]
         return merged(MOST, kept, near)
 
     def _from_file(self, schema: Schema) -> tuple[list[Pair], Memory]:
@@ -72,9 +73,9 @@ class Examples:
         self._in_thread(lambda: self._store().add(pair, by))
         return None
 
-    def forget(self, question: str) -> bool:
-        """Drop what was confirmed for `question`; whether there was something."""
-        return self._in_thread(lambda: self._store().forget(question))
+    def forget(self, question: str, by: str) -> bool:
+        """Drop what `by` confirmed for `question`; whether there was something."""
+        return self._in_thread(lambda: self._store().forget(question, by))
 
     def _store(self) -> Memory:
         if self._memory is None:

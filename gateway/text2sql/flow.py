@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from gateway.question import Question
+from gateway.record import Record
 from gateway.steps import Correcting, Done, Sql, Start, Step, Text, of
 from gateway.text2sql import prompting
 from gateway.text2sql.databases import Database, Databases
@@ -34,17 +35,19 @@ EARLY_SHARE = 8
 log = logging.getLogger("sluice.sql")
 
 
-def answer(question: Question, providers: Providers, databases: Databases) -> Iterator[list[Step]]:
+def answer(
+    question: Question, providers: Providers, databases: Databases, record: Record | None = None
+) -> Iterator[list[Step]]:
     """The steps of the answer, a list for each batch of the upstream's; the last one is Done.
 
     Raises ProviderError, SqlError and KeyError (a database that is not configured); killing the greenlet that iterates
-    stops the upstream and cancels the statement.
+    stops the upstream and cancels the statement. `record` is told what was judged and what it gave.
     """
     database = databases.get(question.database)
     if database is None:
         yield from _Reply(question, providers).follow(question.chat())
         return
-    yield from _Asking(question, providers, databases, database).steps()
+    yield from _Asking(question, providers, databases, database, record or Record()).steps()
 
 
 @dataclass(slots=True)
@@ -85,6 +88,7 @@ class _Asking:
     providers: Providers
     databases: Databases
     database: Database
+    record: Record
     usage: Usage | None = None
     replies: int = 0
     timing: dict[str, float] = field(default_factory=dict)
@@ -106,7 +110,6 @@ class _Asking:
                 return
             left -= 1
             attempt = self.databases.text2sql.corrections - left
-            log.info("correction %d: %s", attempt, reason)
             # The second reply begins on a line of its own.
             yield [Correcting(reason, attempt), Text("\n\n")]
             messages = [
@@ -162,12 +165,14 @@ class _Asking:
                 if not may_correct or error.retryable:
                     raise
                 failed = error.message
+                self._note(verdict.sql, verdict.tables, failed)
             finally:
                 self.timing["sql"] = self.timing.get("sql", 0) + _ms(began)
             if failed is not None:
                 # The guard let it pass and the database did not: the caller sees why it is asked for again.
                 yield [Sql(verdict.sql, self.database.schema().dialect, verdict.tables, ok=False, reason=failed)]
                 return text, failed
+            self.record.rows = len(rows.rows)
             yield [rows]
         yield [Done(done.finish_reason, self.usage, self.timing)]
         return text, None
@@ -181,8 +186,7 @@ class _Asking:
         # So that many statements at once do not add up to a gap in everybody's stream: benchmarks/slow_database.py.
         verdict = in_turn(lambda: self.database.judge(statement))
         steps.append(Sql(verdict.sql, self.database.schema().dialect, verdict.tables, verdict.ok, verdict.reason))
-        if not verdict.ok:
-            log.info("a statement was refused: %s", verdict.reason)
+        self._note(verdict.sql, verdict.tables, verdict.reason)
         return verdict
 
     def _judge_early(self, partial: str, steps: list[Step]) -> Verdict | None:
@@ -192,7 +196,11 @@ class _Asking:
         if reason is None:
             return None
         steps.append(Sql(partial.strip(), schema.dialect, [], ok=False, reason=reason))
+        self._note(partial.strip(), [], reason)
         return Verdict(partial, ok=False, reason=reason)
+
+    def _note(self, sql: str, tables: list[str], reason: str | None) -> None:
+        self.record.judged(sql, tables, reason, with_text=self.databases.text2sql.log_sql)
 
     def _count(self, usage: Usage | None) -> None:
         """Add a reply's cost; None as soon as one reply's is not known."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import logging
 
 import pytest
 
@@ -29,13 +31,17 @@ def serving(tmp_path):
     """Builds a client whose model gives the replies, one after the other; and what it was asked with."""
     build.build(tmp_path / "metro.db")
 
-    def built(*replies, **database):
+    def built(*replies, keys=(), **database):
         settings = parse(
             {
                 "default": "m",
                 "providers": {"m": {"type": "openai", "model": "m", "base_url": "http://127.0.0.1:1"}},
-                "databases": {"metro": {"url": f"sqlite:///{tmp_path / 'metro.db'}", **database}},
+                "databases": {
+                    "metro": {"url": f"sqlite:///{tmp_path / 'metro.db'}", **database},
+                    "other": {"url": f"sqlite:///{tmp_path / 'metro.db'}", **database},
+                },
                 "text2sql": {"corrections": 0},
+                "auth": {"keys": [{"sha256": hashlib.sha256(key.encode()).hexdigest(), "name": key} for key in keys]},
             },
             environ={},
         )
@@ -87,14 +93,16 @@ def test_an_answer_that_turns_out_wrong_is_forgotten(serving, tmp_path):
     ("body", "status", "code"),
     [
         ({"right": True}, 400, "bad_request"),
-        ({"id": "{id}", "question": "q"}, 400, "bad_request"),
+        ({"id": "{id}"}, 400, "bad_request"),
         ({"id": "{id}", "question": "", "right": True}, 400, "bad_request"),
-        ({"id": "{id}", "question": "q", "right": True, "extra": 1}, 400, "bad_request"),
-        ({"id": "{id}", "question": "q", "right": True, "database": "nope"}, 400, "bad_request"),
-        ({"id": "unknown", "question": "q", "right": True}, 404, "not_found"),
-        ({"id": "{id}", "question": "q", "sql": "DROP TABLE dtzpt"}, 422, "sql_refused"),
-        ({"id": "{id}", "question": "q", "sql": "SELECT gone FROM dtzpt"}, 422, "sql_refused"),
-        ({"id": "{id}", "question": "q", "right": True, "database": "none"}, 422, "bad_request"),
+        ({"id": "{id}", "question": "q", "right": True}, 400, "bad_request"),
+        ({"id": "{id}", "question": "q", "sql": "SELECT 0"}, 400, "bad_request"),
+        ({"id": "{id}", "right": True, "extra": 1}, 400, "bad_request"),
+        ({"id": "{id}", "right": True, "database": "nope"}, 400, "bad_request"),
+        ({"id": "{id}", "right": True, "database": "other"}, 400, "bad_request"),
+        ({"id": "unknown", "right": True}, 404, "not_found"),
+        ({"id": "{id}", "sql": "DROP TABLE dtzpt"}, 422, "sql_refused"),
+        ({"id": "{id}", "sql": "SELECT gone FROM dtzpt"}, 422, "sql_refused"),
     ],
 )
 def test_bad_feedback_is_refused_by_name(serving, tmp_path, body, status, code):
@@ -103,6 +111,51 @@ def test_bad_feedback_is_refused_by_name(serving, tmp_path, body, status, code):
     sent = {name: answer["id"] if value == "{id}" else value for name, value in body.items()}
     reply = client.post("/feedback", json=sent)
     assert (reply.status_code, reply.get_json()["error"]["code"]) == (status, code)
+
+
+def bearer(key):
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_a_key_neither_replaces_nor_forgets_what_another_key_confirmed(serving, tmp_path):
+    client, providers = serving(GOOD, GOOD, GOOD, keys=("alice", "bob"), memory=str(tmp_path / "memory.db"))
+    hers, his = (ask(client, **bearer(key)).get_json() for key in ("alice", "bob"))
+    assert client.post("/feedback", json={"id": hers["id"], "right": True}, headers=bearer("alice")).status_code == 200
+    assert client.post("/feedback", json={"id": hers["id"], "right": False}, headers=bearer("bob")).status_code == 404
+    wrong = {"id": his["id"], "sql": "SELECT COUNT(*) AS wrong FROM dtzpt"}
+    assert client.post("/feedback", json=wrong, headers=bearer("bob")).status_code == 200
+    ask(client, **bearer("bob"))
+    assert hers["sql"]["sql"] in system_message(providers) and "wrong" not in system_message(providers)
+    gone = {"id": his["id"], "right": False}
+    assert client.post("/feedback", json=gone, headers=bearer("bob")).get_json()["forgotten"]
+    assert not client.post("/feedback", json=gone, headers=bearer("bob")).get_json()["forgotten"]
+    ask(client, **bearer("alice"))
+    assert hers["sql"]["sql"] in system_message(providers)
+
+
+def test_only_a_statement_that_ran_is_confirmed(serving, tmp_path):
+    client, _ = serving(GOOD, memory=str(tmp_path / "memory.db"))
+    body = {"question": QUESTION, "execute": False}
+    answer = client.post("/getAnwser", json=body, headers={"Accept": "application/json"}).get_json()
+    reply = client.post("/feedback", json={"id": answer["id"], "right": True})
+    assert reply.status_code == 422 and "gave rows" in reply.get_json()["error"]["message"]
+
+
+def test_an_answer_of_a_plain_chat_and_a_very_long_question_are_not_remembered(serving, tmp_path):
+    client, _ = serving(GOOD, GOOD, memory=str(tmp_path / "memory.db"))
+    for question, database in ((QUESTION, "none"), (QUESTION * 100, "metro")):
+        body = {"question": question, "database": database}
+        answer = client.post("/getAnwser", json=body, headers={"Accept": "application/json"}).get_json()
+        assert client.post("/feedback", json={"id": answer["id"], "right": True}).status_code == 422
+
+
+def test_feedback_is_logged_without_the_question(serving, tmp_path, caplog):
+    caplog.set_level("INFO")
+    client, _ = serving(GOOD, keys=("alice",), memory=str(tmp_path / "memory.db"))
+    answer = ask(client, **bearer("alice")).get_json()
+    client.post("/feedback", json={"id": answer["id"], "right": True}, headers=bearer("alice"))
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "sluice.feedback"]
+    assert answer["id"] in told and "metro" in told and "alice" in told and QUESTION not in told
 
 
 def test_an_answer_without_a_good_statement_cannot_be_confirmed(serving, tmp_path):
@@ -129,6 +182,32 @@ def test_rows_come_as_csv(serving):
     assert reply.headers["X-Rows-Truncated"] == "false"
     again = client.get(f"/answers/{reply.headers['X-Answer-Id']}/events?format=csv")
     assert again.get_data() == reply.get_data()
+
+
+def test_a_refused_statement_as_csv_says_why(serving):
+    client, _ = serving(BAD)
+    reply = ask(client, Accept="text/csv")
+    error = reply.get_json()["error"]
+    assert (reply.status_code, error["code"]) == (422, "sql_refused") and error["message"]
+    assert reply.headers["X-Answer-Id"]
+
+
+def test_the_log_line_of_an_answer_says_who_asked_which_database_and_what_ran(serving, caplog):
+    caplog.set_level("INFO")
+    client, _ = serving(GOOD, BAD, keys=("alice",))
+    logging.getLogger("sluice.answers").addHandler(caplog.handler)
+    try:
+        for _ in range(2):
+            ask(client, **bearer("alice"))
+    finally:
+        logging.getLogger("sluice.answers").removeHandler(caplog.handler)
+    told = {record.fields["id"]: record.fields for record in caplog.records if record.name == "sluice.answers"}
+    good, bad = told.values()
+    assert (good["key"], good["database"], good["rows"]) == ("alice", "metro", 2)
+    (statement,) = good["statements"]
+    assert statement["tables"] == ["dtzpt"] and statement["ok"] and len(statement["digest"]) == 16
+    assert "sql" not in statement and QUESTION not in str(good)
+    assert bad["rows"] is None and not bad["statements"][0]["ok"] and bad["statements"][0]["reason"]
 
 
 def test_an_answer_without_rows_has_no_csv(serving):

@@ -32,11 +32,23 @@ def test_pairs_stay_on_disk_and_the_last_word_on_a_question_counts(tmp_path):
     path = str(tmp_path / "memory.db")
     memory = Memory(path)
     memory.add(PAIRS[0])
-    memory.add(Pair("沈塘桥在几号线上？ ", "SELECT 2", ("dtzpt",), "h9"), by="key")
+    memory.add(Pair("沈塘桥在几号线上？ ", "SELECT 2", ("dtzpt",), "h9"))
     memory.close()
     again = Memory(path)
     assert len(again) == 1
     assert again.nearest("沈塘桥", 5) == [Pair("沈塘桥在几号线上？", "SELECT 2", ("dtzpt",), "h9")]
+
+
+def test_each_changes_its_own_pairs_and_the_first_word_on_a_question_stays_first():
+    memory = Memory(":memory:")
+    pairs = {by: Pair("沈塘桥在几号线上？", f"SELECT '{by}'") for by in ("alice", "bob")}
+    for by, pair in pairs.items():
+        memory.add(pair, by=by)
+    memory.add(pairs["alice"], by="alice")
+    assert memory.nearest("沈塘桥", 5) == list(pairs.values())
+    assert not memory.forget("沈塘桥在几号线上？", by="carol")
+    assert memory.forget("沈塘桥在几号线上？", by="alice")
+    assert memory.nearest("沈塘桥", 5) == [pairs["bob"]]
 
 
 def test_what_is_forgotten_is_not_found(tmp_path):
