@@ -1,4 +1,7 @@
-"""The command `sluice`. Exit codes: 0 good, 1 the work failed, 2 used wrongly; errors go to standard error."""
+"""The command `sluice`. Exit codes: 0 good, 1 the work failed, 2 used wrongly; errors go to standard error.
+
+What takes long to import is imported by the commands: an interrupt meanwhile is click's to answer, with one word.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,19 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gateway import __version__
-from gateway.settings import DEFAULT_FILE, Settings, SettingsError, load
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
 
 
 def _settings(path: str | None) -> Settings:
+    from gateway.settings import SettingsError, load
+
     try:
         return load(path)
     except SettingsError as error:
@@ -24,7 +31,7 @@ def _settings(path: str | None) -> Settings:
 
 
 config_option = click.option(
-    "--config", "config", metavar="FILE", help=f"The configuration; $SLUICE_CONFIG, else {DEFAULT_FILE}."
+    "--config", "config", metavar="FILE", help="The configuration; $SLUICE_CONFIG, else sluice.yaml."
 )
 
 
@@ -39,6 +46,8 @@ def main() -> None:
 @click.option("--bind", metavar="HOST:PORT", help="Listen here, whatever the configuration says.")
 def serve(config: str | None, bind: str | None) -> None:
     """Serve: gunicorn with gevent workers, and the engine where a local provider is configured."""
+    from gateway.settings import DEFAULT_FILE
+
     path = Path(config or os.environ.get("SLUICE_CONFIG") or DEFAULT_FILE).resolve()
     os.environ["SLUICE_CONFIG"] = str(path)
     settings = _settings(str(path))

@@ -26,7 +26,7 @@ from gunicorn import glogging
 from gateway import logs
 from gateway import settings as configuration
 from gateway.settings import Settings, SettingsError
-from gateway.workers import Master
+from gateway.workers import KILLED, Master
 
 log = logging.getLogger("sluice.serving")
 
@@ -323,6 +323,11 @@ class Logger(glogging.Logger):
     def setup(self, cfg: Any) -> None:
         self.error_log.setLevel(logging.WARNING)
         self.access_log.setLevel(logging.CRITICAL)
+
+    def error(self, msg: Any, *told: Any, **more: Any) -> None:
+        # gunicorn's "Worker (pid:%s) was sent %s!"
+        if not (told and told[0] in KILLED and "was sent" in msg):
+            super().error(msg, *told, **more)
 
 
 def master() -> None:

@@ -46,6 +46,10 @@ LAST_S = 0.4
 LET_IN_S = 0.1
 
 
+# Workers that the master itself has killed while they started: no error, and nothing to do with memory.
+KILLED: set[int] = set()
+
+
 @dataclass(frozen=True, slots=True)
 class Bound:
     """A listener's address, for connections that are handled after the listener was closed."""
@@ -118,6 +122,7 @@ class Master(Arbiter):
         """End the workers that do not serve yet: they have nothing to finish, and are deaf to a soft signal."""
         for worker in list(self.WORKERS.values()):
             if worker.shared[0] == STARTING:
+                KILLED.add(worker.pid)
                 self.kill_worker(worker.pid, signal.SIGKILL)
 
     def reap_workers(self) -> None:
@@ -237,7 +242,7 @@ class Worker(GeventWorker):
         draining: gevent.Greenlet | None = None
         hurried = False
         last = float("inf")
-        while (len(pool) or sluice.running) and time.monotonic() < last:
+        while (len(pool) or not sluice.settled) and time.monotonic() < last:
             if draining is None and self.shared[1] == STOP:
                 draining = gevent.spawn(self.drain, sluice)
             elif not hurried and self.shared[1] == HURRY:

@@ -150,3 +150,9 @@ def test_a_table_lines_up_in_chinese_too():
     drawn = table(["站名", "n"], [["沈塘桥", 1], ["A", None]])
     assert {width(line.partition("n")[0]) for line in drawn.splitlines()[:1]} == {8}
     assert drawn == "站名    n\n──────  ─\n沈塘桥  1\nA\n"
+
+
+def test_the_command_has_begun_before_anything_takes_long_to_import():
+    """So that an interrupt while it starts is answered by it, and not by a traceback."""
+    probe = "import sys, gateway.cli; print({'gevent', 'pydantic', 'sqlalchemy', 'flask', 'requests'} & {*sys.modules})"
+    assert subprocess.check_output([sys.executable, "-c", probe], text=True) == "set()\n"

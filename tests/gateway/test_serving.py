@@ -261,6 +261,21 @@ def test_whoever_connected_while_the_workers_started_is_answered_though_the_serv
         process.kill()
 
 
+def test_reloads_that_follow_closely_are_no_errors(tmp_path, upstream):
+    with serving(write(tmp_path, upstream)) as served:
+        for _ in range(3):
+            before = len(served.lines)
+            served.process.send_signal(signal.SIGHUP)
+            served.line("the configuration was read again", after=before)
+        deadline = time.monotonic() + 30
+        # The youngest is the only one that stays.
+        while len(served.children()) > 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert "event: done" in ask(served.url).text
+    assert not [line for line in served.lines if "ERROR" in line], served.lines
+
+
 def test_the_metrics_listener_is_started_again_when_it_dies(tmp_path, upstream):
     port = free_port()
     with serving(write(tmp_path, upstream, server={"metrics_bind": f"127.0.0.1:{port}"})) as served:

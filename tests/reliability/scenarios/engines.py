@@ -120,6 +120,28 @@ def killed(where: Path, stack: contextlib.ExitStack) -> None:
 
 
 @scenario(
+    "keeper",
+    "kill -9",
+    "between tokens",
+    "its engine ends with it, whose readers get `failed:engine_died` within 1 s; hosted streams are not touched; both "
+    "are started again",
+    full=True,
+)
+def keeper_killed(where: Path, stack: contextlib.ExitStack) -> None:
+    local = Local(where, stack)
+    mine = [local.ask(f"hello {n}").read_events(4) for n in range(4)]
+    hosted = local.ask("s1", "slow").read_events(3)
+    engine, keeper = local.engine, local.keeper
+    os.kill(keeper, signal.SIGKILL)
+    told_within(mine, time.monotonic(), at_most(1), "failed:engine_died")
+    assert problems(hosted.read().recording) == []
+    wait_until(lambda: not Path(f"/proc/{engine}").exists())
+    wait_until(lambda: "has died; it is started again" in local.gateway.said())
+    wait_until(lambda: not Path(f"/proc/{keeper}").exists() and len(local.gateway.children()) > 2, LOADED_S)
+    assert problems(local.ask("hello again").read(timeout_s=LOADED_S).recording) == []
+
+
+@scenario(
     "engine",
     "SIGSTOP",
     "between tokens",
