@@ -12,7 +12,7 @@ from sqlglot.errors import SqlglotError
 from sqlglot.tokens import Token, TokenType
 
 from gateway.text2sql.functions import EXPRESSIONS, FUNCTIONS, NAMED
-from gateway.text2sql.guard import DIALECTS
+from gateway.text2sql.guard import DIALECTS, check, parse
 from gateway.text2sql.names import Names, Refused
 from prompts.tables import Schema
 
@@ -27,6 +27,15 @@ BEFORE_A_CALL = {
 }  # fmt: skip
 
 
+# What stands before one of these, outside of parentheses, is a whole statement, and what it names stays named.
+CLAUSES = {
+    TokenType.WHERE, TokenType.GROUP_BY, TokenType.HAVING, TokenType.ORDER_BY, TokenType.LIMIT, TokenType.OFFSET,
+    TokenType.UNION, TokenType.EXCEPT, TokenType.INTERSECT,
+}  # fmt: skip
+# What ends a list of tables.
+ENDS = CLAUSES | {TokenType.WINDOW, TokenType.FETCH, TokenType.FOR, TokenType.SELECT, TokenType.QUALIFY}
+
+
 def hopeless(partial: str, schema: Schema) -> str | None:
     """Why no continuation of `partial` may run, or None: it still may, or it cannot be told yet."""
     dialect = DIALECTS[schema.dialect]
@@ -38,6 +47,7 @@ def hopeless(partial: str, schema: Schema) -> str | None:
     complete = tokens[:-1]
     try:
         _judge(complete, tokens, Names(schema, dialect), dialect)
+        _judge_beginning(partial, complete, schema, dialect)
     except Refused as refusal:
         return str(refusal)
     return None
@@ -48,14 +58,17 @@ def _judge(complete: list[Token], tokens: list[Token], names: Names, dialect: st
         raise Refused(f"only SELECT may run here, not {complete[0].text.upper()}")
     known = _with_names(tokens)
     in_query = [True]  # for each open parenthesis, whether a query stands in it
+    lists = [False]  # and whether its tables are being listed
     for n, token in enumerate(complete):
         kind = token.token_type
         if kind == TokenType.L_PAREN:
             following = tokens[n + 1].token_type if n + 1 < len(complete) else None
             in_query.append(following in (TokenType.SELECT, TokenType.WITH))
+            lists.append(False)
             _call(complete, n, dialect)
         elif kind == TokenType.R_PAREN and len(in_query) > 1:
             in_query.pop()
+            lists.pop()
         elif kind == TokenType.SEMICOLON:
             raise Refused("it is several statements, only one may run")
         elif kind == TokenType.RECURSIVE:
@@ -63,7 +76,29 @@ def _judge(complete: list[Token], tokens: list[Token], names: Names, dialect: st
         elif kind == TokenType.INTO:
             raise Refused("INTO is not allowed")
         elif kind == TokenType.JOIN or (kind == TokenType.FROM and in_query[-1] and not _is_comparison(complete, n)):
+            lists[-1] = True
             _table(tokens, n + 1, known, names)
+        elif kind in ENDS:
+            lists[-1] = False
+        elif kind == TokenType.COMMA and lists[-1]:
+            _table(tokens, n + 1, known, names)
+
+
+def _judge_beginning(partial: str, complete: list[Token], schema: Schema, dialect: str) -> None:
+    """Judge what stands before the last clause, if that is a statement by itself."""
+    depth, cut = 0, 0
+    for token in complete:
+        if token.token_type in (TokenType.L_PAREN, TokenType.R_PAREN):
+            depth += 1 if token.token_type == TokenType.L_PAREN else -1
+        elif depth == 0 and token.token_type in CLAUSES:
+            cut = token.start
+    if not cut:
+        return
+    try:
+        tree = parse(partial[:cut], dialect)
+    except Refused:
+        return  # it may not be one yet
+    check(tree, schema, dialect)
 
 
 def _with_names(tokens: list[Token]) -> set[str]:

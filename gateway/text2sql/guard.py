@@ -170,7 +170,7 @@ def _check_kind(node: exp.Expr, dialect: str) -> None:
             raise Refused(f"the function {node.name} is not allowed")
     elif isinstance(node, exp.Func) and kind not in EXPRESSIONS:
         if kind not in FUNCTIONS:
-            raise Refused(f"the function {node.sql_name().lower()} is not allowed")
+            raise Refused(_called(node, dialect))
     elif kind not in EXPRESSIONS:
         raise Refused(f"{WORDS.get(node.key, node.key.upper())} is not allowed: {node.sql(dialect)[:60]}")
     if node.is_star and isinstance(node, exp.Star | exp.Column) and not isinstance(node.parent, STARS_IN):
@@ -178,6 +178,14 @@ def _check_kind(node: exp.Expr, dialect: str) -> None:
         raise Refused("* stands for columns in a select list and in COUNT(*) only")
     if isinstance(node, exp.DataType) and node.this not in TYPES:
         raise Refused(f"values cannot be cast to {node.sql(dialect)} here")
+
+
+def _called(node: exp.Func, dialect: str) -> str:
+    """Why a function or an operator is refused, by the name that the dialect has for it: the parser has its own."""
+    written = node.sql(dialect)
+    name = re.match(r"[A-Za-z_]\w*(?=\()", written)
+    told = str(node.meta.get("name") or (name.group() if name else ""))
+    return f"the function {told.lower()} is not allowed" if told else f"this is not allowed: {written[:60]}"
 
 
 def write(tree: exp.Expr, dialect: str) -> str:

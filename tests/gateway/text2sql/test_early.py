@@ -27,6 +27,9 @@ def test_no_beginning_of_an_allowed_statement_is_hopeless(dialect, sql):
         "SELECT name FROM users WHERE name = 'x; DROP TABLE y' -- FROM z",
         "WITH a(x) AS (SELECT id FROM users) SELECT x FROM a JOIN orders ON TRUE",
         "SELECT x FROM (VALUES (1), (2)) AS v(x)",
+        "SELECT name, city FROM users, orders WHERE total IN (1, 2) ORDER BY name, city",
+        "SELECT u.name FROM users AS u, LATERAL (SELECT total, made FROM orders) AS o GROUP BY u.name, o.total",
+        "SELECT RANK() OVER w AS r, 1 AS x FROM users WINDOW w AS (ORDER BY id), v AS (ORDER BY name) ORDER BY r, x",
     ],
 )
 def test_words_that_look_like_tables_are_not_taken_for_tables(sql):
@@ -47,6 +50,13 @@ def test_words_that_look_like_tables_are_not_taken_for_tables(sql):
         ("SELECT * FROM pg_catalog.pg_user WHERE TRUE", "system catalogue", "pg_user W"),
         ("WITH RECURSIVE r AS (SELECT 1) SELECT 1", "RECURSIVE", "RECURSIVE r"),
         ("SELECT name INTO stolen FROM users", "INTO", "INTO s"),
+        ("SELECT o.id FROM orders AS o, secrets AS s WHERE o.id = s.id", "secrets", "secrets AS"),
+        ("SELECT o.id FROM orders AS o JOIN users AS u ON u.id = o.id, secrets WHERE o.id = 1", "secrets", "secrets W"),
+        ("SELECT password FROM users WHERE name = 'a'", "password", "WHERE n"),
+        ("SELECT u.password FROM users AS u ORDER BY u.name", "password", "BY u"),
+        ("SELECT name FROM users WHERE password LIKE 'a%' ORDER BY name", "password", "ORDER BY n"),
+        ("SELECT name FROM users UNION SELECT password FROM users LIMIT 10", "password", "LIMIT 1"),
+        ("SELECT * FROM users AS u WHERE u.id = 1", "column", "WHERE u"),
     ],
 )
 def test_a_statement_that_cannot_be_allowed_any_more_is_hopeless_at_once(sql, word, behind):

@@ -339,3 +339,17 @@ def test_a_path_into_json_is_written_for_mysql_as_mariadb_understands_it_too(sql
     assert verdict.ok, verdict.reason
     assert verdict.sql == f"SELECT {written} FROM orders"
     assert judge(verdict.sql, schema("mysql"), 200).sql == verdict.sql
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sql", "told"),
+    [
+        ("mysql", "SELECT LPAD(name, 5, '0') FROM users", "the function lpad"),
+        ("mysql", "SELECT HEX(name) FROM users", "the function hex"),
+        ("postgresql", "SELECT unnest(name) FROM users", "the function unnest"),
+        ("postgresql", "SELECT name ? 'k' FROM users", "name ? 'k'"),
+        ("postgresql", "SELECT generate_series(1, 3)", "the function generate_series"),
+    ],
+)
+def test_a_function_that_is_refused_is_called_as_the_dialect_calls_it(dialect, sql, told):
+    assert told in (judge(sql, schema(dialect), 10).reason or "")
