@@ -101,7 +101,11 @@ def test_an_answer_that_failed_is_exit_code_1_in_every_form(live, form):
 
 def test_rows_alone_come_as_csv_and_an_answer_without_any_is_a_failure(live):
     told = sluice("ask", "hello", "--url", live.url, "--format", "csv")
-    assert (told.returncode, told.stdout, told.stderr) == (1, "", "sluice: the answer has no rows (not_found)\n")
+    assert (told.returncode, told.stdout, told.stderr) == (
+        1,
+        "",
+        "sluice: the answer has no rows: it has no statement (not_found)\n",
+    )
 
 
 def test_what_an_evaluation_or_a_prompt_cannot_use_is_told_in_a_sentence_on_standard_error(tmp_path):

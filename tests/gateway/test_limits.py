@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from gateway.errors import Failure
+from gateway.limits import Rate
 from tests.gateway.conftest import configuration
-from tests.gateway.live import Live
+from tests.gateway.live import Live, free_port
 
 
 def test_more_questions_than_allowed_are_429_with_the_time_to_wait(app_for, upstream):
@@ -18,6 +22,23 @@ def test_more_questions_than_allowed_are_429_with_the_time_to_wait(app_for, upst
     # Another caller, told apart by the proxy's word, is not concerned.
     other = client.post("/getAnwser", json={"question": "hi"}, headers={"X-Forwarded-For": "203.0.113.9"})
     assert other.status_code == 200
+
+
+def test_while_redis_is_lost_a_worker_counts_for_itself_and_does_not_ask_it_each_time(monkeypatch):
+    rate = Rate("2/minute", f"redis://127.0.0.1:{free_port()}/0")
+    tries, hit = [], rate._shared.hit
+    monkeypatch.setattr(rate._shared, "hit", lambda *told: tries.append(told) or hit(*told))
+    rate.count("a")
+    rate.count("a")
+    with pytest.raises(Failure) as caught:
+        rate.count("a")
+    assert caught.value.code == "rate_limited"
+    rate.count("b")
+    assert len(tries) == 1
+    # After a while it is tried again.
+    rate._again_at = 0.0
+    rate.count("b")
+    assert len(tries) == 2
 
 
 def test_a_bad_question_and_following_are_not_counted(app_for):
