@@ -106,8 +106,24 @@ def run(settings: Settings, echo: Echo, names: Sequence[str] = ()) -> int:
                     echo(line)
     finally:
         providers.close()
+    # Whoever names a provider wants to hear about that one.
+    ill = 0 if names else databases(settings, echo)
     echo(summary(found))
-    return int(any(not one.well and (not one.missing or one.name == settings.default) for one in found))
+    return int(ill > 0 or any(not one.well and (not one.missing or one.name == settings.default) for one in found))
+
+
+def databases(settings: Settings, echo: Echo) -> int:
+    """Ask each database too; returns how many cannot be asked."""
+    from gateway import doctor_databases
+
+    ill = 0
+    for heading, lines, well in doctor_databases.examined(settings):
+        ill += not well
+        echo("")
+        echo(heading)
+        for mark, what, detail in lines:
+            echo(advice(what) if mark == "→" else line(mark, what, detail))
+    return ill
 
 
 @contextlib.contextmanager

@@ -148,3 +148,20 @@ def test_a_vendors_client_that_waits_is_interrupted_by_the_deadline(upstream, tm
     told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert told.returncode == 1
     assert "providers.mute.timeouts.idle" in told.stdout, told.stderr
+
+
+def test_databases_are_asked_too_and_their_roles_judged(upstream, tmp_path):
+    from demo.metro import build
+
+    build.build(tmp_path / "metro.db")
+    told = {"default": "well", "providers": {"well": provider(upstream)}}
+    lines: list[str] = []
+    good = {"url": f"sqlite:///{tmp_path / 'metro.db'}", "tables": ["dtzpt", "nowhere"]}
+    assert doctor.run(parse(told | {"databases": {"metro": good}}, environ={}), lines.append) == 0
+    text = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(lines))
+    assert re.search(r"metro  sqlite\n  ✓ reachable\n  ✓ role +can only read\n  ✓ tables +1: dtzpt", text)
+    assert "! tables          there is no nowhere" in text
+    gone = {"url": "postgresql://reader@127.0.0.1:1/shop"}
+    lines.clear()
+    assert doctor.run(parse(told | {"databases": {"gone": gone}}, environ={}), lines.append) == 1
+    assert "the database cannot be reached" in "\n".join(lines) and "refused" in "\n".join(lines)
