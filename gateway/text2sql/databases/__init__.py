@@ -204,7 +204,7 @@ class Database:
         except SqlFailed as error:
             # A role that is too much has been told by then. What cannot be reached is tried again by a question.
             if error.retryable:
-                log.warning("%s; the first question to it tries again", error.message)
+                log.warning("database %s: %s; the first question tries again", self.name, error.message)
         except Exception:
             log.exception("database %s cannot be checked", self.name)
 
