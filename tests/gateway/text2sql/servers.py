@@ -226,6 +226,7 @@ class MySQL:
         with self.connect(database) as connection, connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
+            connection.commit()
 
     def digest(self) -> str:
         asked = [

@@ -11,6 +11,7 @@ import pytest
 from gateway.text2sql.databases import mysql, postgresql, sqlite
 from gateway.text2sql.failures import SqlFailed, SqlLimit
 from gateway.text2sql.guard import Verdict
+from prompts import render
 
 QUESTIONS = [
     "SELECT name, line, seq FROM dtzpt WHERE name = '沈塘桥' ORDER BY line",
@@ -392,3 +393,21 @@ def test_bytes_of_mysql_are_told_as_bytes(mysql_server, opened):
     given = opened(mysql_server).run(Verdict(sql, ok=True, limited=sql))
     assert [column["type"] for column in given.columns] == ["bytes", "bytes", "text", "bytes"]
     assert given.rows[0][0] == "0x6100" and given.rows[0][3] == "0x7a"
+
+
+def test_a_column_with_a_percent_sign_is_shown_sampled_and_read_under_its_name(server, opened):
+    quote = "`{}`" if server.dialect == "mysql" else '"{}"'
+    percent, colon = quote.format("增长%"), quote.format("a :b")
+    server.own(f"CREATE TABLE odd ({percent} INTEGER, {colon} INTEGER)")
+    try:
+        server.own("INSERT INTO odd VALUES (7, 8)")
+        database = opened(server, "owner", tables=["odd"], columns={}, samples={"odd.增长%": 2, "odd.a :b": 2})
+        schema = database.schema()
+        assert [(one.name, one.samples) for one in schema.by_name["odd"].columns] == [
+            ("增长%", ("7",)),
+            ("a :b", ("8",)),
+        ]
+        assert "增长%%" not in render.table_text(schema.by_name["odd"], schema.dialect)
+        assert rows(database, f"SELECT {percent} AS a, {colon} AS b FROM odd").rows == [[7, 8]]
+    finally:
+        server.own("DROP TABLE odd")
