@@ -71,6 +71,10 @@ class Mirroring(Protocol):
     def followed_elsewhere(self, answer: Answer) -> bool:
         """Whether a reader on another worker follows it."""
 
+    @property
+    def settled(self) -> bool:
+        """Whether all that was put is shared, or has failed to be."""
+
 
 @dataclass(slots=True)
 class Asked:
@@ -369,6 +373,7 @@ class Answers:
         answer.produce()
         if self._drained:
             answer.fail(_ending())
+            answer.show_until(answer.log.count)
 
     def _soon(self, answer_id: str, owner: str) -> Followed:
         """An answer that another worker is just beginning."""
@@ -390,6 +395,11 @@ class Answers:
         elif self.mirror is not None and (copy := self.mirror.find(answer_id, owner)) is not None:
             return copy
         raise Failure("not_found", "there is no such answer; it may have expired")
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is being produced, and all that was is in the shared log if there is one."""
+        return not self.running and (self.mirror is None or self.mirror.settled)
 
     def own(self, answer_id: str) -> Answer | None:
         """The answer, if it was made in this worker."""
@@ -440,6 +450,9 @@ class Answers:
         self._drained = True
         for answer in list(self.running):
             answer.fail(_ending())
+        # Its readers wait for nobody now: the shared log may hang, and the worker is about to end.
+        for answer in self.kept():
+            answer.show_until(answer.log.count)
 
 
 def _ending() -> Failure:

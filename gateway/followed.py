@@ -15,6 +15,9 @@ class Reading(Protocol):
     def push(self, batch: Batch) -> None:
         """A batch that the log has by now; must not block."""
 
+    def cut(self) -> None:
+        """End the reader's connection without an end of the answer, which cannot be known here; must not block."""
+
 
 class Followed:
     """

@@ -238,6 +238,12 @@ class Reader:
         self.gone = True
         self._woken.set()
 
+    def cut(self) -> None:
+        """Cut the connection: what follows cannot be known here now, and the client should come back."""
+        self._left()
+        if self.client is not None:
+            self.client.drop()
+
     def push(self, batch: Batch) -> None:
         """Called by the answer for each batch, when the log has it; never blocks."""
         if not self._pushing:

@@ -52,9 +52,9 @@ class Sluice:
         return Ready(not reason, reason, described, engines)
 
     @property
-    def running(self) -> int:
-        """Answers being produced."""
-        return len(self.answers.running)
+    def settled(self) -> bool:
+        """Whether nothing is being produced, and all that was is where other workers find it."""
+        return self.answers.settled
 
     def drain(self, within_s: float | None = None) -> None:
         """Begin nothing more; returns when every answer has ended, the last of them after `within_s` (drain_s)."""

@@ -25,6 +25,7 @@ from gateway.log.entries import (
     log_key,
     meta_key,
     packed,
+    refused,
     unpacked,
     worker_key,
 )
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sluice.redis")
 
-# A copy whose Redis cannot be reached ends after this long, so that its readers are told something.
-UNREACHABLE_S = 5.0
+# The readers of a copy of which nothing can be known for so long are cut, so that they come back, or hear why not.
+UNKNOWN_S = 5.0
 # A copy that nobody follows is kept so long: whoever is just looking for it may still join.
 UNREAD_S = 10.0
 # A reader that has seen more than Redis waits so long for the rest to come.
@@ -45,11 +46,18 @@ LAGS_S = 3.0
 class Copy(Followed):
     """Another worker's answer, as far as Redis has it."""
 
-    def __init__(self, answer_id: str, worker: str, owner: str, copies: Copies) -> None:
+    def __init__(self, answer_id: str, about: dict[str, str], copies: Copies) -> None:
+        """`about` is what Redis has in the answer's hash; see entries.py."""
         super().__init__(answer_id, copies.log_bytes)
-        self.worker = worker
-        self.owner = owner
+        self.about = about
+        self.worker, self.owner = about["worker"], about["owner"]
+        self.question, self.database = about.get("question", ""), about.get("database", "")
         self.unread_since = time.monotonic()
+        # Redis has entries with a gap before them, and since when this copy waits for what Redis has lost.
+        self.gap = False
+        self.lacks_since: float | None = None
+        # It is none any more: who still comes to it is cut.
+        self.broken = False
         # The worker died, and what it may have shown beyond the log is lost.
         self.died = False
         self._copies = copies
@@ -58,7 +66,8 @@ class Copy(Followed):
         """Add what is new in `batch`; False if something is missing before it."""
         if self.ended or batch.first + len(batch.ends) - 1 <= self.log.count:
             return True
-        if batch.first > self.log.count + 1:
+        self.gap = batch.first > self.log.count + 1
+        if self.gap:
             return False
         if batch.first <= self.log.count:
             batch = _without(batch, self.log.count + 1 - batch.first)
@@ -73,7 +82,7 @@ class Copy(Followed):
     def reach(self, n: int) -> None:
         # Its worker shows more than Redis has while it cannot reach it.
         deadline = time.monotonic() + LAGS_S
-        while n > self.shown and not self.ended and time.monotonic() < deadline:
+        while n > self.shown and not (self.ended or self.broken) and time.monotonic() < deadline:
             gevent.sleep(0.05)
         if self.died and n >= self.shown:
             # The reader's last event is not the end, or need not be: say it, rather than nothing (204).
@@ -84,15 +93,23 @@ class Copy(Followed):
 
     def join(self, reader: Reading) -> None:
         super().join(reader)
-        if not self.ended:
+        if self.broken:
+            reader.cut()
+        elif not self.ended:
             self._copies.tell(self, "follow")
 
     def leave(self, reader: Reading) -> None:
         if reader in self.readers:
             super().leave(reader)
             self.unread_since = time.monotonic()
-            if not self.readers and not self.ended:
+            if not (self.readers or self.ended or self.broken):
                 self._copies.tell(self, "left")
+
+    def break_off(self) -> None:
+        """Nothing can be known of it now: its readers are cut, without an end."""
+        self.broken = True
+        for reader in list(self.readers):
+            reader.cut()
 
     def cancel(self) -> None:
         if not self.ended:
@@ -100,7 +117,8 @@ class Copy(Followed):
 
     def end(self, failure: Failure) -> Batch:
         """The entry that ends it with `failure`; it is for the caller to share and to take."""
-        return Encoder(self.id, 0, self.log.count).failed(failure, "", "", "")
+        about = [self.about.get(name, "") for name in ("request_id", "provider", "model")]
+        return Encoder(self.id, 0, self.log.count).failed(failure, *about)
 
 
 def _without(batch: Batch, count: int) -> Batch:
@@ -127,19 +145,18 @@ class Copies:
         self._pubsub = mirror.client.pubsub()
         # worker → since when its lease is missing
         self._missing: dict[str, float] = {}
-        self._silent_since: float | None = None
+        # Since when Redis does not do what it should.
+        self._failing_since: float | None = None
 
     def find(self, answer_id: str, owner: str) -> Copy | None:
         """The answer, if it is `owner`'s and Redis has it; raises redis.RedisError."""
         copy = self._copies.get(answer_id)
         if copy is None:
-            worker, its_owner, *asked = self._mirror.client.hmget(
-                meta_key(answer_id), "worker", "owner", "question", "database"
-            )
-            if worker is None or its_owner is None or its_owner.decode() != owner:
+            told = self._mirror.client.hgetall(meta_key(answer_id))
+            about = {name.decode(): value.decode() for name, value in told.items()}
+            if about.get("owner") != owner or "worker" not in about:
                 return None
-            copy = Copy(answer_id, worker.decode(), owner, self)
-            copy.question, copy.database = ((told or b"").decode() for told in asked)
+            copy = Copy(answer_id, about, self)
             self._catch_up(copy)
             if not copy.ended:
                 # Another reader may have come for it meanwhile: one copy for all.
@@ -147,8 +164,20 @@ class Copies:
                 # News first, then the log once more: nothing falls between.
                 self._subscribe(copy)
                 self._catch_up(copy)
+                self._mend(copy)
+        if not copy.ended and not self._mirror.up:
+            # What Redis has may be old, for it takes nothing new.
+            self._mirror.renew()
         copy.unread_since = time.monotonic()
         return copy if copy.owner == owner else None
+
+    def _mend(self, copy: Copy) -> None:
+        """Where Redis lacks something of it, have its worker write it anew, and wait a moment for that."""
+        if copy.gap or not copy.log.count:
+            self.tell(copy, "lacks")
+        deadline = time.monotonic() + TIMEOUT_S
+        while copy.gap and not copy.broken and time.monotonic() < deadline:
+            gevent.sleep(0.02)
 
     def _catch_up(self, copy: Copy) -> None:
         entries = self._mirror.client.xrange(log_key(copy.id), min=f"{copy.log.count + 1}-0")
@@ -158,15 +187,21 @@ class Copies:
     def _end(self, copy: Copy) -> None:
         """End the copy, for everybody: its worker is dead."""
         client = self._mirror.client
-        entry = copy.end(Failure("worker_died", "the worker that made this answer died"))
-        key = log_key(copy.id)
+        entry = packed(copy.end(Failure("worker_died", "the worker that made this answer died")))
         try:
-            client.xadd(key, {"e": packed(entry)}, id=f"{LAST_ENTRY}-0")
-            client.publish(meta_key(copy.id), packed(entry))
-            client.pexpire(key, int(self._mirror.answers.server.log_age_s * 1000))
-        except redis.ResponseError:
+            client.xadd(log_key(copy.id), {"e": entry}, id=f"{LAST_ENTRY}-0")
+        except redis.ResponseError as error:
+            if not refused(error):
+                # Redis is full, say: nothing can be ended now.
+                raise
             # Somebody else was quicker; theirs counts.
-            pass
+        else:
+            log.warning("answer %s was ended: its worker died", copy.id)
+            pipe = client.pipeline(transaction=False)
+            pipe.publish(meta_key(copy.id), entry)
+            for key in filter(None, (meta_key(copy.id), log_key(copy.id), copy.about.get("claim"))):
+                pipe.pexpire(key, int(self._mirror.answers.server.log_age_s * 1000))
+            pipe.execute()
         self._catch_up(copy)
 
     def _subscribe(self, copy: Copy) -> None:
@@ -194,22 +229,31 @@ class Copies:
         """Say that the copies are followed, and end those whose worker has died; never returns."""
         while True:
             gevent.sleep(RENEW_S)
+            now = time.monotonic()
             try:
-                self._check(time.monotonic())
-                self._silent_since = None
+                self._check(now)
+                fails = not self._mirror.up
             except Exception as error:
                 self._mirror.lost(error)
-                now = time.monotonic()
-                self._silent_since = self._silent_since or now
-                if now - self._silent_since >= UNREACHABLE_S:
-                    for copy in list(self._copies.values()):
-                        copy.take(copy.end(Failure("worker_died", "the worker of this answer cannot be reached")))
+                fails = True
+            self._failing_since = (self._failing_since or now) if fails else None
+            for copy in list(self._copies.values()):
+                since = self._failing_since or copy.lacks_since
+                if since is not None and now - since >= UNKNOWN_S and not copy.ended:
+                    self._break_off(copy)
+
+    def _break_off(self, copy: Copy) -> None:
+        self._forget(copy)
+        copy.break_off()
+
+    def _forget(self, copy: Copy) -> None:
+        if self._copies.pop(copy.id, None) is not None:
+            self._changed = True
 
     def _check(self, now: float) -> None:
         for copy in list(self._copies.values()):
-            if not copy.readers and now - copy.unread_since > UNREAD_S:
-                del self._copies[copy.id]
-                self._changed = True
+            if not copy.readers and (copy.ended or now - copy.unread_since > UNREAD_S):
+                self._forget(copy)
         if not self._copies:
             return
         copies = list(self._copies.values())
@@ -218,13 +262,25 @@ class Copies:
         for worker in workers:
             pipe.exists(worker_key(worker))
         for copy in copies:
+            pipe.exists(log_key(copy.id))
+        for copy in copies:
             if copy.readers:
                 pipe.publish(*self._told(copy, "follow"))
-        leases = dict(zip(workers, pipe.execute(), strict=False))
+        found = pipe.execute()
+        leases = dict(zip(workers, found, strict=False))
+        logs = dict(zip(copies, found[len(workers) :], strict=False))
         self._missing = {worker: self._missing.get(worker, now) for worker in workers if not leases[worker]}
         for copy in copies:
-            if not copy.ended and now - self._missing.get(copy.worker, now) >= GRACE_S:
+            if copy.ended:
+                continue
+            if now - self._missing.get(copy.worker, now) >= GRACE_S:
                 self._end(copy)
+            elif copy.gap or not logs[copy]:
+                # Nothing at all may be right: its worker has said nothing yet.
+                copy.lacks_since = (copy.lacks_since or now) if copy.gap or copy.log.count else None
+                self.tell(copy, "lacks")
+            else:
+                copy.lacks_since = None
 
     def listen(self) -> None:
         """Take news of the copies, and what other workers ask of this one; never returns."""
@@ -266,5 +322,8 @@ class Copies:
         elif message["type"] == "message":
             if channel == self._own:
                 self._mirror.asked(message["data"])
+            elif copy is not None and not message["data"]:
+                # Its worker has forgotten the answer, whose end has passed us by.
+                self._break_off(copy)
             elif copy is not None and not copy.take(unpacked(message["data"])):
                 gevent.spawn(self._quietly, lambda: self._catch_up(copy))

@@ -1,12 +1,13 @@
 """How answers lie in Redis: the names of keys, and the entries of a log.
 
-sluice:answer:<id>        hash    worker, owner, question, database
+sluice:answer:<id>        hash    worker, owner, request_id, provider, model, question, database; claim: the name of
+                                  its idempotency key's entry
 sluice:answer:<id>:log    stream  one entry for each write; its id is the number of its last event, so that Redis
                                   itself refuses an entry twice, and everything after one that says "worker died"
-sluice:answer:<id>        channel the same entries as they are written
-sluice:key:<digest>       string  the answer that an idempotency key stands for
+sluice:answer:<id>        channel the same entries as they are written; empty: its worker has forgotten the answer
+sluice:key:<digest>       string  the answer that an idempotency key stands for: id, digest of what was asked, worker
 sluice:worker:<name>      string  a worker's lease of 3 s, renewed every half second
-sluice:worker:<name>      channel what other workers ask of it: stop an answer, and whether they follow one
+sluice:worker:<name>      channel what other workers ask of it: stop an answer, what Redis lacks, who follows
 """
 
 from __future__ import annotations
@@ -69,3 +70,8 @@ def unpacked(entry: bytes) -> Batch:
     ends = array("I")
     ends.frombytes(packed_ends)
     return Batch(first, sse, ends.tolist())
+
+
+def refused(result: object) -> bool:
+    """Whether Redis refused an entry because its log has gone further already."""
+    return isinstance(result, redis.ResponseError) and "equal or smaller" in str(result)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -32,6 +33,7 @@ from gateway.log.entries import (
     log_key,
     meta_key,
     packed,
+    refused,
     worker_key,
 )
 
@@ -40,8 +42,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sluice.redis")
 
-# How long an answer's keys live while it runs, so that those of a dead worker go by themselves.
-RUNNING_S = 3600
+# A running answer's keys live for log_age_s and this, and are renewed every TEND_S: a dead worker's go by themselves.
+UNTENDED_S = 30.0
+TEND_S = 5.0
+# So many answers' keys go in one round trip, so that thousands of them do not hold up the streams.
+AT_ONCE = 100
+# Connections to Redis at most; whoever finds none free waits its turn.
+CONNECTIONS = 8
+TURN_S = 5.0
+# An idempotency key that stands for nothing any more is given to another answer, unless somebody was quicker.
+TAKE_OVER = """
+if redis.call("get", KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call("set", KEYS[1], ARGV[2], "px", ARGV[3])
+return 1
+"""
 
 
 class Mirror:
@@ -51,23 +65,28 @@ class Mirror:
         self.worker = secrets.token_hex(8)
         self.answers = answers
         self.up = True
-        self.client: Any = redis.Redis.from_url(
+        pool = redis.BlockingConnectionPool.from_url(
             url,
+            max_connections=CONNECTIONS,
+            timeout=TURN_S,
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
             socket_keepalive=True,
             health_check_interval=5,
             retry=Retry(NoBackoff(), 0),
         )
+        self.client: Any = redis.Redis(connection_pool=pool)
         # Answers with something that Redis lacks, in the order in which it came.
         self._behind: dict[Answer, None] = {}
+        self._writing: list[Answer] = []
         self._something = Event()
         # answer id → {worker: when it last said that somebody there follows}
         self._followers: dict[str, dict[str, float]] = {}
         self._copies = Copies(self)
         # How often Redis came back: what was on its way to it before may not be there.
         self._life = 0
-        loops = (self._write, self._keep, self._copies.listen, self._copies.watch)
+        self._leased = False
+        loops = (self._write, self._keep, self._tend, self._copies.listen, self._copies.watch)
         self._greenlets = [gevent.spawn(loop) for loop in loops]
 
     # -- our own answers
@@ -80,45 +99,68 @@ class Mirror:
         self._something.set()
         return True
 
+    @property
+    def settled(self) -> bool:
+        """See answers.Mirroring."""
+        return not self._behind and not self._writing
+
     def claim(self, answer: Answer) -> tuple[str, str] | None:
         """See answers.Mirroring; without Redis the key holds in this worker only."""
-        meta = meta_key(answer.id)
-        pipe = self.client.pipeline(transaction=False)
-        pipe.set(_claim_key(answer), _claim(answer), nx=True, get=True, px=self._claim_ms)
-        # With it, so that a worker that dies now leaves no key behind that stands for nothing.
-        self._introduce(pipe, answer)
         try:
-            before = pipe.execute()[0]
-            if before is None:
-                return None
-            self.client.delete(meta)
+            return self._claimed(answer)
         except FAILS as error:
             self.lost(error)
             return None
-        answer_id, _, digest = before.decode().partition(" ")
+
+    def _claimed(self, answer: Answer) -> tuple[str, str] | None:
+        key, ours = _claim_key(answer), self._claim(answer)
+        pipe = self.client.pipeline(transaction=False)
+        pipe.set(key, ours, nx=True, get=True, px=self._untended_ms)
+        # With it, so that a worker that dies now leaves no key behind that stands for nothing.
+        self._introduce(pipe, answer)
+        before = pipe.execute()[0]
+        if before is None:
+            return None
+        answer_id, digest, worker = [*before.decode().split(" "), ""][:3]
+        if not self.client.exists(meta_key(answer_id)):
+            if self.client.exists(worker_key(worker)):
+                self.client.publish(worker_key(worker), f"lacks {answer_id} {self.worker}")
+            elif self.client.eval(TAKE_OVER, 1, key, before, ours, self._untended_ms):
+                return None
+        self.client.delete(meta_key(answer.id))
         return answer_id, digest
 
+    def _claim(self, answer: Answer) -> str:
+        """What an idempotency key stands for: the answer, a digest of what was asked, and whose it is."""
+        assert answer.asked.idempotency is not None
+        return f"{answer.id} {answer.asked.idempotency[1]} {self.worker}"
+
     @property
-    def _claim_ms(self) -> int:
-        return int((RUNNING_S + self.answers.server.log_age_s) * 1000)
+    def _untended_ms(self) -> int:
+        return int((UNTENDED_S + self.answers.server.log_age_s) * 1000)
 
     def _introduce(self, pipe: Any, answer: Answer) -> None:
-        told = {"worker": self.worker, "owner": answer.asked.owner}
-        told |= {"question": answer.question, "database": answer.database}
-        pipe.hset(meta_key(answer.id), mapping=told)
-        pipe.pexpire(meta_key(answer.id), RUNNING_S * 1000)
+        asked = answer.asked
+        about = {"worker": self.worker, "owner": asked.owner, "request_id": asked.request_id}
+        about |= {"provider": answer.provider, "model": answer.model}
+        about |= {"question": answer.question, "database": answer.database}
+        if asked.idempotency is not None:
+            about["claim"] = _claim_key(answer)
+        pipe.hset(meta_key(answer.id), mapping=about)
+        pipe.pexpire(meta_key(answer.id), self._untended_ms)
 
     def _write(self) -> None:
         while True:
             self._something.wait()
             self._something.clear()
-            behind, self._behind = list(self._behind), {}
+            self._writing, self._behind = list(self._behind), {}
             try:
-                self._share(behind)
+                self._share(self._writing)
             except Exception as error:  # whatever it is: without this greenlet no reader sees anything
                 self.lost(error)
-                for answer in behind:
+                for answer in self._writing:
                     answer.show_until(answer.log.count)
+            self._writing = []
 
     def _share(self, answers: list[Answer]) -> None:
         """Write what Redis lacks of these answers in one round trip, then show it to their readers."""
@@ -130,47 +172,81 @@ class Mirror:
             if answer.mirrored == 0:
                 self._introduce(pipe, answer)
                 if answer.asked.idempotency is not None:
-                    pipe.set(_claim_key(answer), _claim(answer), nx=True, px=self._claim_ms)
+                    pipe.set(_claim_key(answer), self._claim(answer), nx=True, px=self._untended_ms)
             if (batch := answer.log.after(answer.mirrored)) is not None:
                 last, entry = batch.first + len(batch.ends) - 1, packed(batch)
                 written.append((answer, last, len(pipe)))
-                pipe.xadd(log_key(answer.id), {"e": entry}, id=f"{last}-0")
+                # A log that Redis has dropped is not begun in its middle.
+                dropped = answer.mirrored > 0
+                pipe.xadd(log_key(answer.id), {"e": entry}, id=f"{last}-0", nomkstream=dropped)
                 pipe.publish(meta_key(answer.id), entry)
                 if answer.mirrored == 0:
-                    pipe.pexpire(log_key(answer.id), RUNNING_S * 1000)
+                    pipe.pexpire(log_key(answer.id), self._untended_ms)
                 if answer.complete:
                     self._expire(pipe, answer)
         results = pipe.execute(raise_on_error=False)
         failed = [result for result in results if isinstance(result, Exception)]
-        if others := [error for error in failed if not _refused(error)]:
+        if others := [error for error in failed if not refused(error)]:
             raise others[0]
         if life != self._life:
             # Redis was lost and is back: what was written may be gone, and everything is written anew.
             return
         for answer, last, at in written:
-            if not _refused(results[at]) or self._superseded(answer):
+            if results[at] is None:
+                self._write_anew(answer)
+            elif not refused(results[at]) or self._superseded(answer):
                 answer.mirrored = last
                 answer.show_until(last)
 
     def _expire(self, pipe: Any, answer: Answer) -> None:
         """The answer is complete: what Redis has of it lives as long as in memory."""
-        keys = [log_key(answer.id), meta_key(answer.id)]
-        if answer.asked.idempotency is not None:
-            keys.append(_claim_key(answer))
-        for key in keys:
-            pipe.pexpire(key, int(self.answers.server.log_age_s * 1000))
+        left_s = self.answers.server.log_age_s - (time.monotonic() - answer.ended_at)
+        for key in _keys(answer):
+            pipe.pexpire(key, max(1, int(left_s * 1000)))
 
     def _superseded(self, answer: Answer) -> bool:
         """Redis refused an entry: True if another worker took us for dead, and ended the answer."""
-        ids = self.client.xrevrange(log_key(answer.id), count=1)
-        if ids and ids[0][0] == f"{LAST_ENTRY}-0".encode():
-            answer.fail(Failure("worker_died", "the worker was silent too long, and its answer was ended"))
+        if self.client.xrange(log_key(answer.id), min=f"{LAST_ENTRY}-0"):
+            self._give_up(answer)
             return True
         # An entry from before Redis was lost came late: write the log anew.
         self.client.delete(log_key(answer.id))
+        self._write_anew(answer)
+        return False
+
+    def _give_up(self, answer: Answer) -> None:
+        """Another worker has ended the answer, for everybody."""
+        answer.fail(Failure("worker_died", "the worker was silent too long, and its answer was ended"))
+
+    def _write_anew(self, answer: Answer) -> None:
+        """Redis lacks some of what it had of the answer."""
         answer.mirrored = 0
         self.put(answer)
-        return False
+
+    def _tend(self) -> None:
+        """Renew the keys of running answers, and write anew what Redis has dropped of them; never returns."""
+        while True:
+            gevent.sleep(TEND_S)
+            running = [answer for answer in self.answers.running if answer.mirrored]
+            try:
+                for some in _chunks(running):
+                    self._tend_some(some)
+            except Exception as error:
+                self.lost(error)
+
+    def _tend_some(self, answers: list[Answer]) -> None:
+        pipe = self.client.pipeline(transaction=False)
+        keys = [(answer, key) for answer in answers for key in _keys(answer)]
+        for _, key in keys:
+            pipe.pexpire(key, self._untended_ms)
+        there = pipe.execute()
+        for answer in {answer for (answer, _), known in zip(keys, there, strict=True) if not known}:
+            self._write_anew(answer)
+        if ended := [answer for answer in answers if answer.complete]:
+            # Meanwhile; ours may have come after what said so.
+            for answer in ended:
+                self._expire(pipe, answer)
+            pipe.execute()
 
     def lost(self, error: Exception) -> None:
         """Redis does not do what it should: go on without it until it does."""
@@ -186,9 +262,7 @@ class Mirror:
         """Renew the lease, forget followers that fell silent, and notice that Redis is back; never returns."""
         while True:
             try:
-                self.client.set(worker_key(self.worker), "1", px=int(LEASE_S * 1000))
-                if not self.up:
-                    self._back()
+                self.renew()
             except Exception as error:
                 self.lost(error)
             now = time.monotonic()
@@ -197,20 +271,38 @@ class Mirror:
                     self._unfollowed(answer_id, worker)
             gevent.sleep(RENEW_S)
 
+    def renew(self) -> None:
+        """Renew the lease. Where Redis is back, or has dropped it, write everything anew; raises redis.RedisError."""
+        before = self.client.set(worker_key(self.worker), "1", px=int(LEASE_S * 1000), get=True)
+        if not self.up or (before is None and self._leased):
+            self._back()
+        self._leased = True
+
     def _back(self) -> None:
         """Redis is back: write this worker's answers anew, for it may have lost them."""
         kept = self.answers.kept()
-        pipe = self.client.pipeline(transaction=False)
-        for answer in kept:
-            pipe.delete(log_key(answer.id))
-        pipe.execute()
+        ended_elsewhere = set()
+        for some in _chunks(kept):
+            pipe = self.client.pipeline(transaction=False)
+            for answer in some:
+                pipe.xrange(log_key(answer.id), min=f"{LAST_ENTRY}-0")
+            ends = pipe.execute()
+            ended_elsewhere |= {answer for answer, end in zip(some, ends, strict=True) if end}
+            for answer in some:
+                if answer not in ended_elsewhere:
+                    pipe.delete(log_key(answer.id))
+            pipe.execute()
         self.up = True
         self._life += 1
         for answer in kept:
-            answer.mirrored = 0
-            self._behind[answer] = None
+            if answer in ended_elsewhere:
+                self._give_up(answer)
+                answer.show_until(answer.log.count)
+            else:
+                answer.mirrored = 0
+                self._behind[answer] = None
         self._something.set()
-        log.warning("Redis is back: %d answers are written to it again", len(kept))
+        log.warning("Redis is back: %d answers are written to it again", len(kept) - len(ended_elsewhere))
 
     # -- what other workers ask
 
@@ -218,17 +310,32 @@ class Mirror:
         return answer.id in self._followers
 
     def asked(self, told: bytes) -> None:
-        """Another worker's wish: `stop <id> <worker>`, `follow <id> <worker>` or `left <id> <worker>`."""
+        """Another worker's wish: `<what> <id> <worker>`, where what is one of these.
+
+        stop, follow, left   end it; somebody there follows it, or nobody does any more
+        lacks                Redis does not have all that it was said to have of it
+        """
         what, answer_id, worker = told.decode().split(" ")
         answer = self.answers.own(answer_id)
         if answer is None:
-            return
-        if what == "stop":
+            if what in ("follow", "lacks"):
+                gevent.spawn(self._say_gone, answer_id)
+        elif what == "stop":
             answer.cancel()
+        elif what == "lacks":
+            if answer.mirrored:
+                self._write_anew(answer)
         elif what == "follow":
             self._followers.setdefault(answer_id, {})[worker] = time.monotonic()
         elif what == "left":
             self._unfollowed(answer_id, worker)
+
+    def _say_gone(self, answer_id: str) -> None:
+        """The answer has ended and was forgotten here: nothing comes of it any more."""
+        try:
+            self.client.publish(meta_key(answer_id), b"")
+        except FAILS as error:
+            self.lost(error)
 
     def _unfollowed(self, answer_id: str, worker: str) -> None:
         workers = self._followers.get(answer_id, {})
@@ -254,15 +361,15 @@ def _claim_key(answer: Answer) -> str:
     return claim_key(answer.asked.owner, answer.asked.idempotency[0])
 
 
-def _claim(answer: Answer) -> str:
-    """What an idempotency key stands for: the answer, and a digest of what was asked."""
-    assert answer.asked.idempotency is not None
-    return f"{answer.id} {answer.asked.idempotency[1]}"
+def _keys(answer: Answer) -> list[str]:
+    """Everything that Redis has of the answer. The hash first: without it nobody finds the rest."""
+    keys = [meta_key(answer.id), log_key(answer.id)]
+    return keys if answer.asked.idempotency is None else [*keys, _claim_key(answer)]
 
 
-def _refused(result: object) -> bool:
-    """Whether Redis refused an entry because its log has gone further already."""
-    return isinstance(result, redis.ResponseError) and "equal or smaller" in str(result)
+def _chunks(answers: list[Answer]) -> Iterator[list[Answer]]:
+    for start in range(0, len(answers), AT_ONCE):
+        yield answers[start : start + AT_ONCE]
 
 
 def _told(error: Exception) -> str:

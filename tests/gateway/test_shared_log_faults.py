@@ -156,12 +156,12 @@ def test_a_reader_that_was_ahead_of_redis_is_told_when_the_worker_is_dead(upstre
 
 
 def _told(live, last):
-    """How following ends: the status and code of an error, or 200 and the terminal event's."""
+    """How following ends: the status and code of an error, or 200 and the terminal event's (None if it is cut)."""
     with follow(live, last) as reply:
         if reply.status != 200:
             return reply.status, reply.json()["error"]["code"] if reply.status != 204 else ""
-        *_, end = reply.events()
-        return reply.status, end.data.get("code")
+        end = [None, *read_to_the_end(reply)][-1]
+        return reply.status, end and end.data.get("code")
 
 
 def patched(script, store):
@@ -214,3 +214,182 @@ wait_until(lambda: not there._copies._copies)
 print(len(there._copies._copies))
 """
     assert patched(script, store) == ["1", "0"]
+
+
+FULL = [("CONFIG", "SET", "maxmemory", "1")], [("CONFIG", "SET", "maxmemory", "0")]
+READ_ONLY = [("REPLICAOF", "127.0.0.1", "1")], [("REPLICAOF", "NO", "ONE")]
+
+
+def tell(store, commands):
+    for command in commands:
+        store.client.execute_command(*command)
+
+
+def read_to_the_end(reply):
+    """The events that still come; fewer, where the connection is cut."""
+    found = []
+    with contextlib.suppress(OSError, AssertionError, ValueError):
+        found.extend(reply.events())
+    return found
+
+
+@pytest.mark.parametrize("broken, mended", [FULL, READ_ONLY], ids=["full", "read-only"])
+def test_whoever_follows_elsewhere_while_redis_takes_nothing_is_cut_and_comes_back(upstream, store, broken, mended):
+    with served(upstream, store) as here, served(upstream, store) as there:
+        reply = here.ask("followed", provider="slow")
+        events = reply.events()
+        elsewhere = follow(there, next(events).id)
+        tell(store, broken)
+        began = time.monotonic()
+        seen = read_to_the_end(elsewhere)
+        assert time.monotonic() - began < 15
+        assert seen[-1].name == "message"
+        assert _told(there, seen[-1].id) == (503, "overloaded")
+        tell(store, mended)
+        eventually(lambda: _status(there, seen[0].id.rpartition(".")[0]) == 200)
+        with follow(there, seen[-1].id) as again:
+            seen += itertools.islice(again.events(), 40)
+        # The worker that makes it has noticed nothing but this.
+        assert len(list(itertools.islice(events, 100))) == 100
+        reply.close()
+    assert [event.n for event in seen] == list(range(2, len(seen) + 2))
+
+
+def test_the_end_of_a_dead_worker_is_told_when_a_full_redis_has_room_again(upstream, store):
+    here = served(upstream, store)
+    with served(upstream, store) as there:
+        try:
+            with here.ask("full and dead", provider="slow") as reply:
+                last = next(reply.events()).id
+                tell(store, FULL[0])
+                killed(here)
+            began = time.monotonic()
+            while (told := _told(there, last)) != (503, "overloaded"):
+                assert told[1] is None, told
+                assert time.monotonic() - began < 20
+            tell(store, FULL[1])
+            while (told := _told(there, last)) == (503, "overloaded"):
+                assert time.monotonic() - began < 30
+            assert told == (200, "worker_died")
+        finally:
+            here.stop()
+
+
+def killed(live):
+    for pid in (*live.workers(), live.process.pid):
+        os.kill(pid, signal.SIGKILL)
+    live.process.wait()
+
+
+@pytest.mark.parametrize("lost", ["log", "hash", "everything"])
+def test_what_redis_drops_of_a_running_answer_is_written_to_it_again(upstream, store, lost):
+    with served(upstream, store) as here, served(upstream, store) as there:
+        reply = here.ask("dropped", provider="slow")
+        events = reply.events()
+        seen = list(itertools.islice(events, 20))
+        answer_id = seen[0].data["id"]
+        name = f"sluice:answer:{answer_id}"
+        eventually(lambda: store.client.exists(f"{name}:log"))
+        if lost == "everything":
+            store.client.flushall()
+        else:
+            store.client.delete(f"{name}:log" if lost == "log" else name)
+        eventually(lambda: _status(there, answer_id) == 200, 15)
+        with there.call("GET", f"/answers/{answer_id}/events") as elsewhere:
+            found = list(itertools.islice(elsewhere.events(), 200))
+        assert [event.n for event in found] == list(range(1, 201))
+        reply.close()
+
+
+def test_an_ended_answer_that_redis_has_dropped_is_read_to_its_end_elsewhere(upstream, store):
+    with served(upstream, store) as here, served(upstream, store) as there:
+        with here.ask("dropped late", provider="numbered") as reply:
+            whole = list(reply.events())
+        store.client.delete(f"sluice:answer:{whole[0].data['id']}:log")
+        with follow(there, whole[4].id) as elsewhere:
+            found = list(elsewhere.events())
+    assert found == whole[5:]
+
+
+def test_a_dead_workers_leftovers_live_as_long_as_an_ended_answers(upstream, store):
+    keyed = {"provider": "slow", "headers": {"Idempotency-Key": "left over"}}
+    here = served(upstream, store, log_age_s=3)
+    with served(upstream, store, log_age_s=3) as there:
+        try:
+            with here.ask("left over", **keyed) as reply:
+                last = next(reply.events()).id
+                eventually(lambda: store.client.exists(f"sluice:answer:{last.rpartition('.')[0]}:log"))
+                killed(here)
+            assert _told(there, last) == (200, "worker_died")
+            with there.ask("left over", **keyed) as again:
+                assert again.headers["x-answer-id"] == last.rpartition(".")[0]
+            names = [name for kind in ("answer", "key") for name in store.client.keys(f"sluice:{kind}:*")]
+            assert len(names) == 3
+            assert all(0 < store.client.pttl(name) <= 3000 for name in names)
+            eventually(lambda: not any(map(store.client.exists, names)))
+            assert _status(there, last.rpartition(".")[0]) == 404
+            with there.ask("left over", provider="numbered", headers=keyed["headers"]) as anew:
+                assert text_of(list(anew.events())) == numbered("left over")
+        finally:
+            here.stop()
+
+
+def test_a_dead_workers_answers_that_nobody_looks_at_go_by_themselves(upstream, store):
+    with served(upstream, store, log_age_s=3) as here, here.ask("unseen", provider="slow") as reply:
+        answer_id = next(reply.events()).data["id"]
+        names = [f"sluice:answer:{answer_id}", f"sluice:answer:{answer_id}:log"]
+        eventually(lambda: all(map(store.client.exists, names)))
+        assert all(0 < store.client.ttl(name) <= 60 for name in names)
+        # While it runs, they are renewed.
+        for name in names:
+            store.client.pexpire(name, 20_000)
+        eventually(lambda: all(store.client.ttl(name) > 20 for name in names), 15)
+
+
+def test_a_key_that_stands_for_nothing_may_ask_again_once_its_worker_is_dead(upstream, store):
+    keyed = {"headers": {"Idempotency-Key": "nothing"}}
+    here = served(upstream, store)
+    with served(upstream, store) as there:
+        try:
+            with here.ask("nothing", provider="slow", **keyed) as reply:
+                answer_id = next(reply.events()).data["id"]
+                killed(here)
+            store.client.delete(f"sluice:answer:{answer_id}", f"sluice:answer:{answer_id}:log")
+            eventually(lambda: not store.client.keys("sluice:worker:*") or _lone_worker(store))
+            with there.ask("nothing", provider="numbered", **keyed) as again:
+                assert text_of(list(again.events())) == numbered("nothing")
+        finally:
+            here.stop()
+
+
+def _lone_worker(store):
+    return len(store.client.keys("sluice:worker:*")) == 1
+
+
+def test_the_last_event_waits_for_no_redis_when_the_server_stops(upstream, store):
+    with served(upstream, store, drain_s=1.5) as here:
+        replies = [here.ask(f"stopping {n}", provider="stuck") for n in range(3)]
+        events = [reply.events() for reply in replies]
+        for one in events:
+            next(one)
+        here.process.send_signal(signal.SIGTERM)
+        time.sleep(1.3)
+        store.process.send_signal(signal.SIGSTOP)
+        try:
+            ends = [list(one)[-1] for one in events]
+        finally:
+            store.process.send_signal(signal.SIGCONT)
+    assert [end.data["code"] for end in ends] == ["shutting_down"] * 3
+
+
+def test_many_at_once_use_few_connections_to_redis(upstream, store):
+    with served(upstream, store) as here, served(upstream, store) as there:
+        with here.ask("many", provider="slow") as reply:
+            answer_id = next(reply.events()).data["id"]
+            threads = [threading.Thread(target=_glance, args=(there, answer_id)) for _ in range(60)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        # Two workers of eight each, and ours.
+        assert store.client.info("clients")["connected_clients"] <= 17
