@@ -115,6 +115,26 @@ def terminated_idle(where: Path, stack: contextlib.ExitStack) -> None:
     assert took_s <= at_most(1), f"exit took {took_s:.2f} s"
 
 
+@scenario(
+    "gateway",
+    "SIGINT to all its processes, as a terminal sends it",
+    "between tokens",
+    "every stream ends with `failed:shutting_down` at once; exit within 1 s; every stream accounted for",
+)
+def interrupted(where: Path, stack: contextlib.ExitStack) -> None:
+    _, made = gateway(where, stack, server={"drain_s": 60})
+    readers = [Reader(made.address, f"s{n}", 400, "long").ask().read_events(2) for n in range(6)]
+    signalled_at = time.monotonic()
+    for pid in (made.pid, *made.children()):
+        os.kill(pid, signal.SIGINT)
+    for reader in readers:
+        assert problems(reader.read().recording, ends="failed:shutting_down") == []
+    assert made.wait() == 0
+    took_s = time.monotonic() - signalled_at
+    assert took_s <= at_most(1), f"exit took {took_s:.2f} s"
+    assert [line["cause"] for line in made.answers_logged()] == ["shutting_down"] * len(readers)
+
+
 def reloaded(where: Path, stack: contextlib.ExitStack, times: int, streams: int, pace_s: float) -> None:
     """SIGHUP under load: every stream whole on its first connection, and nobody waits for a first byte."""
     upstream = UpstreamProcess(where / "upstream")
