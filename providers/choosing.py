@@ -33,7 +33,8 @@ from providers.errors import (
 
 MAX_WAIT_S = 5.0
 FIRST_WAIT_S = 0.25
-# Not EngineDied and EngineTimeout: the engine's keeper knows when it serves again, and says so at once.
+# Not EngineDied and EngineTimeout: the engine's keeper knows when it serves again, and says so at once. Nor
+# EngineFailed: the engine goes on, and what it failed on was one request.
 AGAINST_THE_UPSTREAM = (Unreachable, TimedOut, UpstreamFailed, BrokenProtocol, CutOff)
 
 
@@ -235,8 +236,10 @@ class Stream:
                 if not begun:
                     begun = True
                     provider.breaker.answered()
+                if batch and batch[-1].finish_reason:
+                    # Now: who has the end may not ask for more.
+                    provider.breaker.succeeded()
                 yield batch
-            provider.breaker.succeeded()
         except ProviderError as error:
             provider.breaker.failed(error)
             raise

@@ -149,6 +149,13 @@ class EngineDied(ProviderError):
     retryable = True
 
 
+class EngineFailed(ProviderError):
+    """The engine failed on this request alone."""
+
+    code = "upstream_error"
+    retryable = True
+
+
 class EngineTimeout(ProviderError):
     code = "engine_timeout"
     retryable = True

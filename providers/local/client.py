@@ -21,12 +21,12 @@ from providers.delta import Delta, Usage
 from providers.errors import (
     ContextTooLong,
     EngineDied,
+    EngineFailed,
     Overloaded,
     ProviderError,
     Rejected,
     TimedOut,
     Unreachable,
-    UpstreamFailed,
 )
 from providers.local import socket_path
 from providers.local.connection import Connection, Mailbox
@@ -240,7 +240,7 @@ def _deltas(piece: Piece) -> list[Delta]:
 
 
 def _failure(failed: Failed) -> ProviderError:
-    kind = FAILURES.get(failed.code, UpstreamFailed)
+    kind = FAILURES.get(failed.code, EngineFailed)
     return kind(
         failed.message,
         retry_after=failed.retry_after,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from providers import Providers
@@ -14,6 +16,7 @@ from providers.errors import (
     BrokenProtocol,
     ContextTooLong,
     CutOff,
+    EngineFailed,
     Moderated,
     NoSuchModel,
     Overloaded,
@@ -267,6 +270,24 @@ def test_a_completed_answer_begins_the_count_anew():
     breaker.failed(CutOff("x"))
     breaker.succeeded()
     breaker.failed(CutOff("x"))
+    assert breaker.state == "closed"
+
+
+def test_a_reply_that_was_read_to_its_finish_and_no_further_is_a_success():
+    asked = provider(Scripted([CutOff("x")], REPLY, [CutOff("x")]), retries=0, breaker={"failures": 2}, clock=Clock())
+    for _ in range(3):
+        with contextlib.suppress(CutOff):
+            stream = Stream(REQUEST, [asked], lambda seconds: None)
+            for batch in stream:
+                if batch[-1].finish_reason:
+                    stream.close()
+                    break
+    assert asked.breaker.state == "closed"
+
+
+def test_an_engine_that_fails_on_one_request_is_not_given_a_rest():
+    breaker = Breaker(1, 30, Clock())
+    breaker.failed(EngineFailed("x"))
     assert breaker.state == "closed"
 
 
