@@ -83,7 +83,7 @@ def asked_once(where: Path, stack: contextlib.ExitStack) -> None:
             assert sock.recv(12) == b"HTTP/1.1 502"
         assert asked(sent) == 1
         wait_until(lambda: all(gateway.workers() for gateway in gateways))
-    # One of the two is away: whoever asks by POST does not notice. (A new nginx, which holds nothing against the other.)
+    # One of the two is away: whoever asks by POST does not notice. (A new nginx holds nothing against the other.)
     gateways[0].kill()
     nginx = Nginx(where / "again", *(gateway.port for gateway in gateways))
     stack.callback(nginx.kill)
