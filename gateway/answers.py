@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -24,6 +24,7 @@ from gateway.errors import Failure
 from gateway.events import Batch, Encoder
 from gateway.followed import Followed, Reading
 from gateway.log.memory import Full
+from gateway.log.mirroring import Mirroring
 from gateway.record import Record
 from gateway.settings import Server
 from gateway.steps import Correcting, Done, Start, Step
@@ -49,31 +50,6 @@ class Observer:
 
     def ended(self, answer: Answer) -> None:
         """An answer that was begun has ended: `answer.cause` is its finish reason or failure code. Called once."""
-
-
-class Mirroring(Protocol):
-    """A log that other workers share; see log/redis.py.
-
-    up   it does what it should; while it does not, a key holds in this worker only, and nobody waits for it
-    """
-
-    up: bool
-
-    def put(self, answer: Answer) -> bool:
-        """The answer has something new, to be shown once it is shared; False: it cannot be shared, show it now."""
-
-    def claim(self, answer: Answer) -> tuple[str, str] | None:
-        """Take its idempotency key for the answer; the id and digest of the one that has the key already, if any."""
-
-    def find(self, answer_id: str, owner: str) -> Followed | None:
-        """Another worker's answer, if it is `owner`'s. Raises Failure."""
-
-    def followed_elsewhere(self, answer: Answer) -> bool:
-        """Whether a reader on another worker follows it."""
-
-    @property
-    def settled(self) -> bool:
-        """Whether all that was put is shared, or has failed to be."""
 
 
 @dataclass(slots=True)

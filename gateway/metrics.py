@@ -7,13 +7,16 @@ started ends in exactly one cause: `streams_started_total` = sum of `streams_end
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from bisect import bisect_left
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gevent
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from providers.delta import Usage
@@ -88,6 +91,26 @@ def ended(cause: str, provider: str, usage: Usage | None, first_token_s: float |
         TOKENS.labels(provider, "completion").inc(usage.completion_tokens)
         if usage.cached_tokens:
             TOKENS.labels(provider, "cached").inc(usage.cached_tokens)
+
+
+# Worker's process id → what was accounted for already, should another worker get the same one.
+_died: dict[int, int] = {}
+
+
+def died(pid: int) -> int:
+    """For the master: a worker was killed. Counts what it had not ended as `worker_died`; returns how many that is."""
+    file = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) / f"counter_{pid}.db"
+    missing = -_died.get(pid, 0)
+    if file.exists():
+        for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):
+            sample = json.loads(key)[1]
+            missing += int(value) * (
+                (sample == "sluice_streams_started_total") - (sample == "sluice_streams_ended_total")
+            )
+    if missing > 0:
+        _died[pid] = _died.get(pid, 0) + missing
+        ENDED.labels("worker_died").inc(missing)
+    return missing
 
 
 def watch(providers: Providers, every_s: float = 0.1) -> None:

@@ -273,11 +273,18 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """A worker has ended: its gauges must not be added up any more.
+    """A worker has ended: its gauges must not be added up any more, and what it could not end itself is accounted for.
 
-    What prometheus_client.multiprocess.mark_process_dead does; importing it here would make every stop half a second
-    longer.
+    The former is what prometheus_client.multiprocess.mark_process_dead does; importing it here would make every stop
+    half a second longer.
     """
+    if worker.killed:
+        from gateway import metrics
+
+        for _ in range(metrics.died(worker.pid)):
+            logs.answered(
+                {"worker": worker.pid, "cause": "worker_died", "message": "the worker that made it was killed"}
+            )
     for gauges in (run_dir() / "metrics").glob(f"gauge_live*_{worker.pid}.db"):
         gauges.unlink(missing_ok=True)
 

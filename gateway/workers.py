@@ -35,8 +35,8 @@ from gunicorn.workers.ggevent import GeventWorker
 
 log = logging.getLogger("sluice.workers")
 
-# What a worker tells its master in the first byte that they share, and is told in the second one. A signal alone would
-# be lost on a worker that is still starting.
+# What a worker tells its master in the first byte that they share, and is told in the second one; the third says that
+# it has ended by itself. A signal alone would be lost on a worker that is still starting.
 STARTING, SERVING, LEAVING = range(3)
 STAY, LEAVE, STOP, HURRY = range(4)
 
@@ -155,7 +155,12 @@ class Worker(GeventWorker):
     def __init__(self, *told: Any) -> None:
         super().__init__(*told)
         # Anonymous and shared over the fork: the master's copy of this object and the worker's see the same bytes.
-        self.shared = mmap.mmap(-1, 2)
+        self.shared = mmap.mmap(-1, 3)
+
+    @property
+    def killed(self) -> bool:
+        """For the master, when it is no more: whether it has served and has not ended by itself."""
+        return self.shared[0] != STARTING and not self.shared[2]
 
     def init_process(self) -> None:
         self.stopping = gevent.event.Event()
@@ -165,6 +170,7 @@ class Worker(GeventWorker):
         super().init_process()
         # Everything is written. To take the interpreter down would cost half of the second that an exit may take.
         logging.shutdown()
+        self.shared[2] = True
         os._exit(0)
 
     def init_signals(self) -> None:

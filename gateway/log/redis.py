@@ -92,7 +92,7 @@ class Mirror:
     # -- our own answers
 
     def put(self, answer: Answer) -> bool:
-        """See answers.Mirroring."""
+        """See mirroring.Mirroring."""
         if not self.up:
             return False
         self._behind[answer] = None
@@ -101,11 +101,11 @@ class Mirror:
 
     @property
     def settled(self) -> bool:
-        """See answers.Mirroring."""
+        """See mirroring.Mirroring."""
         return not self._behind and not self._writing
 
     def claim(self, answer: Answer) -> tuple[str, str] | None:
-        """See answers.Mirroring; without Redis the key holds in this worker only."""
+        """See mirroring.Mirroring; without Redis the key holds in this worker only."""
         try:
             return self._claimed(answer)
         except FAILS as error:
@@ -348,7 +348,7 @@ class Mirror:
     # -- other workers' answers
 
     def find(self, answer_id: str, owner: str) -> Followed | None:
-        """See answers.Mirroring."""
+        """See mirroring.Mirroring."""
         try:
             return self._copies.find(answer_id, owner)
         except FAILS as error:
