@@ -249,3 +249,47 @@ def redis_full(where: Path, stack: contextlib.ExitStack) -> None:
         redis.Redis(*address).config_set("maxmemory", size)
 
     undisturbed(shared, lambda: limit("1"), lambda: limit("0"))
+
+
+def order(shared: Shared, *command: str) -> None:
+    """A command to Redis itself."""
+    import redis
+
+    redis.Redis("127.0.0.1", shared.redis.port).execute_command(*command)
+
+
+@scenario(
+    "Redis",
+    "a read-only replica for a while",
+    "between tokens",
+    "streams go on, new ones are taken; who follows elsewhere is cut within 10 s, and gets the rest afterwards",
+    full=True,
+)
+def redis_read_only(where: Path, stack: contextlib.ExitStack) -> None:
+    shared = Shared(where, stack)
+    reader = Reader(shared.gateway.address, "elsewhere", 400, "long").ask().read_events(8)
+    worker = shared.gateway.worker_of(reader.port)
+    reader.leave()
+    reader.follow_on(shared.elsewhere(worker)).read_events(12)
+    order(shared, "REPLICAOF", "127.0.0.1", "1")
+    began_at = time.monotonic()
+    assert reader.read(silence_s=at_most(10)).end == "cut"
+    assert time.monotonic() - began_at < at_most(10)
+    undisturbed(shared, lambda: None, lambda: order(shared, "REPLICAOF", "NO", "ONE"))
+
+
+@scenario(
+    "Redis",
+    "FLUSHALL",
+    "between tokens",
+    "streams go on, new ones are taken; it is written again, and followed elsewhere: byte-identical; asked once",
+)
+def redis_emptied(where: Path, stack: contextlib.ExitStack) -> None:
+    shared = Shared(where, stack)
+    reader = Reader(shared.gateway.address, "emptied", 400, "long").ask().read_events(8)
+    worker = shared.gateway.worker_of(reader.port)
+    reader.leave()
+    reader.follow_on(shared.elsewhere(worker)).read_events(12)
+    undisturbed(shared, lambda: order(shared, "FLUSHALL"), lambda: None)
+    assert problems(reader.read(timeout_s=90).recording) == [], reader.end
+    assert shared.asked("emptied") == 1
