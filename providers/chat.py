@@ -37,6 +37,8 @@ class ChatRequest:
     top_logprobs: int | None = None
     # Whose prefix cache the prompt may share; one per tenant, never told to an upstream.
     salt: str = ""
-    # "sql": the local engine generates only statements over `constrain_schema` (table → columns).
+    # "sql": the local engine generates only statements over `constrain_schema` (table → columns), with
+    # names quoted as `constrain_dialect` does it (sqlite, postgresql, mysql).
     constrain: str | None = None
     constrain_schema: dict[str, list[str]] = field(default_factory=dict)
+    constrain_dialect: str = ""

@@ -57,6 +57,7 @@ class _Reply:
     question: Question
     providers: Providers
     is_first: bool = True
+    dialect: str = ""
 
     def follow(
         self, messages: list[Message], constrain: dict[str, list[str]] | None = None
@@ -64,6 +65,7 @@ class _Reply:
         request = self.question.request(messages)
         if constrain:
             request.constrain_schema = constrain
+            request.constrain_dialect = self.dialect
         stream = self.providers.stream(request, self.question.provider)
         began = not self.is_first
         try:
@@ -124,7 +126,7 @@ class _Asking:
         """One reply's steps; returns its text and, where the model is to be asked again, why."""
         finder, text, verdict, done = Finder(), "", None, None
         look_at = EARLY_CHARACTERS  # how long the statement is when it is judged next, before it is complete
-        reply = _Reply(self.question, self.providers, is_first=self.replies == 0)
+        reply = _Reply(self.question, self.providers, self.replies == 0, self.database.schema().dialect)
         self.replies += 1
         following = reply.follow(messages, constrain)
         try:

@@ -226,6 +226,7 @@ def _asked(request: ChatRequest, configuration: ProviderConfiguration, epoch: in
         template=configuration.extra.get("chat_template_kwargs", {}),
         constrain=request.constrain or configuration.constrain,
         constrain_schema=request.constrain_schema,
+        constrain_dialect=request.constrain_dialect,
         **told,
     )
 

@@ -59,6 +59,7 @@ class Ask(msgspec.Struct, tag="ask", tag_field="type", omit_defaults=True):
     template: dict[str, Any] = {}
     constrain: str | None = None
     constrain_schema: dict[str, list[str]] = {}
+    constrain_dialect: str = ""
 
 
 class Cancel(msgspec.Struct, tag="cancel", tag_field="type"):

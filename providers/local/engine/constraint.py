@@ -8,7 +8,7 @@ what it takes longer.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -55,23 +55,25 @@ class Grammars:
         self._told = (tokenizer, vocabulary, sorted(ends))
         self._prose = prose
         self._tokenizer: Any = None
-        self._compiled: OrderedDict[tuple[tuple[str, tuple[str, ...]], ...], Any] = OrderedDict()
+        self._compiled: OrderedDict[Hashable, Any] = OrderedDict()
 
-    def constraint(self, kind: str, schema: Mapping[str, Sequence[str]]) -> Constraint:
-        """A fresh constraint of `kind` (sql) over `schema`, table → columns. Raises Rejected."""
+    def constraint(self, kind: str, schema: Mapping[str, Sequence[str]], dialect: str = "") -> Constraint:
+        """A fresh constraint of `kind` (sql) over `schema`, table → columns, in `dialect`. Raises Rejected."""
         if kind != "sql":
             raise Rejected(f"constrain {kind} is not known; it is sql")
         if sum(map(len, schema.values())) > MOST_COLUMNS:
             raise Rejected(f"constrain sql takes schemas of {MOST_COLUMNS:,} columns at most")
-        key = tuple((table, tuple(columns)) for table, columns in schema.items())
+        if not any(schema.values()):
+            raise Rejected("constrain sql needs a schema that has columns")
+        key = dialect, tuple((table, tuple(columns)) for table, columns in schema.items())
         if key not in self._compiled:
-            self._compiled[key] = self._compile(schema)
+            self._compiled[key] = self._compile(schema, dialect)
             if len(self._compiled) > KEPT_GRAMMARS:
                 self._compiled.popitem(last=False)
         self._compiled.move_to_end(key)
         return Constraint(self._compiled[key].deep_copy())
 
-    def _compile(self, schema: Mapping[str, Sequence[str]]) -> Any:
+    def _compile(self, schema: Mapping[str, Sequence[str]], dialect: str) -> Any:
         try:
             import llguidance
         except ImportError:
@@ -84,7 +86,7 @@ class Grammars:
         limits = llguidance.LLParserLimits(max_items_in_row=20_000)
         matcher = llguidance.LLMatcher(
             self._tokenizer,
-            llguidance.LLMatcher.grammar_from_lark(grammar(schema, self._prose)),
+            llguidance.LLMatcher.grammar_from_lark(grammar(schema, dialect, self._prose)),
             limits=limits,
             log_level=0,
         )

@@ -65,5 +65,5 @@ def sequence(
     made = Sequence(key, prompt, min(room, max_tokens or room), how, ask.salt)
     made.text = Reply(chat.vocabulary, chat.vocabulary.detokeniser(), StopStrings([stop for stop in ask.stop if stop]))
     if ask.constrain and ask.constrain_schema:
-        made.constraint = grammars.constraint(ask.constrain, ask.constrain_schema)
+        made.constraint = grammars.constraint(ask.constrain, ask.constrain_schema, ask.constrain_dialect)
     return made

@@ -17,22 +17,50 @@ from itertools import combinations
 MOST_SCOPES = 24
 PROSE_CHARACTERS = 4000
 
-RESERVED = (
-    "all and any as asc between by case cross desc distinct else end except exists false for from full group having "
-    "in inner intersect into is join left like limit natural not null offset on or order outer right select some table "
-    "then to true union using values when where window with"
+# Words that stand bare for no column or table in one at least of SQLite, PostgreSQL 16, MariaDB, MySQL 8 (its manual's
+# list) and sqlglot: each keyword of each was tried as both, in the statements that the grammar knows.
+RESERVED = frozenset(
+    """
+    accessible add all alter analyse analyze and any array as asc asensitive asymmetric authorization autoincrement
+    before between bigint binary blob both by call cascade case cast change char character charset check collate
+    collation column commit concurrently condition connect_by_root constraint continue convert count create cross cube
+    cume_dist current_catalog current_date current_role current_schema current_time current_timestamp current_user
+    cursor databases day_hour day_microsecond day_minute day_second dec decimal declare default deferrable delayed
+    delete delete_domain_id dense_rank desc describe deterministic distinct distinctrow div do do_domain_ids double
+    drop dual each else elseif empty enclosed end escape escaped except exists exit explain false fetch first_value
+    float float4 float8 for force foreign freeze from full fulltext function glob grant group grouping groups having
+    high_priority hour_microsecond hour_minute hour_second if ignore ignore_domain_ids ilike in index infile initially
+    inner inout insensitive insert int int1 int2 int3 int4 int8 integer intersect interval into is isnull iterate join
+    json_table key keys kill lag last_value lateral lead leading leave left library like limit linear lines load
+    localtime localtimestamp lock long longblob longtext loop low_priority lower manual master_demote_to_replica
+    master_demote_to_slave master_ssl_verify_server_cert match maxvalue mediumblob mediumint mediumtext middleint
+    minute_microsecond minute_second mod modifies natural no_write_to_binlog not nothing notnull nth_value ntile null
+    numeric of offset on only optimize optionally or order out outer outfile over overlaps page_checksum parallel
+    parse_vcol_expr partition partitioned_by percent_rank placing portion precision primary procedure purge qualify
+    raise range rank read read_write reads real recursive ref_system_id references regexp release rename repeat
+    replace require resignal restrict return returning revoke right rlike rollback rollup row_number rows schemas
+    second_microsecond select sensitive separator session_user set show signal similar smallint some spatial specific
+    sql sql_big_result sql_buffer_result sql_cache sql_calc_found_rows sql_no_cache sql_small_result sqlexception
+    sqlstate sqlwarning ssl starting stats_auto_recalc stats_persistent stats_sample_pages stored straight_join
+    symmetric system table tablesample terminated then tinyblob tinyint tinytext to trailing transaction trigger true
+    uncache undo union unique unlock unsigned update usage use user using utc_date utc_time utc_timestamp values
+    varbinary varchar varcharacter variadic varying verbose virtual when where while window with write xor year_month
+    zerofill
+    """.split()  # noqa: SIM905
 )
+PLAIN = "[a-z一-鿿][a-z0-9_一-鿿]*"
+QUOTES = {"mysql": "`", "mariadb": "`"}
 
 COMMON = r"""
 start: PROSE (FENCE query ";"? CLOSE)?
 PROSE: /([^`]|`[^`]|``[^`]){0,%d}/
 FENCE: "```sql\n"
-CLOSE: /\n?/ "```" /\n?/
+CLOSE: "\n```" /\n?/
 WS: /( |\n {0,8})/
 COMMA: /, ?/
 COMPARE: / ?(=|<>|!=|<=|>=|<|>) ?/
 ARITHMETIC: / [-+*\/] /
-ALIAS: /[A-Za-z_\p{Han}][A-Za-z0-9_\p{Han}]{0,30}/ & ~/(?i:%s)/
+ALIAS: /[A-Za-z一-鿿][A-Za-z0-9_一-鿿]{0,30}/ & ~/(?i:%s)/
 STRING: /'([^'\\\x00-\x1f]|''){0,60}'/
 NUMBER: /(0|[1-9][0-9]{0,9})(\.[0-9]{1,6})?/
 COUNT: /[1-9][0-9]{0,5}/
@@ -70,9 +98,17 @@ def _in_both_cases(rules: str) -> str:
     return re.sub(r'"([A-Z][A-Z ]*)"i', lambda match: f'("{match[1]}" | "{match[1].lower()}")', rules)
 
 
-def grammar(schema: Mapping[str, Sequence[str]], prose_characters: int = PROSE_CHARACTERS) -> str:
-    """The grammar for `schema`, table → columns; tables without columns are left out."""
-    tables = [(_name(table), [_name(column) for column in columns]) for table, columns in schema.items() if columns]
+def grammar(schema: Mapping[str, Sequence[str]], dialect: str = "", prose_characters: int = PROSE_CHARACTERS) -> str:
+    """The grammar for `schema`, table → columns, in `dialect`'s quotes; tables without columns are left out."""
+    quote = QUOTES.get(dialect, '"')
+    tables = [
+        (
+            _literal(".".join(_written(part, quote) for part in table.split("."))),
+            [_literal(_written(column, quote)) for column in columns],
+        )
+        for table, columns in schema.items()
+        if columns
+    ]
     scopes = {}
     if len(tables) > MOST_SCOPES:
         scopes["all"] = _everything(tables)
@@ -83,7 +119,7 @@ def grammar(schema: Mapping[str, Sequence[str]], prose_characters: int = PROSE_C
         pairs.sort(key=lambda pair: not {*tables[pair[0]][1]} & {*tables[pair[1]][1]})
         for first, second in pairs[: MOST_SCOPES - len(tables)]:
             scopes[f"{first}_{second}"] = _joined(tables[first], tables[second])
-    rules = [COMMON % (prose_characters, "|".join(RESERVED.split()))]
+    rules = [COMMON % (prose_characters, "|".join(sorted(RESERVED)))]
     rules += [(scope + SCOPE).replace("@", number) for number, scope in scopes.items()]
     # A subquery's result is one column of one table: enough for "the one with the most", and no more scopes.
     single = [f"single_{number}" for number in scopes if "_" not in number]
@@ -123,23 +159,16 @@ def _everything(tables: Sequence[Table]) -> str:
     )
 
 
-def _name(name: str) -> str:
-    """A name as SQL writes it: bare where that is allowed, else in double quotes; one that comes quoted stays as it is.
-
-    A name with capitals may be either: PostgreSQL folds it to small letters where it is bare.
-    """
-    bare = re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name) and name.lower() not in RESERVED.split()
-    if bare or (len(name) > 2 and name[0] == name[-1] and name[0] in '"`'):
-        written = [name]
-    else:
-        written = []
-    if not written or (bare and name != name.lower() and "." not in name):
-        written.append('"' + name.replace('"', '""') + '"')
-    return _any([_literal(text) for text in written])
+def _written(name: str, quote: str) -> str:
+    """A name as SQL writes it, in quotes unless it means the same without them to every server."""
+    if re.fullmatch(PLAIN, name) and name not in RESERVED:
+        return name
+    return quote + name.replace(quote, quote * 2) + quote
 
 
 def _literal(text: str) -> str:
-    escaped = "".join(f"\\x{ord(c):02x}" if ord(c) < 0x20 else "\\" + c if c in '"\\' else c for c in text)
+    """Lark's string for it; without an @, which stands for a scope's number."""
+    escaped = "".join(f"\\x{ord(c):02x}" if c < " " or c == "@" else "\\" + c if c in '"\\' else c for c in text)
     return f'"{escaped}"'
 
 

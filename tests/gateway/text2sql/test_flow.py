@@ -111,7 +111,7 @@ def test_the_question_stands_alone_in_the_last_message_behind_the_tables_and_the
     assert "dtzpt" in request.messages[0]["content"] and "data analyst" in request.messages[0]["content"]
     assert "secret" not in request.messages[0]["content"] and "salary" not in request.messages[0]["content"]
     assert (request.temperature, name) == (0.0, "q")
-    assert request.constrain_schema["staff"] == ["name"]
+    assert request.constrain_schema["staff"] == ["name"] and request.constrain_dialect == "sqlite"
 
 
 def test_a_reply_without_a_statement_is_an_answer(databases):

@@ -10,6 +10,7 @@ from sqlglot import exp
 from sqlglot.optimizer.qualify import qualify
 
 from providers.errors import Rejected
+from providers.local.engine import sqlgrammar
 from providers.local.engine.constraint import Grammars
 from tests.providers.local.engine.running import a_loop, asking, run
 
@@ -81,6 +82,48 @@ def test_the_guard_accepts_what_the_grammar_allows(replies):
     assert [verdict.reason for verdict in verdicts if not verdict.ok] == []
 
 
+# Names that mean something else where they stand bare, in one dialect or another; and names that need quotes anyway.
+AWKWARD = [
+    "array", "lateral", "grant", "analyze", "interval", "unique", "key", "initially", "current_date", "localtime",
+    "user", "collate", "returning", "rank", "limit", "Name", "a b", "a\"b", "x`y", "it's", "user@host", "编号",
+    "order-id", "1st", "_utf8", "Ünï", "%x%", "name",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "mysql", "postgresql"])
+def test_awkward_names_are_columns_and_tables_in_every_dialect(loop, dialect):
+    parsed = {"postgresql": "postgres"}.get(dialect, dialect)
+    schema = {"t": AWKWARD, "sales.Order Details": ["id"], "lateral": ["order"], "user": ["check"]}
+    told = {"constrain_schema": schema, "constrain_dialect": dialect}
+    asks = [asking("?", constrain="sql", temperature=1.5, max_tokens=200, seed=i, **told) for i in range(300)]
+    seen = set()
+    for sql in [sql for answer in run(loop, asks) if (sql := statement(answer.text))]:
+        tree = sqlglot.parse_one(sql, dialect=parsed)
+        assert {table.name for table in tree.find_all(exp.Table)} <= {"t", "Order Details", "lateral", "user"}, sql
+        names = {column.name for column in tree.find_all(exp.Column) if not isinstance(column.this, exp.Star)}
+        assert names <= {*AWKWARD, "id", "order", "check", *(alias.alias for alias in tree.find_all(exp.Alias))}, sql
+        seen |= names
+    assert len(seen) > len(AWKWARD) / 2
+
+
+def test_every_keyword_of_the_parser_is_a_column_as_the_grammar_writes_it():
+    for dialect, parsed in (("sqlite", "sqlite"), ("mysql", "mysql"), ("postgresql", "postgres")):
+        kind = sqlglot.Dialect.get_or_raise(parsed)
+        words = {word.lower() for word in (*kind.tokenizer_class.KEYWORDS, *kind.parser_class.FUNCTIONS)}
+        for word in sorted(word for word in words if word.isidentifier()):
+            name = sqlgrammar._written(word, sqlgrammar.QUOTES.get(dialect, '"'))
+            tree = sqlglot.parse_one(
+                f"SELECT {name}, LOWER({name}) FROM t WHERE {name} = 1 AND t.{name} LIKE 'a' ORDER BY {name}",
+                dialect=parsed,
+            )
+            assert [column.name for column in tree.find_all(exp.Column)] == [word] * 5, (dialect, word)
+
+
+def test_mysql_reads_quoted_names_as_columns_not_as_texts():
+    text = sqlgrammar.grammar({"t": ["User Name", "order"]}, "mysql")
+    assert "`User Name`" in text and "`order`" in text and '\\"User' not in text
+
+
 def test_prose_needs_no_statement(loop):
     answers = run(
         loop, [asking("hi", constrain="sql", constrain_schema=SCHEMA, temperature=2.0, seed=i) for i in range(60)]
@@ -110,7 +153,11 @@ def test_a_schema_of_very_many_tables_compiles_in_bounded_time_and_keeps_to_its_
 
 @pytest.mark.parametrize(
     ("kind", "schema", "words"),
-    [("json", SCHEMA, "json"), ("sql", {"t": [f"c{i}" for i in range(5000)]}, "columns at most")],
+    [
+        ("json", SCHEMA, "json"),
+        ("sql", {"t": []}, "has columns"),
+        ("sql", {"t": [f"c{i}" for i in range(5000)]}, "columns at most"),
+    ],
 )
 def test_what_cannot_be_constrained_is_refused(loop, kind, schema, words):
     with pytest.raises(Rejected, match=words):
