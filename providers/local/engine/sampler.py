@@ -17,7 +17,12 @@ from providers.local.engine.sequence import Sampling, Sequence
 
 # Sorting a vocabulary of 152k costs a hundred times what its best thousand do; they hold the nucleus nearly always.
 CANDIDATES = 1024
+# Of equal logits at a filter's edge those with the lowest ids stay, so a few more than top_k have to be looked at.
+EQUALS = 64
 RUN = 256
+# Below, float32 cannot hold what dividing gives, and the most likely token is what is meant.
+COLDEST = 1e-5
+MILDEST = 1e-6
 _MASK = (1 << 64) - 1
 
 
@@ -55,7 +60,7 @@ def sample(logits: Tensor, rows: Rows[Row]) -> list[int | None]:
                 _penalise(logits[i], row.sequence)
     # max passes NaN on, so the check for poisoned logits costs nothing.
     best, tokens = logits.max(dim=-1)
-    drawing = [(i, _filters(row.sampling)) for i, row in enumerate(rows) if row.sampling.temperature > 0]
+    drawing = [(i, _filters(row.sampling)) for i, row in enumerate(rows) if row.sampling.temperature >= COLDEST]
     for draw, filters in ((_draw_filtered, True), (_draw_plain, False)):
         if chosen := [i for i, filtered in drawing if filtered is filters]:
             mine = logits if len(chosen) == len(rows) else logits[chosen]
@@ -74,7 +79,8 @@ def _penalise(logits: Tensor, sequence: Sequence) -> None:
     if sampling.repetition_penalty != 1:
         seen = torch.tensor(sorted(set(sequence.tokens)), device=logits.device)
         score = logits[seen]
-        logits[seen] = torch.where(score < 0, score * sampling.repetition_penalty, score / sampling.repetition_penalty)
+        penalty = max(sampling.repetition_penalty, MILDEST)
+        logits[seen] = torch.where(score < 0, score * penalty, score / penalty)
     if sequence.counts and (sampling.presence_penalty or sampling.frequency_penalty):
         used = torch.tensor(list(sequence.counts), device=logits.device)
         times = torch.tensor(list(sequence.counts.values()), device=logits.device, dtype=logits.dtype)
@@ -109,21 +115,24 @@ def _draw_filtered(logits: Tensor, rows: list[Row]) -> Tensor:
     """From what top-k, top-p and min-p leave."""
     size = logits.shape[1]
     top_k = [min(row.sampling.top_k, size) or size for row in rows]
-    wanted = min(size, max(k if k < size else CANDIDATES for k in top_k))
+    wanted = min(size, max(k + EQUALS if k < size else CANDIDATES for k in top_k))
     tokens, complete = _draw_among(logits, rows, top_k, wanted)
     if not complete.all():
-        # Some nucleus is larger than the candidates: those rows again, over all tokens.
+        # Some row may need more than the candidates: those rows again, over all tokens.
         again = [i for i, whole in enumerate(complete.tolist()) if not whole]
         tokens[again] = _draw_among(logits[again], [rows[i] for i in again], [top_k[i] for i in again], size)[0]
     return tokens
 
 
 def _draw_among(logits: Tensor, rows: list[Row], top_k: list[int], wanted: int) -> tuple[Tensor, Tensor]:
-    """Draw among the `wanted` best; also whether that was all that a row's filters leave."""
+    """Draw among the `wanted` best; also whether they hold all that a row's filters leave, and all its equals."""
     size = logits.shape[1]
     temperatures = _temperatures(logits, rows)
-    scores, tokens = logits.topk(wanted)
-    scores = (scores / temperatures).double()
+    # By logit and then by id: which of equal logits topk takes, and in which order, depends on how many are wanted.
+    tokens = logits.topk(wanted, sorted=False).indices.sort().values
+    best, order = logits.gather(1, tokens).sort(descending=True, stable=True)
+    tokens = tokens.gather(1, order)
+    scores = (best / temperatures).double()
     k = torch.tensor(top_k, device=logits.device).unsqueeze(1)
     scores = scores.masked_fill(torch.arange(wanted, device=logits.device) >= k, float("-inf"))
     # Probabilities are of what top-k leaves: of the whole vocabulary where it is off.
@@ -134,8 +143,9 @@ def _draw_among(logits: Tensor, rows: list[Row], top_k: list[int], wanted: int) 
     before = weights.cumsum(-1) - weights
     kept = before < _column([row.sampling.top_p for row in rows], weights)
     kept &= weights >= weights[:, :1] * _column([row.sampling.min_p for row in rows], weights)
-    complete = ~kept[:, -1] | (weights[:, -1] == 0) | (k.squeeze(1) <= wanted)
     weights *= kept
+    last = ((weights > 0).sum(-1, keepdim=True) - 1).clamp_(min=0)
+    complete = best.gather(1, last).squeeze(1) > best[:, -1]
     chosen = _first_beyond(weights, _uniforms(weights, rows) * weights.sum(-1, keepdim=True))
     return tokens.gather(1, chosen.unsqueeze(1)).squeeze(1), complete
 

@@ -126,3 +126,24 @@ def test_the_counter_is_uniform_and_its_draws_are_unrelated():
         pairs = torch.tensor([int(a * 7) * 7 + int(b * 7) for a, b in itertools.pairwise(numbers)])
         assert chi_square(pairs.bincount(minlength=49).double(), torch.full((49,), 1 / 49).double()) < 6
     assert uniform(1 << 63, 1 << 40) < 1
+
+
+@pytest.mark.parametrize("filters", [*FILTERS, {"repetition_penalty": 1e-300}], ids=str)
+@pytest.mark.parametrize("temperature", [1e-6, 1e-38, 1e-40, 1e-50, 5e-324])
+def test_a_tiny_temperature_takes_the_most_likely_token(temperature, filters):
+    logits = torch.randn(1, 5000, generator=torch.Generator().manual_seed(0))
+    logits[0, 0] = 1e-3  # the only token that a penalty falls on
+    best = int(logits.argmax())
+    drawn = sample(logits.clone(), [a_row(temperature=temperature, seed=5, tokens=[0], **filters)])
+    assert drawn == [0 if "repetition_penalty" in filters else best]
+
+
+def test_a_draw_among_equal_logits_is_the_same_whoever_else_is_in_the_batch():
+    others = [{"top_p": 0.95}, {"temperature": 0.7, "top_k": 1500}, {"temperature": 0.0}, {"top_k": 3}]
+    for seed in range(100):
+        logits = (torch.randn(5, 8000, generator=torch.Generator().manual_seed(seed)) * 2).bfloat16()
+        for filters in ({"top_k": 20}, {"top_k": 50, "top_p": 0.9}, {"top_p": 0.8}):
+            mine = a_row(seed=seed, **filters)
+            alone = sample(logits[:1].clone(), [mine])
+            together = sample(logits.clone(), [mine, *(a_row(seed=1, **told) for told in others)])
+            assert together[0] == alone[0], (seed, filters)
