@@ -185,7 +185,7 @@ class Gateway(Process):
         self.settings: dict[str, Any] = {
             "server": {
                 "bind": f"127.0.0.1:{self.port}", "metrics_bind": f"127.0.0.1:{self.metrics_port}", "workers": 1,
-                "heartbeat_s": 0.5, "commit_after_s": 0.3,
+                "heartbeat_s": 0.5, "commit_after_s": 0.8,
             }
             | (server or {}),
             "default": next(iter(providers or hosted)),
