@@ -15,19 +15,19 @@ from providers.local.engine.blocks import Blocks
 from providers.local.engine.chat import Chat
 from providers.local.engine.constraint import Grammars
 from providers.local.engine.drafts import Drafting
-from providers.local.engine.folder import Folder
+from providers.local.engine.folder import Folder, reading
 from providers.local.engine.kvcache import BLOCK_TOKENS, KVCache
 from providers.local.engine.loop import Loop
 from providers.local.engine.memory import MB, Plan, plan
 from providers.local.engine.model import Model
-from providers.local.engine.requests import sequence
+from providers.local.engine.requests import sampling, sequence
 from providers.local.engine.runner import OutOfMemory, Runner, measure_budget
 from providers.local.engine.scheduler import Scheduler
 from providers.local.engine.server import Server
-from providers.local.engine.shape import shape
+from providers.local.engine.shape import rope_frequencies, shape
 from providers.local.engine.weights import Weights
 from providers.local.options import Options
-from providers.local.wire import Hello, Report
+from providers.local.wire import Ask, Hello, Report
 
 log = logging.getLogger("sluice.engine")
 
@@ -54,15 +54,21 @@ def assemble(
 def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tuple[Loop, Plan]:
     """The loop with everything below it, and how it lies in memory. Raises CannotLoad."""
     set_threads(options.threads)
-    chat = Chat(folder)
-    shaped = shape(folder.config)
-    planned = plan(folder, shaped, options)
+    with reading(f"the tokeniser of {folder.name}"):
+        chat = Chat(folder)
+    with reading(f"config.json of {folder.name}"):
+        shaped = shape(folder.config)
+        rope_frequencies(shaped)
+        planned = plan(folder, shaped, options)
+    with reading(f"generation_config.json of {folder.name}"):
+        sampling(Ask(0, 0, []), folder.generation)
     log.info(
         "%s: %s, %.0f M parameters, %s on %s, weights %.0f MB",
-        folder.name, folder.config["architectures"][0], shaped.parameters / 1e6,
+        folder.name, str(folder.config["architectures"]), shaped.parameters / 1e6,
         str(planned.dtype).removeprefix("torch."), planned.device, planned.weight_bytes / MB,
     )  # fmt: skip
-    model = Model(shaped, Weights(folder, planned.dtype, planned.device, loading), planned.max_context)
+    with reading(f"the weights of {folder.name}"):
+        model = Model(shaped, Weights(folder, planned.dtype, planned.device, loading), planned.max_context)
     cache = KVCache(shaped, planned.blocks, planned.dtype, planned.device)
     tokens = (planned.blocks - 1) * BLOCK_TOKENS
     log.info(

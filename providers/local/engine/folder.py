@@ -10,6 +10,8 @@ generation_config.json                      how its makers sample; where it ends
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,20 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 class CannotLoad(Exception):
     """The model cannot be served; the message is one sentence for whoever configured it."""
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Whatever goes wrong within is a CannotLoad that names `what` and the reason, and no path."""
+    try:
+        yield
+    except CannotLoad:
+        raise
+    except OSError as error:
+        raise CannotLoad(f"{what} cannot be read: {error.strerror or type(error).__name__}") from error
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise CannotLoad(f"{what} cannot be read: {type(error).__name__}: {first}") from error
 
 
 @dataclass(slots=True)
@@ -49,7 +65,10 @@ class Folder:
     def end_tokens(self) -> frozenset[int]:
         """Tokens that end a reply."""
         told = self.generation.get("eos_token_id", self.config.get("eos_token_id"))
-        return frozenset(told if isinstance(told, list) else [] if told is None else [told])
+        ends = told if isinstance(told, list) else [] if told is None else [told]
+        if not all(isinstance(end, int) for end in ends):
+            raise CannotLoad(f"eos_token_id of {self.name} is {told!r}, which is no token's number")
+        return frozenset(ends)
 
 
 def open_folder(model: str) -> Folder:
@@ -65,7 +84,8 @@ def open_folder(model: str) -> Folder:
         raise CannotLoad(
             f"{model} wants to run code of its own (auto_map in config.json); only built-in architectures are served"
         )
-    architecture = (config.get("architectures") or ["none named"])[0]
+    named = config.get("architectures") or ["none named"]
+    architecture = named[0] if isinstance(named, list) else named
     if architecture not in ARCHITECTURES:
         raise CannotLoad(f"{model} is a {architecture}; the engine knows {', '.join(ARCHITECTURES)}")
     _check_variant(model, config)
@@ -96,12 +116,10 @@ def _from_hub(model: str) -> Path:
 
 
 def _read(path: Path, name: str, model: str) -> dict[str, Any]:
-    try:
+    if not (path / name).exists():
+        raise CannotLoad(f"{model} has no {name}")
+    with reading(f"{name} of {model}"):
         read = json.loads((path / name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CannotLoad(f"{model} has no {name}") from None
-    except (OSError, ValueError) as error:
-        raise CannotLoad(f"{name} of {model} cannot be read: {error}") from None
     if not isinstance(read, dict):
         raise CannotLoad(f"{name} of {model} is no JSON object")
     return read
@@ -119,7 +137,8 @@ def _check_variant(model: str, config: dict[str, Any]) -> None:
 def _template(path: Path, tokenizer: dict[str, Any]) -> str:
     file = path / "chat_template.jinja"
     if file.is_file():
-        return file.read_text(encoding="utf-8")
+        with reading(file.name):
+            return file.read_text(encoding="utf-8")
     template = tokenizer.get("chat_template") or ""
     if isinstance(template, list):
         named = {entry["name"]: entry["template"] for entry in template}
@@ -130,7 +149,8 @@ def _template(path: Path, tokenizer: dict[str, Any]) -> str:
 def _weights(path: Path, model: str) -> list[Path]:
     if (path / "model.safetensors.index.json").is_file():
         index = _read(path, "model.safetensors.index.json", model)
-        files = [path / name for name in sorted(set(index.get("weight_map", {}).values()))]
+        with reading(f"model.safetensors.index.json of {model}"):
+            files = [path / name for name in sorted(set(index["weight_map"].values()))]
     else:
         files = sorted(path.glob("*.safetensors"))
     missing = [file.name for file in files if not file.is_file()]

@@ -44,6 +44,8 @@ def choose_device(told: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise CannotLoad(f"device {told} is not there; this machine shows {count} CUDA devices")
+        # Triton launches on the current device, and graphs capture its stream.
+        torch.cuda.set_device(device)
     elif device.type != "cpu":
         raise CannotLoad(f"device {told} is not served; it is auto, cpu or cuda:0, cuda:1, …")
     return device

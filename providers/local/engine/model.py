@@ -72,33 +72,42 @@ class Model:
     def __init__(self, shape: Shape, weights: Weights, max_context: int) -> None:
         self.shape = shape
         self.dtype, self.device = weights.dtype, weights.device
-        self.embedding = weights.take("model.embed_tokens.weight")
+        self.embedding = weights.take("model.embed_tokens.weight", shape.vocabulary, shape.hidden)
         self.layers = [self._layer(weights, f"model.layers.{i}") for i in range(shape.layers)]
-        self.norm = weights.take("model.norm.weight")
-        self.head = Linear(self.embedding if shape.tied else weights.take("lm_head.weight"))
+        self.norm = weights.take("model.norm.weight", shape.hidden)
+        self.head = Linear(
+            self.embedding if shape.tied else weights.take("lm_head.weight", shape.vocabulary, shape.hidden)
+        )
+        weights.finish()
         self.attention = Attention(shape.heads, shape.kv_heads, shape.head_dim)
         self.cos, self.sin = self._rotations(max_context)
 
     def _layer(self, weights: Weights, at: str) -> Layer:
         shape = self.shape
 
-        def linear(names: list[str], biased: bool) -> Linear:
-            weight = torch.cat([weights.take(f"{at}.{name}.weight") for name in names])
-            bias = torch.cat([weights.take(f"{at}.{name}.bias") for name in names]) if biased else None
+        def linear(names: dict[str, int], wide: int, biased: bool) -> Linear:
+            weight = torch.cat([weights.take(f"{at}.{name}.weight", rows, wide) for name, rows in names.items()])
+            bias = torch.cat([weights.take(f"{at}.{n}.bias", rows) for n, rows in names.items()]) if biased else None
             return Linear(weight, bias)
+
+        hidden, queries, keys = shape.hidden, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
 
         qk_norm = None
         if shape.qk_norm:
-            q, k = (weights.take(f"{at}.self_attn.{which}_norm.weight") for which in "qk")
+            q, k = (weights.take(f"{at}.self_attn.{which}_norm.weight", shape.head_dim) for which in "qk")
             qk_norm = torch.cat([q.expand(shape.heads, -1), k.expand(shape.kv_heads, -1)])
         return Layer(
-            attention_norm=weights.take(f"{at}.input_layernorm.weight"),
-            qkv=linear([f"self_attn.{which}_proj" for which in "qkv"], shape.qkv_bias),
+            attention_norm=weights.take(f"{at}.input_layernorm.weight", hidden),
+            qkv=linear(
+                {"self_attn.q_proj": queries, "self_attn.k_proj": keys, "self_attn.v_proj": keys},
+                hidden,
+                shape.qkv_bias,
+            ),
             qk_norm=qk_norm,
-            output=linear(["self_attn.o_proj"], shape.output_bias),
-            mlp_norm=weights.take(f"{at}.post_attention_layernorm.weight"),
-            gate_up=linear(["mlp.gate_proj", "mlp.up_proj"], shape.mlp_bias),
-            down=linear(["mlp.down_proj"], shape.mlp_bias),
+            output=linear({"self_attn.o_proj": hidden}, queries, shape.output_bias),
+            mlp_norm=weights.take(f"{at}.post_attention_layernorm.weight", hidden),
+            gate_up=linear(dict.fromkeys(("mlp.gate_proj", "mlp.up_proj"), shape.intermediate), hidden, shape.mlp_bias),
+            down=linear({"mlp.down_proj": hidden}, shape.intermediate, shape.mlp_bias),
         )
 
     def _rotations(self, max_context: int) -> tuple[Tensor, Tensor]:

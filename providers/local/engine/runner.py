@@ -16,6 +16,7 @@ from torch import Tensor
 from providers.local.engine.attention import FOLDED_QUERIES, Group, Keys, Layout, causal_mask
 from providers.local.engine.blocks import NULL_BLOCK, Blocks
 from providers.local.engine.constraint import Begun, Masks
+from providers.local.engine.folder import CannotLoad
 from providers.local.engine.graphs import DecodeGraphs
 from providers.local.engine.kvcache import BLOCK_TOKENS, KVCache
 from providers.local.engine.model import Model
@@ -23,7 +24,7 @@ from providers.local.engine.sampler import Row, logprobs, sample
 from providers.local.engine.sequence import Chunk, Sequence
 
 # A step should last no longer than this, so that a long prompt does not stop the replies under way for long.
-STEP_S = 0.25
+STEP_S = {"cpu": 0.25, "cuda": 0.05}
 BUDGETS = (64, 2048)
 # Below 64 common tokens, two calls cost more than reading the keys several times.
 WORTH_SHARING_BLOCKS = 4
@@ -186,7 +187,9 @@ class Runner:
         mask = None
         if folded and (queries > 1 or min(lengths) < own.length):
             repeat = self.model.shape.heads // self.model.shape.kv_heads if queries > 1 else 1
-            mask = causal_mask(starts, queries, own.length, repeat, self.model.dtype).to(self.model.device)
+            mask = causal_mask(starts, queries, own.length, repeat, self.model.dtype, self.model.device)
+        elif not folded and starts[0] and self.model.device.type == "cuda":
+            mask = causal_mask(starts, queries, own.length, 1, self.model.dtype, self.model.device)
         return Group(first, len(chunks), queries, own, shared, mask, starts[0])
 
     def _keys(self, tables: list[list[int]], lengths: list[int]) -> Keys:
@@ -221,16 +224,21 @@ class Runner:
 
 
 def measure_budget(runner: Runner, blocks: Blocks, max_context: int, loading: Callable[[], None]) -> int:
-    """Tokens that a step takes in about STEP_S; also the first, slow calls of every kernel are over then."""
+    """Tokens that a step takes in about STEP_S; also the first, slow calls of every kernel are over then.
+
+    Raises CannotLoad where the model gives no numbers.
+    """
     count = min(64, max_context)
     seconds = 0.0
     for _ in range(2):
         trial = Sequence((0, 0), [0] * count, 1)
         trial.blocks = blocks.take(-(-count // BLOCK_TOKENS))
         began = time.perf_counter()
-        runner.run([Chunk(trial, 0, count)])
+        drawn = runner.run([Chunk(trial, 0, count)])
         seconds = time.perf_counter() - began
         blocks.release(trial.blocks)
+        if drawn[0].tokens[0] is None:
+            raise CannotLoad("the model's output is not a number in a trial step: its weights are damaged")
         loading()
     low, high = BUDGETS
-    return min(high, max(low, int(STEP_S / seconds * count)))
+    return min(high, max(low, int(STEP_S[runner.model.device.type] / seconds * count)))

@@ -39,7 +39,8 @@ class Shape:
 
 def shape(config: dict[str, Any]) -> Shape:
     """The shape that a config.json describes. Raises CannotLoad."""
-    family = config["architectures"][0]
+    named = config["architectures"]
+    family = named[0] if isinstance(named, list) else named
     try:
         heads = config["num_attention_heads"]
         # Older files keep rope_theta at the top and the rest in rope_scaling; newer ones have all of it in

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from providers.local.engine.folder import CannotLoad, Folder
 
+DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+
 
 class Weights:
     """A folder's tensors by name. `taken` is called after each, so that whoever watches sees loading go on."""
@@ -28,10 +30,22 @@ class Weights:
         except Exception as error:
             raise CannotLoad(f"{path.name} of {folder.name} cannot be read: {error}") from None
 
-    def take(self, name: str) -> Tensor:
-        """The tensor. Raises CannotLoad if the files have none of that name."""
+    def take(self, name: str, *shape: int) -> Tensor:
+        """The tensor. Raises CannotLoad if the files have none of that name and shape, or no plain numbers in it."""
         if name not in self._files:
             raise CannotLoad(f"the weights of {self._name} have no {name}")
-        tensor = self._files[name].get_tensor(name).to(self.device, self.dtype)
+        tensor = self._files.pop(name).get_tensor(name)
+        if tuple(tensor.shape) != shape:
+            raise CannotLoad(f"{name} of {self._name} is {tuple(tensor.shape)} where config.json asks for {shape}")
+        if tensor.dtype not in DTYPES:
+            raise CannotLoad(
+                f"{name} of {self._name} is {tensor.dtype}; the engine takes bfloat16, float16 and float32"
+            )
         self._taken()
-        return tensor
+        return tensor.to(self.device, self.dtype)
+
+    def finish(self) -> None:
+        """Raises CannotLoad where the files have more than was taken: then config.json describes another model."""
+        left = [name for name in self._files if not name.endswith(("rotary_emb.inv_freq", "lm_head.weight"))]
+        if left:
+            raise CannotLoad(f"the weights of {self._name} have {left[0]}, which config.json does not describe")

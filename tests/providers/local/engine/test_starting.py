@@ -159,3 +159,62 @@ def test_auto_takes_bfloat16_on_a_cpu_only_where_it_is_multiplied_and_the_model_
         assert memory.choose_dtype("auto", cpu, small) == torch.float32
         assert memory.choose_dtype("auto", cpu, large) == (torch.bfloat16 if multiplies else torch.float32)
     assert memory.choose_dtype("float16", cpu, small) == torch.float16
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"hidden_size": 72}, "config.json asks for"),
+        ({"num_attention_heads": 8}, "config.json asks for"),
+        ({"num_key_value_heads": 3}, "config.json asks for"),
+        ({"vocab_size": 300}, "config.json asks for"),
+        ({"num_hidden_layers": 1}, "have model.layers.1"),
+        ({"num_attention_heads": "4"}, "config.json of model"),
+        ({"num_attention_heads": 0, "head_dim": None}, "config.json of model"),
+        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "config.json of model"),
+    ],
+)
+def test_a_configuration_that_is_not_the_weights(folder, told, words):
+    change(folder, **told)
+    assert words in sentence(folder)
+
+
+@pytest.mark.parametrize(
+    "told", [{"eos_token_id": "x"}, {"do_sample": True, "temperature": 9.0}, {"do_sample": True, "top_p": 0.0}]
+)
+def test_a_generation_configuration_that_cannot_be_meant(folder, told):
+    (folder / "generation_config.json").write_text(json.dumps(told))
+    assert "of model" in sentence(folder) and list(told)[-1] in sentence(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tensor: tensor.to(torch.int8), "torch.int8"),
+        (lambda tensor: tensor * float("nan"), "not a number"),
+        (lambda tensor: tensor[:-8].clone(), "config.json asks for"),
+    ],
+)
+def test_weights_that_are_no_plain_numbers_or_of_another_shape(folder, change, words):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.1.mlp.up_proj.weight"] = change(tensors["model.layers.1.mlp.up_proj.weight"])
+    save_file(tensors, folder / "model.safetensors")
+    assert words in sentence(folder)
+
+
+def test_an_index_without_a_map_and_a_configuration_that_is_a_folder(folder):
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": null}')
+    assert "index.json of model cannot be read" in sentence(folder)
+    (folder / "config.json").unlink()
+    (folder / "config.json").mkdir()
+    assert sentence(folder) == "config.json of model cannot be read: Is a directory"
+
+
+def test_the_device_is_the_current_one_before_anything_is_launched_on_it(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert chosen == [memory.choose_device("cuda:1")] == [torch.device("cuda:1")]
