@@ -16,7 +16,7 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
-from providers.errors import Rejected
+from providers.errors import ContextTooLong, Rejected
 from providers.local.engine.detokeniser import vocabulary
 from providers.local.engine.folder import CannotLoad, Folder
 
@@ -36,7 +36,11 @@ class Chat:
         self.tokenizer.no_padding()
         self.vocabulary = vocabulary(self.tokenizer)
         added = self.tokenizer.get_added_tokens_decoder()
-        self._controls = sorted((token.content for token in added.values()), key=len, reverse=True)
+        # One character cannot be broken: special ones are left out of what people write, others are text anyway.
+        controls = {token.content for token in added.values() if len(token.content) > 1 or token.special}
+        self._controls = sorted(controls, key=len, reverse=True)
+        # Composing (NFC) makes a character of three at most.
+        self._longest = 3 * max(map(len, self.tokenizer.get_vocab()))
         self._special = _special_tokens(folder.tokenizer)
         try:
             self._template = _environment().from_string(folder.chat_template)
@@ -47,8 +51,11 @@ class Chat:
         told = self.tokenizer.token_to_id(end) if isinstance(end, str) else None
         self.end_tokens = ends if told is None else ends | {told}
 
-    def prompt(self, messages: list[dict[str, Any]], template: dict[str, Any]) -> list[int]:
-        """The tokens of a conversation, up to where the reply begins. Raises Rejected if the template refuses it."""
+    def prompt(self, messages: list[dict[str, Any]], template: dict[str, Any], most: int = 1 << 40) -> list[int]:
+        """The tokens of a conversation, up to where the reply begins. Raises Rejected if the template refuses it.
+
+        Raises ContextTooLong where they are certainly more than `most`, before the time is spent on counting them.
+        """
         safe = [{**message, "content": self._as_text(message.get("content"))} for message in messages]
         try:
             text = self._template.render(
@@ -60,6 +67,8 @@ class Chat:
             # The template is the model's and the conversation the reader's: whatever goes wrong concerns this request
             # alone.
             raise Rejected(f"the model's chat template refuses this conversation: {error}") from None
+        if len(text) > most * self._longest:
+            raise ContextTooLong(f"the prompt has {len(text):,} characters; this model takes {most:,} tokens at most")
         tokens: list[int] = []
         for part in text.split(BREAK):
             tokens += self.tokenizer.encode(part, add_special_tokens=False).ids
@@ -67,13 +76,17 @@ class Chat:
 
     def _as_text(self, content: Any) -> Any:
         if isinstance(content, list):
-            content = "".join(part.get("text") or "" for part in content)
+            parts = [part.get("text") if isinstance(part, dict) else part for part in content]
+            texts = [part for part in parts if isinstance(part, str)]
+            if len(texts) < len(parts):
+                raise Rejected("a part of a message's content has no text")
+            content = "".join(texts)
         if not isinstance(content, str):
             return content
         content = content.replace(BREAK, "")
         for control in self._controls:
             if control in content:
-                content = content.replace(control, control[:1] + BREAK + control[1:])
+                content = content.replace(control, control[:1] + BREAK + control[1:] if control[1:] else "")
         return content
 
 

@@ -77,8 +77,8 @@ class WindowVocabulary:
         return self._tokenizer.decode([token for token in tokens if token not in self._special])
 
     def of(self, token: int) -> bytes:
-        """The token's bytes as far as its text alone tells."""
-        return self.decode([token]).encode()
+        """The token's bytes as its text tells them: behind itself, where the decoder drops no space of it."""
+        return self.decode([token, token])[len(self.decode([token])) :].encode()
 
     def detokeniser(self) -> WindowDetokeniser:
         return WindowDetokeniser(self)

@@ -64,6 +64,8 @@ class Loop:
     def ask(self, key: Key, ask: Ask) -> Failed | None:
         """Take a request; what it failed with, if it cannot begin."""
         try:
+            # Before the time is spent on its tokens.
+            self.scheduler.check_room()
             sequence = self._make(key, ask)
             self.scheduler.add(sequence)
         except QueueFull:
@@ -96,6 +98,7 @@ class Loop:
         """Run one step; what it brought, by the sequences' keys."""
         began = time.perf_counter()
         chunks = self.scheduler.plan(self._draft)
+        self._runner.wipe(self.scheduler.to_wipe())
         if not chunks:
             return []
         drawn, sent = self._run(chunks)

@@ -56,7 +56,7 @@ def sequence(
     max_tokens = ask.max_tokens if ask.max_tokens is not None else told if isinstance(told, int) and told > 0 else None
     if max_tokens is not None and max_tokens < 1:
         raise Rejected(f"max_tokens {max_tokens} is less than 1")
-    prompt = chat.prompt(ask.messages, ask.template)
+    prompt = chat.prompt(ask.messages, ask.template, max_context - 1)
     if not prompt:
         raise Rejected("the conversation is empty")
     room = max_context - len(prompt)

@@ -33,12 +33,17 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.waiting: list[Sequence] = []
         self.preemptions = 0
+        self._unchecked: list[int] = []
 
     def add(self, sequence: Sequence) -> None:
-        """Let a sequence wait for its turn. Raises QueueFull: those that fit into the next batch do not count."""
+        """Let a sequence wait for its turn. Raises QueueFull."""
+        self.check_room()
+        self.waiting.append(sequence)
+
+    def check_room(self) -> None:
+        """Raises QueueFull where no more may wait: those that fit into the next batch do not count."""
         if len(self.waiting) + len(self.running) >= self.max_queue + self.max_batch:
             raise QueueFull
-        self.waiting.append(sequence)
 
     def plan(self, draft: Callable[[Sequence], list[int]] = lambda _: []) -> list[Chunk]:
         """The chunks of the next step; empty when there is nothing to do."""
@@ -120,12 +125,21 @@ class Scheduler:
         return True
 
     def _preempt(self, sequence: Sequence) -> None:
-        self.running.remove(sequence)
-        self.blocks.release(sequence.blocks)
-        sequence.blocks = []
+        if sequence.generated:
+            self.running.remove(sequence)
+            self.blocks.release(sequence.blocks)
+            sequence.blocks = []
+        else:
+            # Nothing was drawn yet, so nobody has looked whether what it computed are numbers.
+            self._unchecked += self.expel(sequence, sequence.cached or 0)
         sequence.computed = 0
         self.waiting.append(sequence)
         self.preemptions += 1
+
+    def to_wipe(self) -> list[int]:
+        """Blocks to be wiped before the planned step, whoever has them now."""
+        blocks, self._unchecked = self._unchecked, []
+        return blocks
 
     def computed(self, sequence: Sequence, tokens: int) -> None:
         """The first `tokens` tokens of a running sequence are in the cache now; its full blocks may be shared."""

@@ -91,3 +91,16 @@ def test_a_template_reaches_nothing_outside_itself(models, tmp_path):
 def test_the_tokenisers_end_token_ends_a_reply_too(models):
     chat = Chat(open_folder(str(models["qwen2"][0])))
     assert chat.tokenizer.token_to_id("<|im_end|>") in chat.end_tokens
+
+
+def test_a_control_token_of_one_character_is_left_out_of_what_people_write(models, tmp_path):
+    from tokenizers import AddedToken
+
+    chat = with_template(models, tmp_path, TEMPLATES["loops and conditions"])
+    chat.tokenizer.add_special_tokens([AddedToken("¤", special=True)])
+    chat.tokenizer.save(str(tmp_path / "new.json"))
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "new.json").rename(tmp_path / "tokenizer.json")
+    chat = Chat(open_folder(str(tmp_path)))
+    tokens = chat.prompt([{"role": "user", "content": "a ¤ b"}], {})
+    assert tokens and chat.tokenizer.token_to_id("¤") not in tokens

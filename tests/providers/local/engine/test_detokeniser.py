@@ -90,3 +90,8 @@ def test_bytes_without_a_token_come_as_whole_characters(sentencepiece):
 def test_bytes_that_never_become_a_character_do_not_hold_the_text_back_for_ever(sentencepiece):
     broken = [sentencepiece.token_to_id("<0xE6>")] * 12
     assert any(pieces(sentencepiece, broken))
+
+
+def test_a_token_alone_tells_its_leading_space(sentencepiece):
+    of = vocabulary(sentencepiece).of
+    assert [of(sentencepiece.token_to_id(word)) for word in ("▁hello", "!", "</s>")] == [b" hello", b"!", b""]

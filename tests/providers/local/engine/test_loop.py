@@ -94,3 +94,34 @@ def test_a_parameter_out_of_range_is_refused(loop, told, code, words):
 def test_a_prompt_that_does_not_fit_is_refused(loop):
     failed = run(loop, [asking("x" * 900)])[0].failed
     assert failed.code == "context_length"
+
+
+def test_a_part_without_text_is_refused(loop):
+    ask = asking("")
+    ask.messages = [{"role": "user", "content": [{"type": "text", "text": 5}]}]
+    assert run(loop, [ask])[0].failed.code == "bad_request"
+
+
+def test_neither_a_full_queue_nor_far_too_long_a_prompt_costs_the_time_of_counting_its_tokens(loop, monkeypatch):
+    chat = loop._make.keywords["chat"]
+    monkeypatch.setattr(chat, "tokenizer", None)  # whoever counts fails
+    assert run(loop, [asking("x" * 1_000_000)])[0].failed.code == "context_length"
+    monkeypatch.setattr(loop.scheduler, "max_queue", -loop.scheduler.max_batch)
+    assert run(loop, [asking("hello")])[0].failed.code == "overloaded"
+
+
+def test_a_poisoned_request_that_gives_way_midway_leaves_nothing_behind(poisoned):
+    poisoned.scheduler.budget = 8
+    for _ in range(3):
+        if not poisoned.busy:
+            ask = asking(POISON * 30)
+            assert poisoned.ask(("test", 0), ask) is None
+        poisoned.step()
+    scheduler = poisoned.scheduler
+    assert not all(torch.isfinite(layer).all() for layer in poisoned._runner.cache.layers)
+    sequence = scheduler.running[0]
+    scheduler._preempt(sequence)
+    assert scheduler.blocks.matching(sequence.chain) == 0
+    poisoned.cancel(("test", 0))
+    poisoned.step()
+    assert all(torch.isfinite(layer).all() for layer in poisoned._runner.cache.layers)
