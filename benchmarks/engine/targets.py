@@ -22,6 +22,9 @@ from benchmarks.engine.workload import Times, Workload
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
+# No workload takes so long; a manager whose thread died would be waited for for ever.
+DEADLINE_S = 900
+
 
 class Target:
     """Something that answers workloads."""
@@ -113,6 +116,12 @@ class Continuous(_Transformers):
     temperature = -1.0
     asked = 0
 
+    def __init__(self, folder: Path, device: str, dtype: str, threads: int) -> None:
+        if device == "cpu" and importlib.util.find_spec("psutil") is None:
+            # Its manager's thread dies of it, and nobody is told.
+            raise RuntimeError("transformers' continuous batching on a CPU needs psutil")
+        super().__init__(folder, device, dtype, threads)
+
     def run(self, workload: Workload) -> Times:
         if self.temperature != workload.temperature:
             self._start(workload)
@@ -126,6 +135,8 @@ class Continuous(_Transformers):
         while left:
             result = self.manager.get_result(timeout=5)
             if result is None:
+                if time.perf_counter() - began > DEADLINE_S:
+                    raise RuntimeError(f"transformers' manager did not answer in {DEADLINE_S} s")
                 if not self.manager.is_running():
                     raise RuntimeError("transformers' manager died")
                 continue
