@@ -174,7 +174,7 @@ class Soak:
         """Whether a 404 is right: LOG_AGE_S after the end, or when worker and Redis both died."""
         if not end.startswith("404"):
             return False
-        logged = any(line["id"] == answer_id for line in self.chain.gateway.answers_logged())
+        logged = any(line.get("id") == answer_id for line in self.chain.gateway.answers_logged())
         return logged or (self.killed > 0 and self._redis_failed(since))
 
     def _redis_failed(self, since: float) -> bool:
