@@ -221,7 +221,8 @@ def test_without_redis_answers_go_on_from_memory_and_are_shared_again_when_it_is
         with there.call("GET", f"/answers/{answer_id}/events") as elsewhere:
             found = list(itertools.islice(elsewhere.events(), 100))
         assert [event.n for event in found] == list(range(1, 101))
-        assert text_of(found) == numbered("outage", 99)
+        # An event may have several chunks.
+        assert numbered("outage", 1000).startswith(text_of(found))
         with there.call("DELETE", f"/answers/{answer_id}") as stopped:
             assert stopped.status == 204
         assert list(events)[-1].data["finish_reason"] == "cancelled"

@@ -151,8 +151,9 @@ class Soak:
                 reader.read_events(len(reader.events) + 3)
             else:
                 reader.read(silence_s=SILENCE_S)
-            # While Redis fails, the worker that does not have the answer says 404.
-            unknown = unknown + 1 if reader.end.startswith("404") else 0
+            # While Redis fails, the worker that does not have the answer says 404; nginx's 502 says nothing about it.
+            if not reader.end.startswith("502"):
+                unknown = unknown + 1 if reader.end.startswith("404") else 0
             if reader.end in ("", "cut") or (reader.end.startswith(AGAIN) and unknown < UNKNOWN):
                 continue
             break
