@@ -66,9 +66,10 @@ class Hangups:
 
     def _some(self) -> None:
         for descriptor, _ in self._epoll.poll(0):
-            on_gone = self._told[descriptor]
-            self.unwatch(descriptor)
-            on_gone()
+            # One that left may have taken another with it.
+            if on_gone := self._told.get(descriptor):
+                self.unwatch(descriptor)
+                on_gone()
 
 
 _hangups: Hangups | None = None
