@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from gateway import logs, metrics
 from gateway.answers import Answer, Observer
+from gateway.roll import Roll
 
 
 class Accounts(Observer):
+    """
+    roll   where the master finds what this worker was producing, should it be killed; None where there is no master
+    """
+
+    roll: Roll | None = None
+
     def started(self, answer: Answer) -> None:
         answer.pace = metrics.Pace()
         metrics.started()
+        if self.roll is not None:
+            self.roll.enter(answer.id, _whose(answer))
 
     def read(self, answer: Answer, now: float) -> None:
         answer.pace.read(now)
@@ -23,14 +32,11 @@ class Accounts(Observer):
             first - answer.asked.received_at if first is not None else None,
             answer.pace,
         )
+        if self.roll is not None:
+            self.roll.strike(answer.id)
         fields = {
             "id": answer.id,
-            "request_id": answer.asked.request_id,
-            "route": answer.asked.route,
-            "provider": answer.provider,
-            "model": answer.model,
-            "key": answer.asked.record.caller or None,
-            "database": answer.database or None,
+            **_whose(answer),
             "statements": answer.asked.record.statements,
             "rows": answer.asked.record.rows,
             "cause": answer.cause,
@@ -42,3 +48,15 @@ class Accounts(Observer):
         if answer.failure is not None:
             fields["message"] = answer.failure.message
         logs.answered(fields)
+
+
+def _whose(answer: Answer) -> dict[str, str | None]:
+    """What is known of an answer from its beginning on."""
+    return {
+        "request_id": answer.asked.request_id,
+        "route": answer.asked.route,
+        "provider": answer.provider,
+        "model": answer.model,
+        "key": answer.asked.record.caller or None,
+        "database": answer.database or None,
+    }

@@ -38,6 +38,8 @@ GRACE_S = 5
 # before it has lived for CALM_S.
 AGAIN_S, AGAIN_AT_MOST_S = 0.5, 30.0
 CALM_S = 60.0
+# A process beside the workers has so long to end; when the whole server does, what is left of its time, and this.
+ENDING_S, ENDING_AT_LEAST_S = 3.0, 0.2
 
 
 class Child:
@@ -119,20 +121,23 @@ class Beside:
             if child.process.stdin:
                 child.process.stdin.close()
 
-    def stop(self) -> None:
+    def stop(self, within_s: float = ENDING_S) -> None:
         for child in self._children.values():
             if child.name == "the metrics listener":
                 # It holds nothing that would have to be written, so nobody waits for it.
                 child.process.kill()
-        stop([child.process for child in self._children.values()])
+        stop([child.process for child in self._children.values()], within_s)
 
 
-def stop(processes: list[subprocess.Popen[bytes]]) -> None:
-    """End these processes: their standard input is closed, which they take as the gateway's end; killed after 3 s."""
+def stop(processes: list[subprocess.Popen[bytes]], within_s: float = ENDING_S) -> None:
+    """End these processes: their standard input is closed, which they take as the gateway's end; else they are killed.
+
+    An engine that its keeper has killed may take a while to give its memory back; whoever waits knows that it is free.
+    """
     for process in processes:
         if process.stdin:
             process.stdin.close()
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + within_s
     for process in processes:
         try:
             process.wait(max(0.0, deadline - time.monotonic()))
@@ -245,6 +250,7 @@ def on_starting(server: Any) -> None:
     refuse(judged(server.address))
     server.attend, server.judge = _beside.attend, judged
     settings = configuration.running() or read()
+    server.drain_s = lambda: (configuration.running() or settings).server.drain_s
     logs.configure(settings.folder)
     metrics_dir = run_dir() / "metrics"
     metrics_dir.mkdir(exist_ok=True)
@@ -281,16 +287,16 @@ def child_exit(server: Any, worker: Any) -> None:
     if worker.killed:
         from gateway import metrics
 
-        for _ in range(metrics.died(worker.pid)):
-            logs.answered(
-                {"worker": worker.pid, "cause": "worker_died", "message": "the worker that made it was killed"}
-            )
+        left = worker.roll.left()
+        lost = {"worker": worker.pid, "cause": "worker_died", "message": "the worker that made it was killed"}
+        for n in range(metrics.died(worker.pid)):
+            logs.answered((left[n] if n < len(left) else {}) | lost)
     for gauges in (run_dir() / "metrics").glob(f"gauge_live*_{worker.pid}.db"):
         gauges.unlink(missing_ok=True)
 
 
 def on_exit(server: Any) -> None:
-    _beside.stop()
+    _beside.stop(min(ENDING_S, max(ENDING_AT_LEAST_S, server.left_s)))
     if os.environ.get("SLUICE_RUN_DIR_IS_OURS") == str(os.getpid()):
         import shutil
 
@@ -302,6 +308,7 @@ def post_worker_init(worker: Any) -> None:
     from gateway import metrics
 
     sluice = worker.app.callable.extensions["sluice"]
+    sluice.answers.observer.roll = worker.roll
     gevent.spawn(metrics.watch, sluice.providers)
     # In each worker, for each one opens the databases; also after a reload. A database that is down stops no gateway.
     sluice.databases.check()

@@ -33,6 +33,8 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from gunicorn.workers.ggevent import GeventWorker
 
+from gateway.roll import Roll
+
 log = logging.getLogger("sluice.workers")
 
 # What a worker tells its master in the first byte that they share, and is told in the second one; the third says that
@@ -42,11 +44,15 @@ STAY, LEAVE, STOP, HURRY = range(4)
 
 # After the last answer's end, or drain_s, a reader that lags has so long to take the rest.
 LAST_S = 0.4
+# A worker that has not ended so long after drain_s, and has not told for STUCK_S that it lives, is killed: the server
+# ends within drain_s + 1 s also where an event loop hangs. One that is only slow has graceful_timeout.
+LATE_S = 0.7
+STUCK_S = 0.5
 # A worker that is told to stop while it starts has so long to let in whoever waits for it.
 LET_IN_S = 0.1
 
 
-# Workers that the master itself has killed while they started: no error, and nothing to do with memory.
+# Workers that the master itself has killed, while they started or hung: nothing to do with memory.
 KILLED: set[int] = set()
 
 
@@ -65,12 +71,14 @@ class Master(Arbiter):
 
     WORKERS: dict[int, Worker]
     num_workers: int
-    # What the hooks in serving.py do: look after the processes beside the workers, and judge addresses (a sentence for
-    # each that must not be listened on).
+    # What the hooks in serving.py do: look after the processes beside the workers, judge addresses (a sentence for each
+    # that must not be listened on), and tell how long answers have at the end.
     attend: Callable[[], None] = staticmethod(lambda: None)
     judge: Callable[[list[Any]], list[str]] = staticmethod(lambda addresses: [])
+    drain_s: Callable[[], float] = staticmethod(lambda: 0.0)
     _grace_s: int | None = None
     _told = STAY
+    _told_at = float("inf")
 
     def setup(self, app: Any) -> None:
         bound = self.cfg.bind
@@ -105,7 +113,7 @@ class Master(Arbiter):
         super().stop(True)
 
     def _tell(self, what: int) -> None:
-        self._told = what
+        self._told, self._told_at = what, time.monotonic()
         for worker in self.WORKERS.values():
             worker.shared[1] = what
 
@@ -125,7 +133,24 @@ class Master(Arbiter):
                 KILLED.add(worker.pid)
                 self.kill_worker(worker.pid, signal.SIGKILL)
 
+    @property
+    def left_s(self) -> float:
+        """How long it is until what has not ended is late; infinite before the server stops."""
+        drain_s = 0.0 if self._told == HURRY else self.drain_s()
+        return self._told_at + drain_s + LATE_S - time.monotonic()
+
+    def _kill_stuck(self) -> None:
+        """While the server stops: end the workers that are late and give no sign of life."""
+        if self.left_s > 0:
+            return
+        for worker in list(self.WORKERS.values()):
+            if time.monotonic() - worker.tmp.last_update() > STUCK_S and worker.pid not in KILLED:
+                KILLED.add(worker.pid)
+                log.error("worker %d hangs, and is killed", worker.pid)
+                self.kill_worker(worker.pid, signal.SIGKILL)
+
     def reap_workers(self) -> None:
+        self._kill_stuck()
         try:
             super().reap_workers()
         except HaltServer as error:
@@ -156,6 +181,7 @@ class Worker(GeventWorker):
         super().__init__(*told)
         # Anonymous and shared over the fork: the master's copy of this object and the worker's see the same bytes.
         self.shared = mmap.mmap(-1, 3)
+        self.roll = Roll(self.worker_connections)
 
     @property
     def killed(self) -> bool:
@@ -263,7 +289,6 @@ class Worker(GeventWorker):
                     connection._sock.shutdown(socket.SHUT_RD)
             self.notify()
             self.woken(pool)
-        pool.kill(timeout=0.1)
 
     def woken(self, pool: Pool) -> None:
         """Wait a moment, or until the last connection has ended."""
@@ -274,8 +299,8 @@ class Worker(GeventWorker):
 
     def drain(self, sluice: Any) -> None:
         """The server stops: running answers finish within drain_s, then end with `shutting_down`."""
+        began = time.monotonic()
         # Who was let in before the listener closed is served.
-        deadline = time.monotonic() + 0.1
-        while self.fresh and time.monotonic() < deadline:
+        while self.fresh and time.monotonic() < began + 0.1:
             gevent.sleep(0.01)
-        sluice.drain()
+        sluice.drain(max(0.0, sluice.settings.server.drain_s - (time.monotonic() - began)))

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from providers.catalogue import WIRES
 
@@ -114,7 +114,7 @@ class ProviderConfiguration(Section):
     max_queue: int = Field(256, ge=0)
     """`local` only. Questions that wait; one more is `overloaded`."""
     max_context: int | Literal["auto"] = "auto"
-    """`local` only. Tokens of prompt and reply together; `auto` is the model's own."""
+    """`local` only. Tokens of prompt and reply together, at most the model's own, which is `auto`."""
     kv_cache_mb: int | Literal["auto"] = "auto"
     """`local` only. Memory for the KV cache; `auto` is a share of what is free."""
 
@@ -123,6 +123,14 @@ class ProviderConfiguration(Section):
     def _known_wire(cls, value: str) -> str:
         if value not in WIRES:
             raise ValueError(f"unknown type; it is one of {', '.join(sorted(WIRES))}")
+        return value
+
+    @field_validator("threads", "max_context", "kv_cache_mb")
+    @classmethod
+    def _enough(cls, value: int | str, told: ValidationInfo) -> int | str:
+        least = 2 if told.field_name == "max_context" else 1
+        if isinstance(value, int) and value < least:
+            raise ValueError(f"it is auto, or {least} or more")
         return value
 
     @field_validator("dtype")

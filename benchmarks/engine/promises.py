@@ -10,7 +10,6 @@ All on a model of random weights. The two sides of a ratio take turns in one run
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.engine.shapes import SHAPES, make
-from benchmarks.engine.targets import Ours
+from benchmarks.engine.targets import Ours, as_an_engine
 from benchmarks.engine.vllm_target import CACHE
 from benchmarks.engine.workload import figures, workload
 from providers.local.wire import Ask, Piece
@@ -69,6 +68,7 @@ class Engine:
             words = " ".join(f"w{300 + (self.asked * 64 + i) % 3000}" for i in range(16))
             self.loop.ask((0, self.asked), Ask(0, self.asked, [{"role": "user", "content": words}],
                                                max_tokens=tokens, seed=self.asked, **asking))  # fmt: skip
+        self.loop.preparation.settle()
         return list(range(self.asked - clients + 1, self.asked + 1))
 
     def finish(self, before_step: Callable[[int], None] = lambda _: None) -> tuple[float, dict[int, str]]:
@@ -90,11 +90,11 @@ def neighbours(folder: Path, told: argparse.Namespace) -> str:
     draw, tokens = runner._draw, 64
     bad = [0]
 
-    def poisoned(chunks: Any, rows: Any, logits: Any, masks: Any) -> Any:
+    def poisoned(chunks: Any, rows: Any, logits: Any, *others: Any) -> Any:
         for row, logit in zip(rows, logits, strict=True):
             if row.sequence.key[1] == bad[0] and row.sequence.generated >= BAD_AT:
                 logit.fill_(float("nan"))
-        return draw(chunks, rows, logits, masks)
+        return draw(chunks, rows, logits, *others)
 
     runner._draw = poisoned
     rates: dict[str, list[float]] = {"well": [], "poisoned": [], "cancelled": []}
@@ -121,7 +121,7 @@ def masks(folder: Path, told: argparse.Namespace) -> str:
     from providers.local.engine.constraint import Grammars
 
     engine = Engine(folder, told)
-    runner, make_sequence = engine.loop._runner, engine.loop._make
+    runner, make_sequence = engine.loop._runner, engine.loop.preparation.make
     text, vocabulary, _ = make_sequence.keywords["grammars"]._told  # type: ignore[attr-defined]
     # A random model seldom ends its prose; so it may have a few characters only, and ends with a token of its own.
     make_sequence.keywords["grammars"] = Grammars(text, vocabulary, [vocabulary - 1], prose=4)  # type: ignore[attr-defined]
@@ -156,11 +156,11 @@ def main() -> None:
     parser.add_argument("--repeat", default=5, type=int)
     parser.add_argument("--models", default=CACHE, type=Path)
     told = parser.parse_args()
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     folder = make(told.models, told.shape, told.dtype)
     for what in told.what:
         print({"prefix": prefix, "neighbours": neighbours, "masks": masks}[what](folder, told), flush=True)
 
 
 if __name__ == "__main__":
+    as_an_engine("benchmarks.engine.promises")
     main()

@@ -10,6 +10,7 @@ vllm           vLLM in an environment of its own; see vllm_target.py
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import threading
 import time
@@ -167,7 +168,7 @@ class Ours(Target):
 
     def __init__(self, folder: Path, device: str, dtype: str, threads: int) -> None:
         super().__init__(folder, device, dtype, threads)
-        _engine_alone()
+        engine_alone()
         import torch
         from tokenizers import Tokenizer
 
@@ -192,6 +193,7 @@ class Ours(Target):
         model = Model(shaped, Weights(opened, planned.dtype, planned.device, lambda: None), planned.max_context)
         self.runner = Runner(model, KVCache(shaped, planned.blocks, planned.dtype, planned.device))
         self.runner.capture(options.max_batch, planned.max_context, lambda: None)
+        self.planned = planned
         self.blocks, self.block_tokens = planned.blocks, BLOCK_TOKENS
         self.max_batch = options.max_batch
         self.vocabulary = ByteVocabulary(Tokenizer.from_file(str(folder / "tokenizer.json")))
@@ -208,6 +210,11 @@ class Ours(Target):
 
         self.scheduler = Scheduler(Blocks(self.blocks, self.block_tokens), self.max_batch, 10_000, self.budget)
 
+    def _launch(self) -> tuple[list[Any], Any] | None:
+        """The next step, launched; None where all is done."""
+        chunks = self.scheduler.plan()
+        return (chunks, self.runner.launch(chunks)) if chunks else None
+
     def run(self, workload: Workload) -> Times:
         from providers.local.engine.replies import Reply
         from providers.local.engine.sequence import Sampling, Sequence
@@ -219,28 +226,42 @@ class Ours(Target):
             sequence = Sequence((0, i), list(prompt), workload.new, Sampling(temperature=workload.temperature, seed=i))
             sequence.text = Reply(self.vocabulary, self.vocabulary.detokeniser(), StopStrings(["\n\n\n\n"]))
             self.scheduler.add(sequence)
-        while self.scheduler.running or self.scheduler.waiting:
-            chunks = self.scheduler.plan()
-            drawn = self.runner.run(chunks)
+        flying = self._launch()
+        while flying:
+            chunks, launched = flying
+            drawn = self.runner.collect(launched)
             now = time.perf_counter() - began
             for chunk in chunks:
                 self.scheduler.computed(chunk.sequence, chunk.start + chunk.count)
             for result in drawn:
                 sequence = result.chunk.sequence
                 sequence.append(result.tokens[0] or 0)
-                sequence.text.take(sequence, frozenset(), None)
                 times.tokens[sequence.key[1]].append(now)
                 if sequence.generated == workload.new:
                     self.scheduler.remove(sequence)
+            # In the engine's order: see loop.py.
+            flying = self._launch() if self.runner.ahead else None
+            for result in drawn:
+                result.chunk.sequence.text.take(result.chunk.sequence.tokens[-1], None, None)
+            flying = flying or self._launch()
         return times
 
 
-def _engine_alone() -> None:
+def engine_alone() -> None:
     """Import the engine where the gateway's libraries are not: it needs nothing of `providers` but its folder."""
     if importlib.util.find_spec("pydantic") is None or importlib.util.find_spec("msgspec") is None:
         package = types.ModuleType("providers")
         package.__path__ = [str(ROOT / "providers")]
         sys.modules.setdefault("providers", package)
+
+
+def as_an_engine(module: str) -> None:
+    """Start this process again with what an engine's process is started with, unless it was."""
+    engine_alone()
+    from providers.local.options import ENVIRONMENT
+
+    if not ENVIRONMENT.keys() <= os.environ.keys():
+        os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], ENVIRONMENT | os.environ)
 
 
 TARGETS: dict[str, Callable[[Path, str, str, int], Target]] = {

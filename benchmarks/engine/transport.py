@@ -2,13 +2,15 @@
 
 A scripted engine in another process says one token to every stream, every so many milliseconds; the worker only
 iterates. CPU is the worker's own, idle ticking subtracted; lag is how late a greenlet that sleeps 5 ms wakes, while
-tokens come and before.
+tokens come and before. `--generating 16` measures the lag beside a real engine (50M, one thread) that generates for so
+many clients, in turns with one that is idle.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import socket
 import tempfile
 import time
@@ -16,10 +18,13 @@ from pathlib import Path
 
 import gevent
 
+from benchmarks.engine.shapes import make
+from benchmarks.engine.vllm_target import CACHE
 from benchmarks.engine.workload import at
 from providers.chat import ChatRequest
 from providers.configuration import ProviderConfiguration
 from providers.local import connection as connections
+from providers.local import keeper
 from providers.local.client import Adapter
 from providers.local.wire import Ask, Hello, Piece, Step, frame, to_engine
 
@@ -88,11 +93,47 @@ def measure(streams: int, tokens: int, every_s: float) -> str:
     return f"| {streams} | {cpu / counted[0] * 1e6:.1f} | {lags[0]} | {lags[1]} |"
 
 
+def generating(clients: int, models: Path) -> str:
+    """The worker's lag beside a real engine, idle and generating."""
+    lags: dict[bool, list[float]] = {False: [], True: []}
+    configuration = ProviderConfiguration(type="local", model=str(make(models, "50M", "bfloat16")), max_context=1024)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SLUICE_RUN_DIR"] = folder
+        kept = keeper.start("local", configuration, Path(folder))
+        adapter = Adapter(configuration)
+
+        def ask(i: int) -> None:
+            words = " ".join(f"w{300 + (i * 64 + n) % 3000}" for n in range(16))
+            for _ in adapter.ask(ChatRequest([{"role": "user", "content": words}], max_tokens=64, seed=i)):
+                pass
+
+        ask(0)
+        for _ in range(5):
+            for busy, mine in lags.items():
+                ticking = gevent.spawn(lag, mine)
+                if busy:
+                    gevent.joinall([gevent.spawn(ask, i) for i in range(clients)], raise_error=True)
+                else:
+                    gevent.sleep(2)
+                ticking.kill()
+        adapter.close()
+        assert kept.stdin
+        kept.stdin.close()
+        kept.wait(10)
+    idle, busy = (at(sorted(mine), 0.99) * 1e3 for mine in lags.values())
+    return f"{clients} clients: lag p99 {idle:.2f} ms beside an idle engine, {busy:.2f} ms beside one that generates"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.engine.transport", description=__doc__)
     parser.add_argument("--tokens", type=int, default=300)
     parser.add_argument("--every-ms", type=float, default=20)
+    parser.add_argument("--generating", type=int, metavar="CLIENTS")
+    parser.add_argument("--models", default=CACHE, type=Path)
     told = parser.parse_args()
+    if told.generating:
+        print(generating(told.generating, told.models))
+        return
     print("| streams | worker CPU µs per token | lag p99 idle, ms | lag p99 busy, ms |\n|---|---|---|---|")
     for streams in (1, 32, 256):
         print(measure(streams, told.tokens, told.every_ms / 1000), flush=True)

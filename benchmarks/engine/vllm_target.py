@@ -41,8 +41,11 @@ class VLLM(Target):
     def __init__(self, folder: Path, device: str, dtype: str, threads: int) -> None:
         super().__init__(folder, device, dtype, threads)
         script = Path(__file__).with_name("vllm_server.py")
+        from providers.local.options import ENVIRONMENT
+
         command = [self.python or environment(), str(script), str(folder), dtype, str(threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        its_own = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=its_own)
         self._read()
 
     def _read(self) -> Any:

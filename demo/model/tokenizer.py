@@ -38,8 +38,11 @@ TEMPLATE = (
 )
 
 
-def train(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer for these texts; every character of a station's name and of characters.txt is one token."""
+def train(texts: Iterable[str], weight: int = 3000) -> PreTrainedTokenizerFast:
+    """A tokenizer for these texts; every character of a station's name and of characters.txt is one token.
+
+    weight   how often each of these characters counts: above any word of the texts, so that all their merges find room
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence(WIDE)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -51,8 +54,7 @@ def train(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     single = Counter(characters() + "".join(row["name"] for row in stations()) * 40)
     seen = Counter(character for text in texts for character in text if character > "\u2e80")
-    # Weighted far above any word, so that the merges for single characters all find room.
-    alone = [character for character in {**single, **seen} for _ in range(3000)]
+    alone = [character for character in {**single, **seen} for _ in range(weight)]
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         special_tokens=[PAD, USER, ASSISTANT, END],

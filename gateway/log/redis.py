@@ -102,7 +102,7 @@ class Mirror:
     @property
     def settled(self) -> bool:
         """See mirroring.Mirroring."""
-        return not self._behind and not self._writing
+        return not self.up or not (self._behind or self._writing)
 
     def claim(self, answer: Answer) -> tuple[str, str] | None:
         """See mirroring.Mirroring; without Redis the key holds in this worker only."""

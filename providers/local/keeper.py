@@ -7,9 +7,10 @@ backlog instead of failing. It ends with its master (end of file on stdin), and 
 nothing heavy.
 
     starting ──serving──▶ serving ──death, silence──▶ starting
-        └──cannot …, or three deaths within 30 s──▶ down ──30 s──▶ starting
+        └──cannot …, or three deaths──▶ down ──30 s──▶ starting
 
-Down, it takes connections itself and answers each with the reason.
+Down, it takes connections itself and answers each with the reason. Every further death before the engine has served
+doubles the pause, up to eightfold: a loader that is killed for its memory shall not take it again and again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from providers.local import socket_path
-from providers.local.options import Options, of
+from providers.local.options import ENVIRONMENT, Options, of
 from providers.local.wire import Down, frame
 
 if TYPE_CHECKING:
@@ -42,26 +43,31 @@ log = logging.getLogger("sluice.keeper")
 
 SILENCE_S = 15.0
 LOADING_SILENCE_S = 120.0
-DEATHS, WITHIN_S = 3, 30.0
+DEATHS = 3
 RETRY_AFTER_S = 30.0
+MOST_DOUBLINGS = 3
 BACKLOG = 512
-# How long OpenMP's threads spin before they sleep. With its default, a second thread on a core that somebody else wants
-# made the engine forty times slower than one thread alone; so it loses a tenth at most. Only where `threads` > 1.
-SPIN_COUNT = "1000"
 PR_SET_PDEATHSIG = 1
 
 
 class Engine:
-    """One engine's socket and process, and what to do about them."""
+    """One engine's socket and process, and what to do about them; `clock` gives seconds."""
 
     def __init__(
-        self, path: Path, options: Options, silence_s: float = SILENCE_S, retry_after_s: float = RETRY_AFTER_S
+        self,
+        path: Path,
+        options: Options,
+        silence_s: float = SILENCE_S,
+        retry_after_s: float = RETRY_AFTER_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
         self._options = options
         self._silence_s = silence_s
         self._retry_after_s = retry_after_s
-        self._deaths: list[float] = []
+        self._clock = clock
+        # In a row, since the engine last served.
+        self._deaths = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._beat = -1
         self._told = b""
@@ -87,10 +93,10 @@ class Engine:
         told = msgspec.json.encode(self._options).decode()
         command = [sys.executable, "-m", "providers.local.engine", "--options", told, "--listen", str(listen)]
         command += ["--beat", str(theirs), "--epoch", str(self._epoch)]
-        environment = {"GOMP_SPINCOUNT": SPIN_COUNT} | os.environ
+        environment = ENVIRONMENT | os.environ
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, pass_fds=(listen, theirs))
         os.close(theirs)
-        self._heard = time.monotonic()
+        self._heard = self._clock()
         self._serving = False
         self._reason = ""
         self._told = b""
@@ -103,18 +109,18 @@ class Engine:
         """Look after the engine; called when something happened, and every second."""
         if self._process is None:
             self._answer_down()
-            if time.monotonic() > self._again:
+            if self._clock() > self._again:
                 self.start()
             return
         ended = self._listen()
-        now = time.monotonic()
+        silent_s = self._clock() - self._heard
         allowed = self._silence_s if self._serving else max(self._silence_s, LOADING_SILENCE_S)
-        if not ended and now - self._heard > allowed:
-            log.error("the engine said nothing for %.0f s; it is killed and started again", now - self._heard)
-            self._path.with_suffix(".silent").write_text(str(self._epoch))
-            ended = True
         if ended:
             self._restart()
+        elif silent_s > allowed:
+            log.error("the engine said nothing for %.0f s; it is killed and started again", silent_s)
+            self._path.with_suffix(".silent").write_text(str(self._epoch))
+            self._restart(silent=True)
 
     def stop(self) -> None:
         """Kill the engine and take the socket away."""
@@ -133,7 +139,7 @@ class Engine:
                 return False
             if not data:
                 return True
-            self._heard = time.monotonic()
+            self._heard = self._clock()
             *lines, self._told = (self._told + data).split(b"\n")
             for line in lines:
                 word, _, rest = line.partition(b" ")
@@ -142,28 +148,28 @@ class Engine:
                 elif word == b"cannot":
                     self._reason = rest.decode("utf-8", "replace")
 
-    def _restart(self) -> None:
+    def _restart(self, silent: bool = False) -> None:
         assert self._process is not None
         self._process.kill()
         status = self._process.wait()
         os.close(self._beat)
         self._process = None
-        now = time.monotonic()
-        if not self._serving:
-            self._deaths = [death for death in self._deaths if now - death < WITHIN_S] + [now]
         log.error("the engine ended with status %d%s", status, "" if self._serving else " before it served")
-        if not self._reason and len(self._deaths) >= DEATHS:
-            self._reason = f"the local engine died {len(self._deaths)} times while starting; see its log"
+        self._deaths = 0 if self._serving or self._reason else self._deaths + 1
+        if self._deaths >= DEATHS:
+            killed = status == -signal.SIGKILL and not silent
+            memory = ", killed by the system: it may have too little memory" if killed else ""
+            self._reason = f"the local engine died {self._deaths} times while loading{memory}; see its log"
         if self._reason:
-            log.error("the engine is down for %.0f s: %s", self._retry_after_s, self._reason)
-            self._deaths = []
-            self._again = now + self._retry_after_s
+            pause_s = self._retry_after_s * 2 ** min(max(0, self._deaths - DEATHS), MOST_DOUBLINGS)
+            log.error("the engine is down for %.0f s: %s", pause_s, self._reason)
+            self._again = self._clock() + pause_s
             self._answer_down()
         else:
             self.start()
 
     def _answer_down(self) -> None:
-        down = frame(Down(self._reason, max(1.0, round(self._again - time.monotonic(), 1))))
+        down = frame(Down(self._reason, max(1.0, round(self._again - self._clock(), 1))))
         while True:
             try:
                 worker, _ = self._listener.accept()

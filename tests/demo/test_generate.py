@@ -77,7 +77,7 @@ def test_every_intent_is_phrased_and_restated_in_both_languages():
 
 
 def test_a_tokenizer_keeps_every_station_name_with_one_token_for_each_character():
-    tokenizer = train(["SELECT name FROM dtzpt"])
+    tokenizer = train(["SELECT name FROM dtzpt"], weight=20)
     for row in stations():
         tokens = tokenizer(row["name"])["input_ids"]
         assert tokenizer.decode(tokens) == row["name"]

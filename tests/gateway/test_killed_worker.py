@@ -35,18 +35,18 @@ def accounts(port):
 
 def ends_logged(live):
     lines = [json.loads(line) for line in live.log.read_text("utf-8").splitlines() if line.startswith("{")]
-    return [line["cause"] for line in lines if line["event"] == "answer"]
+    return [line for line in lines if line["event"] == "answer"]
 
 
 def test_what_a_killed_worker_was_producing_is_accounted_for(upstream):
     port = free_port()
     with Live(configuration(upstream, PLANS, server={"metrics_bind": f"127.0.0.1:{port}"})) as live:
+        lost = []
         for turn in (1, 2):
             with live.ask(provider="numbered") as reply:
                 reply.body()
-            stuck = [live.ask(provider="stuck") for _ in range(3)]
-            for reply in stuck:
-                next(reply.events())
+            stuck = [live.ask(provider="stuck", headers={"X-Request-Id": f"lost-{turn}-{n}"}) for n in range(3)]
+            lost += [(next(reply.events()).data["id"], reply.headers["x-request-id"]) for reply in stuck]
             worker = [pid for pid in live.workers() if is_worker(pid)][-1]
             os.kill(worker, signal.SIGKILL)
             for reply in stuck:
@@ -54,7 +54,13 @@ def test_what_a_killed_worker_was_producing_is_accounted_for(upstream):
             expected = {"stop": turn, "worker_died": 3 * turn}
             eventually(lambda expected=expected: accounts(port) == (4 * turn, 0, expected))  # noqa: B023
             eventually(lambda: live.call("GET", "/healthz").status == 200)
-        assert sorted(ends_logged(live)) == ["stop"] * 2 + ["worker_died"] * 6
+        ends = ends_logged(live)
+    assert sorted(line["cause"] for line in ends) == ["stop"] * 2 + ["worker_died"] * 6
+    told = [line for line in ends if line["cause"] == "worker_died"]
+    assert sorted((line["id"], line["request_id"]) for line in told) == sorted(lost)
+    assert {(line["route"], line["provider"], line["model"]) for line in told} == {
+        ("/getAnwser", "stuck", "m@hang=between")
+    }
 
 
 def is_worker(pid):
@@ -79,5 +85,7 @@ def test_whoever_ends_it_for_its_readers_does_not_count_it_again(upstream, store
         assert (end.data["code"], end.data["request_id"]) == ("worker_died", reply.headers["x-request-id"])
         eventually(lambda: accounts(here_port) == (1, 0, {"worker_died": 1}))
         assert accounts(there_port) == (0, 0, {})
-        assert ends_logged(here) == ["worker_died"]
+        assert [(line["id"], line["cause"]) for line in ends_logged(here)] == [
+            (end.id.rpartition(".")[0], "worker_died")
+        ]
         assert ends_logged(there) == []

@@ -118,8 +118,8 @@ def test_a_client_that_sent_more_than_its_question_is_watched_all_the_same(live,
 
 def test_a_slow_reader_that_leaves_is_not_waited_for(upstream):
     """Neither its write deadline nor a heartbeat could end the answer in time."""
-    server = {"heartbeat_s": 60, "resume_window_s": 0, "write_timeout_s": 60}
-    plans = {"endless": "count=100000,pace=0.001"}
+    server = {"heartbeat_s": 60, "resume_window_s": 0, "write_timeout_s": 60, "log_bytes": 128 << 20}
+    plans = {"endless": "count=6000,pace=0.001"}
     with Live(configuration(upstream, plans, server=server)) as running:
         question = "x" * 4000
         sock = running.connect("POST", "/getAnwser", {"question": question, "provider": "endless"}, receive_bytes=4096)
@@ -129,7 +129,7 @@ def test_a_slow_reader_that_leaves_is_not_waited_for(upstream):
         sent = 0
         while (now := untaken_bytes(running.port)) > sent or not now:
             sent = now
-            assert not closes(upstream, connection, 0.5)
+            assert not closes(upstream, connection, 0.3)
         sock.shutdown(socket.SHUT_WR)
         assert closes(upstream, connection, 5)
         sock.close()
@@ -161,9 +161,10 @@ def test_a_reader_that_takes_nothing_is_dropped_alone(live):
     leisurely = live.connect("POST", "/getAnwser?format=text", asked, receive_bytes=4096)
     with live.call("POST", "/getAnwser?format=text", asked) as reply:
         assert reply.body() == said
-    # One that takes its time, but takes something within every write_timeout_s, gets everything.
+    # One that takes its time, but takes something within every write_timeout_s, gets everything. The other is dropped
+    # after one to two of them: what its system takes in the first counts as taken.
     received = b""
-    for _ in range(3):
+    for _ in range(7):
         time.sleep(0.5)
         received += leisurely.recv(65536)
     while data := leisurely.recv(1 << 20):

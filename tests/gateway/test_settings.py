@@ -45,6 +45,14 @@ def test_the_shipped_configuration_is_good_without_any_secret():
         ({"default": "a", "providers": {"a": {"type": "tgi", "model": "m"}}}, "providers.a.type: unknown type"),
         ({"default": "a", "providers": {"a": {"type": "openai", "model": "m"}}}, "providers.a: base_url is missing"),
         ({"default": "a", "providers": {"a": {"type": "local"}}}, "providers.a: model is missing"),
+        (
+            {"default": "a", "providers": {"a": {"type": "local", "model": "m", "max_context": 1}}},
+            "providers.a.max_context: it is auto, or 2 or more",
+        ),
+        (
+            {"default": "a", "providers": {"a": {"type": "local", "model": "m", "threads": -1}}},
+            "providers.a.threads: it is auto, or 1 or more",
+        ),
     ],
 )
 def test_a_problem_names_its_key(raw, told):

@@ -14,22 +14,9 @@ import time
 import pytest
 
 from tests.gateway.live import ROOT, text_of
-from tests.gateway.test_shared_log import RedisServer, eventually, follow, numbered, served
-from tests.reliability.proxy import Fault, Proxy
-
-
-@pytest.fixture
-def store():
-    running = RedisServer()
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def way(store):
-    """The way to that Redis, on which faults can be set."""
-    with Proxy(to=("127.0.0.1", store.port)) as proxy:
-        yield proxy
+from tests.gateway.side_by_side import played, side_by_side  # noqa: F401
+from tests.gateway.test_shared_log import eventually, follow, numbered, served
+from tests.reliability.proxy import Fault
 
 
 def over(way):
@@ -37,6 +24,7 @@ def over(way):
     return {"redis_url": f"redis://127.0.0.1:{way.port}/0"}
 
 
+@side_by_side
 def test_readers_that_come_to_another_worker_at_the_same_moment_all_get_the_rest(upstream, store, way):
     with served(upstream, store) as here, served(upstream, store, **over(way)) as there:
         way.set(Fault(latency_s=0.05))
@@ -60,6 +48,7 @@ def test_readers_that_come_to_another_worker_at_the_same_moment_all_get_the_rest
     assert [b"event: done" in received for received in told] == [True] * 4
 
 
+@side_by_side
 def test_a_redis_that_starts_again_takes_no_living_worker_for_dead(upstream, store):
     with served(upstream, store) as here, served(upstream, store) as there:
         reply = here.ask("restarted", provider="slow")
@@ -80,6 +69,7 @@ def test_a_redis_that_starts_again_takes_no_living_worker_for_dead(upstream, sto
     assert [event.n for event in seen] == list(range(2, len(seen) + 2))
 
 
+@side_by_side
 def test_news_go_on_coming_when_the_connection_for_them_is_cut_while_readers_come_and_leave(upstream, store, way):
     with served(upstream, store) as here, served(upstream, store, **over(way)) as there:
         with here.ask("busy", provider="slow") as reply:
@@ -110,6 +100,7 @@ def _status(live, answer_id):
         return reply.status
 
 
+@side_by_side
 def test_a_reader_that_is_ahead_of_redis_waits_elsewhere_until_redis_has_it_too(upstream, store, way):
     with served(upstream, store, **over(way)) as here, served(upstream, store) as there:
         reply = here.ask("ahead", provider="slow")
@@ -127,6 +118,7 @@ def test_a_reader_that_is_ahead_of_redis_waits_elsewhere_until_redis_has_it_too(
     assert text_of(seen) == numbered("ahead", 80)
 
 
+@side_by_side
 def test_a_reader_that_was_ahead_of_redis_is_told_when_the_worker_is_dead(upstream, store, way):
     here = served(upstream, store, **over(way))
     with served(upstream, store) as there:
@@ -191,6 +183,7 @@ def wait_until(holds):
 """
 
 
+@side_by_side
 def test_a_key_whose_worker_died_before_its_answer_began_is_told_so(store):
     script = """
 assert here.claim(answer) is None
@@ -204,6 +197,7 @@ print(copy.failure.code)
     assert patched(script, store) == ["worker_died"]
 
 
+@side_by_side
 def test_a_copy_that_nobody_follows_is_forgotten(store):
     script = """
 copies.UNREAD_S = 0.3
@@ -234,6 +228,7 @@ def read_to_the_end(reply):
 
 
 @pytest.mark.parametrize("broken, mended", [FULL, READ_ONLY], ids=["full", "read-only"])
+@side_by_side
 def test_whoever_follows_elsewhere_while_redis_takes_nothing_is_cut_and_comes_back(upstream, store, broken, mended):
     with served(upstream, store) as here, served(upstream, store) as there:
         reply = here.ask("followed", provider="slow")
@@ -255,6 +250,7 @@ def test_whoever_follows_elsewhere_while_redis_takes_nothing_is_cut_and_comes_ba
     assert [event.n for event in seen] == list(range(2, len(seen) + 2))
 
 
+@side_by_side
 def test_the_end_of_a_dead_worker_is_told_when_a_full_redis_has_room_again(upstream, store):
     here = served(upstream, store)
     with served(upstream, store) as there:
@@ -282,6 +278,7 @@ def killed(live):
 
 
 @pytest.mark.parametrize("lost", ["log", "hash", "everything"])
+@side_by_side
 def test_what_redis_drops_of_a_running_answer_is_written_to_it_again(upstream, store, lost):
     with served(upstream, store) as here, served(upstream, store) as there:
         reply = here.ask("dropped", provider="slow")
@@ -301,6 +298,7 @@ def test_what_redis_drops_of_a_running_answer_is_written_to_it_again(upstream, s
         reply.close()
 
 
+@side_by_side
 def test_an_ended_answer_that_redis_has_dropped_is_read_to_its_end_elsewhere(upstream, store):
     with served(upstream, store) as here, served(upstream, store) as there:
         with here.ask("dropped late", provider="numbered") as reply:
@@ -311,6 +309,7 @@ def test_an_ended_answer_that_redis_has_dropped_is_read_to_its_end_elsewhere(ups
     assert found == whole[5:]
 
 
+@side_by_side
 def test_a_dead_workers_leftovers_live_as_long_as_an_ended_answers(upstream, store):
     keyed = {"provider": "slow", "headers": {"Idempotency-Key": "left over"}}
     here = served(upstream, store, log_age_s=3)
@@ -334,6 +333,7 @@ def test_a_dead_workers_leftovers_live_as_long_as_an_ended_answers(upstream, sto
             here.stop()
 
 
+@side_by_side
 def test_a_dead_workers_answers_that_nobody_looks_at_go_by_themselves(upstream, store):
     with served(upstream, store, log_age_s=3) as here, here.ask("unseen", provider="slow") as reply:
         answer_id = next(reply.events()).data["id"]
@@ -346,6 +346,7 @@ def test_a_dead_workers_answers_that_nobody_looks_at_go_by_themselves(upstream, 
         eventually(lambda: all(store.client.ttl(name) > 20 for name in names), 15)
 
 
+@side_by_side
 def test_a_key_that_stands_for_nothing_may_ask_again_once_its_worker_is_dead(upstream, store):
     keyed = {"headers": {"Idempotency-Key": "nothing"}}
     here = served(upstream, store)
@@ -366,6 +367,7 @@ def _lone_worker(store):
     return len(store.client.keys("sluice:worker:*")) == 1
 
 
+@side_by_side
 def test_the_last_event_waits_for_no_redis_when_the_server_stops(upstream, store):
     with served(upstream, store, drain_s=1.5) as here:
         replies = [here.ask(f"stopping {n}", provider="stuck") for n in range(3)]
@@ -382,6 +384,7 @@ def test_the_last_event_waits_for_no_redis_when_the_server_stops(upstream, store
     assert [end.data["code"] for end in ends] == ["shutting_down"] * 3
 
 
+@side_by_side
 def test_many_at_once_use_few_connections_to_redis(upstream, store):
     with served(upstream, store) as here, served(upstream, store) as there:
         with here.ask("many", provider="slow") as reply:

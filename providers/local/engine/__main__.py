@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -67,6 +68,12 @@ def main() -> int:
     except CannotLoad as error:
         log.error("%s", error)
         beat.tell(f"cannot {error}")
+        return 2
+    except BaseException as error:  # a Rust library's panic is no Exception
+        # Only its kind is told: the message may name paths.
+        name, kind = Path(arguments.options.model).name, type(error).__name__
+        log.exception("%s could not be loaded", name)
+        beat.tell(f"cannot {name} could not be loaded: {kind}; the engine's log tells more")
         return 2
     beat.tell("serving")
     server.run()

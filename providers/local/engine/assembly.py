@@ -20,6 +20,7 @@ from providers.local.engine.kvcache import BLOCK_TOKENS, KVCache
 from providers.local.engine.loop import Loop
 from providers.local.engine.memory import MB, Plan, plan
 from providers.local.engine.model import Model
+from providers.local.engine.preparation import Preparation
 from providers.local.engine.requests import sampling, sequence
 from providers.local.engine.runner import OutOfMemory, Runner, measure_budget
 from providers.local.engine.scheduler import Scheduler
@@ -59,7 +60,7 @@ def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tupl
     with reading(f"config.json of {folder.name}"):
         shaped = shape(folder.config)
         rope_frequencies(shaped)
-        planned = plan(folder, shaped, options)
+        planned = plan(folder, shaped, options, chat.shortest())
     with reading(f"generation_config.json of {folder.name}"):
         sampling(Ask(0, 0, []), folder.generation)
     log.info(
@@ -86,7 +87,9 @@ def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tupl
     make = partial(
         sequence, chat=chat, generation=folder.generation, max_context=planned.max_context, grammars=grammars
     )
-    return Loop(scheduler, runner, make, chat.end_tokens, OutOfMemory, Drafting(DRAFT_ROWS)), planned
+    # On a GPU a decode step's time is its launches, which graphs save; a drafted one would have to do without them.
+    drafting = Drafting(0 if runner.ahead else DRAFT_ROWS)
+    return Loop(scheduler, runner, Preparation(make), chat.end_tokens, OutOfMemory, drafting), planned
 
 
 def report(loop: Loop, folder: Folder, options: Options, planned: Plan) -> Report:
@@ -99,7 +102,7 @@ def report(loop: Loop, folder: Folder, options: Options, planned: Plan) -> Repor
         max_context=planned.max_context,
         max_batch=options.max_batch,
         running=len(scheduler.running),
-        waiting=len(scheduler.waiting),
+        waiting=len(scheduler.waiting) + len(loop.preparation.begun),
         blocks=planned.blocks - 1,
         blocks_free=scheduler.blocks.available,
         block_tokens=BLOCK_TOKENS,

@@ -47,7 +47,7 @@ class Group:
     own       each sequence's keys; without those in `shared`, where there are such
     shared    keys that all of them begin with, as of one sequence
     mask      (batch, 1, rows or 1, own.length)  0 or −inf, in the cache's dtype; None where all keys are seen
-    start     the first query's position, of a single long chunk; on a CPU it needs no mask
+    start     the first query's position, of a single long chunk; it needs no mask
     lengths   (batch,)  how many keys each sequence has, where the GPU's decode kernel is to be used
     """
 
@@ -90,6 +90,7 @@ class Attention:
         self.kv_heads = kv_heads
         self.head_dim = head_dim
         self._buffer = torch.empty(0)
+        self._tails: dict[int, Tensor] = {}
 
     def __call__(self, q: Tensor, cache: Tensor, layout: Layout) -> Tensor:
         """
@@ -97,22 +98,26 @@ class Attention:
         cache     (block, slot, 2 · kv_heads, head_dim)   one layer, this step's keys and values already in it
         returns   (tokens, heads · head_dim)
         """
-        outputs = [self._group(q, cache, group) for group in layout.groups]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        out = q.new_empty(q.shape)
+        for group in layout.groups:
+            part = slice(group.first, group.first + group.batch * group.queries)
+            self._group(q[part], cache, group, out[part])
+        return out.flatten(1)
 
-    def _group(self, q: Tensor, cache: Tensor, group: Group) -> Tensor:
-        tokens = group.batch * group.queries
-        q = q[group.first : group.first + tokens]
+    def _group(self, q: Tensor, cache: Tensor, group: Group, out: Tensor) -> None:
+        """As __call__, for the rows of one group; into `out`, which is as q."""
         if group.queries > FOLDED_QUERIES:
-            return self._prompt(q, *self._read(cache, group.own), group)
+            self._prompt(q, *self._read(cache, group.own), group, out)
+            return
         shape = (group.batch, group.queries, self.kv_heads, self.heads // self.kv_heads, self.head_dim)
         rows = q.reshape(shape).transpose(1, 2).reshape(group.batch, self.kv_heads, -1, self.head_dim)
-        out = self._rows(rows, cache, group)
-        out = out.view(group.batch, self.kv_heads, group.queries, -1, self.head_dim).transpose(1, 2)
-        return out.reshape(tokens, -1)
+        answers = self._rows(rows, cache, group)
+        out.view(shape).copy_(
+            answers.view(group.batch, self.kv_heads, group.queries, -1, self.head_dim).transpose(1, 2)
+        )
 
-    def _prompt(self, q: Tensor, k: Tensor, v: Tensor, chunk: Group) -> Tensor:
-        """One long chunk: q (queries, heads, head_dim); k, v of one sequence.
+    def _prompt(self, q: Tensor, k: Tensor, v: Tensor, chunk: Group, out: Tensor) -> None:
+        """One long chunk: q, out (queries, heads, head_dim); k, v of one sequence.
 
         On a CPU in pieces of TILE queries, each with the keys that it sees: with scores that stay in the processor's
         cache, bfloat16 takes 0.43 ms where SDPA's kernel takes 1.01 (64 queries, 576 keys), float32 the same.
@@ -120,22 +125,35 @@ class Attention:
         """
         group, start = self.heads // self.kv_heads, chunk.start
         if q.is_cuda:
-            mask = chunk.mask
-            out = F.scaled_dot_product_attention(
-                q.transpose(0, 1).unsqueeze(0), k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=group > 1
-            )
-            return out[0].transpose(0, 1).reshape(len(q), -1)
-        outputs = []
-        for piece in (q * self.head_dim**-0.5).split(TILE):
+            # As an object and not as a tensor: flash attention takes no mask. Here, because importing it takes long.
+            from torch.nn.attention.bias import causal_lower_right
+
+            mask = causal_lower_right(len(q), k.shape[2])
+            q = q.transpose(0, 1).unsqueeze(0)
+            out.copy_(F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=group > 1)[0].transpose(0, 1))
+            return
+        by_key_head = (len(q), self.kv_heads, group, self.head_dim)
+        for piece, answer in zip(q.reshape(by_key_head).split(TILE), out.view(by_key_head).split(TILE), strict=True):
             queries = len(piece)
             start += queries
-            rows = piece.view(queries, self.kv_heads, group, self.head_dim).transpose(0, 1)
-            rows = rows.reshape(self.kv_heads, queries * group, self.head_dim)
+            rows = torch.mul(piece.transpose(0, 1), self.head_dim**-0.5, out=self._like(piece)).flatten(1, 2)
             scores = torch.bmm(rows, k[0, :, :start].transpose(1, 2))
-            scores[:, :, start - queries :] += causal_mask([0], queries, queries, group, q.dtype, q.device)[0]
-            out = torch.bmm(scores.softmax(-1), v[0, :, :start])
-            outputs.append(out.view(self.kv_heads, queries, group, self.head_dim).transpose(0, 1).reshape(queries, -1))
-        return torch.cat(outputs)
+            scores[:, :, start - queries :] += self._tail(piece)
+            found = torch.bmm(scores.softmax(-1), v[0, :, :start])
+            answer.copy_(found.view(self.kv_heads, queries, group, self.head_dim).transpose(0, 1))
+
+    def _like(self, piece: Tensor) -> Tensor:
+        """Room for the queries of `piece` by key head, one after the other."""
+        queries, kv_heads, *head = piece.shape
+        return piece.new_empty((kv_heads, queries, *head))
+
+    def _tail(self, piece: Tensor) -> Tensor:
+        """The mask of some consecutive queries over their own keys; made once for each number of them."""
+        queries = len(piece)
+        if queries not in self._tails:
+            repeat = self.heads // self.kv_heads
+            self._tails[queries] = causal_mask([0], queries, queries, repeat, piece.dtype, piece.device)[0]
+        return self._tails[queries]
 
     def _rows(self, rows: Tensor, cache: Tensor, group: Group) -> Tensor:
         """rows, and what is returned: (batch, kv_heads, queries · heads per key head, head_dim)."""
@@ -148,7 +166,7 @@ class Attention:
             k, v = self._read(cache, group.own)
             return F.scaled_dot_product_attention(rows, k, v, attn_mask=group.mask)
         together = rows.transpose(0, 1).reshape(1, self.kv_heads, -1, self.head_dim)
-        out_shared, lse_shared = _shared(together, *self._read(cache, group.shared))
+        out_shared, lse_shared = _with_lse(together, *self._read(cache, group.shared))
         out_own, lse_own = _with_lse(rows, *self._read(cache, group.own), group.mask)
         out_shared = out_shared.view(self.kv_heads, group.batch, -1, self.head_dim).transpose(0, 1)
         lse_shared = lse_shared.view(self.kv_heads, group.batch, -1).transpose(0, 1)
@@ -177,31 +195,7 @@ class Attention:
         return kv[:, : self.kv_heads], kv[:, self.kv_heads :]
 
 
-# So many rows' scores stay in the processor's cache; for less than half of them the kernel is as fast.
-SHARED_ROWS = 256
-
-
-def _shared(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """As `_with_lse`, over keys that all of many rows see.
-
-    In bfloat16 as plain products, scores rounded to it as in `_prompt`: 0.39 ms where SDPA's kernel takes 0.55 (128
-    rows of 2 heads, 512 keys), about equal at 64 rows. In float32 the kernel is faster.
-    """
-    rows = q.shape[2]
-    if q.dtype != torch.bfloat16 or 2 * rows < SHARED_ROWS:
-        return _with_lse(q, k, v, None)
-    outs, sums = [], []
-    for piece in (q[0] * q.shape[-1] ** -0.5).split(SHARED_ROWS, 1):
-        scores = torch.bmm(piece, k[0].transpose(1, 2)).float()
-        top = scores.amax(-1, keepdim=True)
-        weights = scores.sub_(top).exp_()
-        total = weights.sum(-1, keepdim=True)
-        outs.append(torch.bmm(weights.div_(total).to(v.dtype), v[0]))
-        sums.append(total.log_().add_(top).squeeze(-1))
-    return torch.cat(outs, 1).unsqueeze(0), torch.cat(sums, 1).unsqueeze(0)
-
-
-def _with_lse(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def _with_lse(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Attention and the log-sum-exp of its scores, (batch, kv_heads, rows); the kernel behind SDPA on a CPU."""
     out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, False, attn_mask=mask)
     return out, lse

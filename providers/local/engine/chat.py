@@ -54,7 +54,7 @@ class Chat:
     def prompt(self, messages: list[dict[str, Any]], template: dict[str, Any], most: int = 1 << 40) -> list[int]:
         """The tokens of a conversation, up to where the reply begins. Raises Rejected if the template refuses it.
 
-        Raises ContextTooLong where they are certainly more than `most`, before the time is spent on counting them.
+        Raises ContextTooLong where they are more than `most`; where that is certain, before they are counted.
         """
         safe = [{**message, "content": self._as_text(message.get("content"))} for message in messages]
         try:
@@ -69,10 +69,18 @@ class Chat:
             raise Rejected(f"the model's chat template refuses this conversation: {error}") from None
         if len(text) > most * self._longest:
             raise ContextTooLong(f"the prompt has {len(text):,} characters; this model takes {most:,} tokens at most")
-        tokens: list[int] = []
-        for part in text.split(BREAK):
-            tokens += self.tokenizer.encode(part, add_special_tokens=False).ids
-        return tokens
+        # Unlike encode(), this lets go of the interpreter's lock, and it takes half the time.
+        parts = self.tokenizer.encode_batch_fast(text.split(BREAK), add_special_tokens=False)
+        if (count := sum(map(len, parts))) > most:
+            raise ContextTooLong(f"the prompt has {count:,} tokens; this model takes {most:,} at most")
+        return [token for part in parts for token in part.ids]
+
+    def shortest(self) -> int:
+        """Tokens of a conversation in which next to nothing is said; 1 where the template refuses such a one."""
+        try:
+            return len(self.prompt([{"role": "user", "content": "?"}], {}))
+        except Rejected:
+            return 1
 
     def _as_text(self, content: Any) -> Any:
         if isinstance(content, list):

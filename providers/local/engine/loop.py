@@ -3,21 +3,26 @@
 Failures stay with whom they concern. A request that cannot begin fails by itself; a sequence whose logits are no
 numbers fails by itself, and its blocks are wiped; a step without memory fails its youngest sequence; a step that
 raises is run sequence by sequence, and those that raise again fail.
+
+A step's ids are appended first, and say who goes on but for stop strings; its text is read after. Where the device
+works by itself (`Runs.ahead`), the next step is launched in between, and so runs while text is read and sent. Then a
+sequence that a stop string ends has drawn a token too much, which is nobody's; and who is forgotten while a step
+flies keeps its blocks until that has landed.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from providers.errors import ProviderError
 from providers.local.engine.drafts import Drafting
+from providers.local.engine.preparation import Preparation
 from providers.local.engine.replies import Reply
-from providers.local.engine.scheduler import QueueFull, Scheduler
+from providers.local.engine.scheduler import Scheduler
 from providers.local.engine.sequence import Chunk, Key, Sequence
-from providers.local.wire import Ask, Failed, Piece
+from providers.local.wire import Ask, BrokenFrame, Failed, Piece
 
 log = logging.getLogger("sluice.engine")
 
@@ -25,7 +30,11 @@ log = logging.getLogger("sluice.engine")
 class Runs(Protocol):
     """What the loop needs of runner.Runner."""
 
-    def run(self, chunks: list[Chunk]) -> list[Any]: ...
+    ahead: bool
+
+    def launch(self, chunks: list[Chunk]) -> Any: ...
+
+    def collect(self, launched: Any) -> list[Any]: ...
 
     def wipe(self, blocks: list[int]) -> None: ...
 
@@ -33,55 +42,75 @@ class Runs(Protocol):
 Sent = tuple[Key, Piece | Failed]
 
 
+@dataclass(slots=True)
+class Flying:
+    """A step that was planned. `launched` is None where it is yet to be launched, maybe because that failed."""
+
+    chunks: list[Chunk]
+    began: float
+    launched: Any = None
+
+    def carries(self, sequence: Sequence) -> bool:
+        return any(chunk.sequence is sequence for chunk in self.chunks)
+
+
+@dataclass(slots=True)
+class Taken:
+    """Tokens that a sequence took from a step, whose text is to be read; the finish reason that its last one gives."""
+
+    sequence: Sequence
+    tokens: list[int]
+    logprobs: list[Any]
+    finish_reason: str | None
+
+
 class Loop:
     """
-    make         the sequence for a key and its ask; raises ProviderError
-    end_tokens   tokens that end a reply
+    preparation   makes the sequence for a key and its ask
+    end_tokens    tokens that end a reply
     """
 
     def __init__(
         self,
         scheduler: Scheduler,
         runner: Runs,
-        make: Callable[[Key, Ask], Sequence],
+        preparation: Preparation,
         end_tokens: frozenset[int],
         out_of_memory: type[Exception],
         drafting: Drafting,
     ) -> None:
         self.scheduler = scheduler
+        self.preparation = preparation
         self.counters = Counters()
         self._runner = runner
-        self._make = make
         self._ends = end_tokens
         self._out_of_memory = out_of_memory
         self._drafting = drafting
         self._sequences: dict[Key, Sequence] = {}
+        self._flying: Flying | None = None
 
     @property
     def busy(self) -> bool:
-        return bool(self._sequences)
+        """Whether there is something for a step to do."""
+        return bool(self._sequences or self._flying or self.preparation.ready())
 
     def ask(self, key: Key, ask: Ask) -> Failed | None:
-        """Take a request; what it failed with, if it cannot begin."""
-        try:
-            # Before the time is spent on its tokens.
-            self.scheduler.check_room()
-            sequence = self._make(key, ask)
-            self.scheduler.add(sequence)
-        except QueueFull:
+        """Take a request, and tell at once where there is no room; a step tells what else it fails with.
+
+        Raises BrokenFrame if the key's last request has not ended: nobody could tell the two's replies apart.
+        """
+        if key in self._sequences or key in self.preparation.begun:
+            raise BrokenFrame(f"a second question under number {ask.id} before the first has ended")
+        if not self.scheduler.has_room(len(self.preparation.begun)):
             return Failed(ask.id, "overloaded", "the engine's queue is full", retry_after=1)
-        except ProviderError as error:
-            return Failed(ask.id, error.code, error.message)
-        except Exception as error:
-            log.exception("a request could not begin")
-            return Failed(ask.id, "internal", f"the engine failed to begin: {type(error).__name__}")
-        self._sequences[key] = sequence
+        self.preparation.begin(key, ask)
         return None
 
     def cancel(self, key: Key) -> None:
-        """Forget a sequence; its blocks are free for the next step. Unknown keys are sequences that ended meanwhile."""
+        """Forget a sequence; its blocks are free before the next step is planned. Unknown keys ended meanwhile."""
+        self.preparation.forget(key)
         sequence = self._sequences.pop(key, None)
-        if sequence is None:
+        if sequence is None or self._flying and self._flying.carries(sequence):
             return
         if sequence.blocks and not sequence.generated:
             # Nothing was drawn yet, so nobody has looked whether what it computed are numbers.
@@ -91,76 +120,134 @@ class Loop:
 
     def cancel_all(self, owner: int) -> None:
         """Forget every sequence of a connection that went."""
-        for key in [key for key in self._sequences if key[0] == owner]:
+        for key in [key for key in (*self._sequences, *self.preparation.begun) if key[0] == owner]:
             self.cancel(key)
 
     def step(self) -> list[Sent]:
         """Run one step; what it brought, by the sequences' keys."""
+        sent: list[Sent] = []
+        flying, self._flying = self._flying or self._plan(sent), None
+        if flying is None:
+            return sent
+        taken: list[Taken] = []
+        for result in self._collect(flying, sent):
+            self._take(result, taken, sent)
+        if self._runner.ahead:
+            self._flying = self._plan(sent)
+            if self._flying:
+                self._launch(self._flying)
+        for each in taken:
+            self._read(each, sent)
+        self.counters.step(flying.chunks, flying.began, time.perf_counter())
+        return sent
+
+    def _plan(self, sent: list[Sent]) -> Flying | None:
+        """The next step, not yet launched; None where there is nothing to do."""
         began = time.perf_counter()
+        sent += self._begin()
         chunks = self.scheduler.plan(self._draft)
         self._runner.wipe(self.scheduler.to_wipe())
-        if not chunks:
-            return []
-        drawn, sent = self._run(chunks)
-        for result in drawn:
-            sent += self._take(result)
-        self.counters.step(chunks, time.perf_counter() - began)
-        return sent
+        return Flying(chunks, began) if chunks else None
+
+    def _launch(self, flying: Flying) -> None:
+        try:
+            flying.launched = self._runner.launch(flying.chunks)
+        except Exception:
+            # It is launched again where it is collected; what fails there too is told there.
+            log.warning("a step could not be launched ahead", exc_info=True)
+
+    def _begin(self) -> list[Sent]:
+        """Let what is prepared wait for its turn; what could not be prepared is told."""
+        failed: list[Sent] = []
+        for key in self.preparation.ready():
+            made = self.preparation.take(key)
+            if isinstance(made, Failed):
+                failed.append((key, made))
+            else:
+                self._sequences[key] = made
+                self.scheduler.add(made)
+        return failed
 
     def _draft(self, sequence: Sequence) -> list[int]:
         return self._drafting.draft(sequence, len(self.scheduler.running), self.scheduler.blocks.available)
 
-    def _run(self, chunks: list[Chunk]) -> tuple[list[Any], list[Sent]]:
-        sent: list[Sent] = []
+    def _collect(self, flying: Flying, sent: list[Sent]) -> list[Any]:
+        """What the step drew; who made it fail is told, and the rest of it runs again."""
+        chunks, launched = flying.chunks, flying.launched
+        if launched is None:
+            # Who was forgotten since is not launched again: its last tokens may be gone.
+            chunks = self._landed(chunks, [])
         while chunks:
             try:
-                drawn = self._runner.run(chunks)
+                drawn = self._runner.collect(launched or self._runner.launch(chunks))
             except self._out_of_memory:
-                youngest = max(chunks, key=lambda chunk: chunk.sequence.arrived)
-                chunks = [chunk for chunk in chunks if chunk is not youngest]
-                sent += self._fail(youngest.sequence, "overloaded", "the engine ran out of memory for this request")
+                chunks = self._landed(chunks, [])
+                if chunks:
+                    youngest = max(chunks, key=lambda chunk: chunk.sequence.arrived)
+                    chunks.remove(youngest)
+                    sent += self._fail(youngest.sequence, "overloaded", "the engine ran out of memory for this request")
             except Exception:
                 log.exception("a step failed; its sequences are run one by one")
-                return self._one_by_one(chunks, sent)
+                return self._one_by_one(self._landed(chunks, []), sent)
             else:
-                self._note(chunks)
-                return drawn, sent
-        return [], sent
+                return self._noted(chunks, drawn)
+            launched = None
+        return []
 
-    def _one_by_one(self, chunks: list[Chunk], sent: list[Sent]) -> tuple[list[Any], list[Sent]]:
+    def _one_by_one(self, chunks: list[Chunk], sent: list[Sent]) -> list[Any]:
         drawn: list[Any] = []
         for chunk in chunks:
             try:
-                drawn += self._runner.run([chunk])
+                result = self._runner.collect(self._runner.launch([chunk]))
             except Exception as error:
                 sent += self._fail(
                     chunk.sequence, "upstream_error", f"the engine failed on this request: {type(error).__name__}"
                 )
             else:
-                self._note([chunk])
-        return drawn, sent
+                drawn += self._noted([chunk], result)
+        return drawn
 
-    def _note(self, chunks: list[Chunk]) -> None:
-        for chunk in chunks:
+    def _noted(self, chunks: list[Chunk], drawn: list[Any]) -> list[Any]:
+        """What was drawn for sequences that still are; what was computed for them is in the cache now."""
+        landed = {id(chunk): chunk for chunk in self._landed(chunks, drawn)}
+        for chunk in landed.values():
             self.scheduler.computed(chunk.sequence, chunk.start + chunk.count)
+        return [result for result in drawn if id(result.chunk) in landed]
 
-    def _take(self, result: Any) -> list[Sent]:
-        """Give a sequence what was drawn for it."""
-        sequence = result.chunk.sequence
-        reply: Reply = sequence.text
-        told = result.logprobs or [None] * len(result.tokens)
-        draft = result.chunk.draft
+    def _landed(self, chunks: list[Chunk], drawn: list[Any]) -> list[Chunk]:
+        """The chunks whose sequences were not forgotten meanwhile. The others give back their blocks, wiped where
+        nothing drawn behind them tells that they hold numbers."""
+        here, well = [], {id(result.chunk) for result in drawn if None not in result.tokens}
+        for chunk in chunks:
+            sequence = chunk.sequence
+            if self._sequences.get(sequence.key) is sequence:
+                here.append(chunk)
+            elif id(chunk) in well:
+                self.scheduler.remove(sequence)
+            else:
+                trusted = chunk.start if sequence.generated else sequence.cached or 0
+                self._runner.wipe(self.scheduler.expel(sequence, trusted))
+        return here
+
+    def _take(self, result: Any, taken: list[Taken], sent: list[Sent]) -> None:
+        """Give a sequence what was drawn for it, and let it go where that ends it."""
+        sequence, draft = result.chunk.sequence, result.chunk.draft
+        mine = Taken(sequence, [], result.logprobs, None)
         right = 0
         for i, token in enumerate(result.tokens):
             if token is None:
-                return self._fail(sequence, "upstream_error", "the model's output for this request is not a number")
+                sent += self._fail(sequence, "upstream_error", "the model's output for this request is not a number")
+                return
             sequence.append(token)
+            mine.tokens.append(token)
             if sequence.constraint:
                 sequence.constraint.advance(token)
-            self.counters.generated += 1
-            reply.take(sequence, self._ends, told[i])
+            if token in self._ends:
+                mine.finish_reason = "stop"
+            elif sequence.generated >= sequence.max_new:
+                mine.finish_reason = "length"
             # What was drawn behind a drafted token counts only if that token is the one that was drawn.
-            if reply.finish_reason or token not in draft[i : i + 1]:
+            if mine.finish_reason or token not in draft[i : i + 1]:
                 break
             right += 1
         if draft:
@@ -168,21 +255,41 @@ class Loop:
             self.counters.drafted += len(draft)
             self.counters.accepted += right
             sequence.drafts.learn(len(draft), right)
-        return self._piece(sequence, reply)
+        if mine.finish_reason:
+            self.scheduler.remove(sequence)
+        taken.append(mine)
 
-    def _piece(self, sequence: Sequence, reply: Reply) -> list[Sent]:
-        if not (reply.text or reply.finish_reason):
-            return []
-        id = sequence.key[1]
-        piece = Piece(id, reply.text, logprobs=reply.logprobs or None)
+    def _read(self, taken: Taken, sent: list[Sent]) -> None:
+        """Read what a sequence took: its text, and whether a stop string ends it."""
+        sequence = taken.sequence
+        reply: Reply = sequence.text
+        last = len(taken.tokens) - 1
+        for i, token in enumerate(taken.tokens):
+            self.counters.generated += 1
+            ended = taken.finish_reason if i == last else None
+            reply.take(token, ended, taken.logprobs[i] if taken.logprobs else None)
+            if reply.finish_reason:
+                # What was drawn behind it is nobody's.
+                del sequence.tokens[len(sequence.tokens) - (last - i) :]
+                break
+        if reply.text or reply.finish_reason:
+            sent.append((sequence.key, self._piece(sequence, reply)))
+        if reply.finish_reason:
+            self.counters.ended(sequence)
+            if taken.finish_reason:
+                # Its blocks are given back already.
+                del self._sequences[sequence.key]
+            else:
+                self.cancel(sequence.key)
+
+    def _piece(self, sequence: Sequence, reply: Reply) -> Piece:
+        piece = Piece(sequence.key[1], reply.text, logprobs=reply.logprobs or None)
         reply.text, reply.logprobs = "", []
         if reply.finish_reason:
             piece.finish_reason = reply.finish_reason
             piece.prompt_tokens, piece.completion_tokens = sequence.prompt, sequence.generated
             piece.cached_tokens = sequence.cached or 0
-            self.counters.ended(sequence)
-            self.cancel(sequence.key)
-        return [(sequence.key, piece)]
+        return piece
 
     def _fail(self, sequence: Sequence, code: str, message: str) -> list[Sent]:
         self._sequences.pop(sequence.key, None)
@@ -197,13 +304,16 @@ class Counters:
         self.started = time.monotonic()
         self.steps = self.batch_sum = self.generated = self.prompt = self.cached = self.drafted = self.accepted = 0
         self.step_seconds = 0.0
+        self._step_ended = 0.0
         self._rate = 0.0
         self._seen = (self.started, 0)
 
-    def step(self, chunks: list[Chunk], seconds: float) -> None:
+    def step(self, chunks: list[Chunk], began: float, ended: float) -> None:
         self.steps += 1
         self.batch_sum += len(chunks)
-        self.step_seconds += seconds
+        # One that was launched ahead began before the last one ended.
+        self.step_seconds += ended - max(began, self._step_ended)
+        self._step_ended = ended
 
     def ended(self, sequence: Sequence) -> None:
         self.prompt += sequence.prompt

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from providers.local.engine.folder import CannotLoad, Folder
+from providers.local.engine.graphs import graph_bytes
 from providers.local.engine.kvcache import BLOCK_TOKENS, block_bytes
 from providers.local.engine.shape import Shape
 from providers.local.options import Options
@@ -46,6 +47,8 @@ def choose_device(told: str) -> torch.device:
             raise CannotLoad(f"device {told} is not there; this machine shows {count} CUDA devices")
         # Triton launches on the current device, and graphs capture its stream.
         torch.cuda.set_device(device)
+        # It plans anew for every length that it sees, and prompts have all lengths.
+        torch.backends.cuda.enable_cudnn_sdp(False)
     elif device.type != "cpu":
         raise CannotLoad(f"device {told} is not served; it is auto, cpu or cuda:0, cuda:1, …")
     return device
@@ -86,22 +89,39 @@ def free_bytes(device: torch.device) -> int:
     return free
 
 
-def plan(folder: Folder, shape: Shape, options: Options) -> Plan:
-    """Weights first, then as many blocks as are wanted or fit. Raises CannotLoad."""
+def plan(folder: Folder, shape: Shape, options: Options, shortest: int = 1) -> Plan:
+    """Weights first, then as many blocks as are wanted or fit. Raises CannotLoad.
+
+    shortest   tokens of the shortest prompt that there can be
+    """
+    max_context = shape.max_context if options.max_context is None else options.max_context
+    if max_context > shape.max_context:
+        raise CannotLoad(
+            f"max_context {max_context} is more than the {shape.max_context:,} tokens that {folder.name} was made for"
+        )
+    if max_context <= shortest:
+        raise CannotLoad(
+            f"max_context {max_context} leaves no room for a reply: the shortest prompt of {folder.name} "
+            f"has {shortest} tokens"
+        )
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device, shape)
     weight_bytes = shape.parameters * dtype.itemsize
     if shape.tied and device.type == "cpu":
         # As the last product's matrix the embedding is there a second time, reordered.
         weight_bytes += shape.vocabulary * shape.hidden * dtype.itemsize
-    free = free_bytes(device) - weight_bytes - WORKING_BYTES
+    working = WORKING_BYTES
+    if device.type == "cuda":
+        # Graphs are captured when the cache is there already; with them come the sampler's buffers: for 256 sequences
+        # and 152k tokens 1.9 GB, 13 MB of which are the tokens that penalties fall on.
+        working += graph_bytes(options.max_batch, max_context, shape.vocabulary)
+    free = free_bytes(device) - weight_bytes - working
     if free < 0:
         raise CannotLoad(
             f"{folder.name} does not fit: its weights take {weight_bytes / MB:,.0f} MB as {_name(dtype)}, "
             f"and {max(0, free + weight_bytes) / MB:,.0f} MB are free on {device}"
         )
     per_block = block_bytes(shape, dtype)
-    max_context = min(options.max_context or shape.max_context, shape.max_context)
     if options.kv_cache_mb is None:
         whole = options.max_batch * -(-max_context // BLOCK_TOKENS)
         # On a GPU nothing else wants the memory; on a CPU other processes do.
@@ -112,7 +132,7 @@ def plan(folder: Folder, shape: Shape, options: Options) -> Plan:
             raise CannotLoad(
                 f"kv_cache_mb {options.kv_cache_mb} does not fit: {free / MB:,.0f} MB are left on {device}"
             )
-    if blocks < 2:
+    if blocks < 2 or blocks * BLOCK_TOKENS <= shortest:
         raise CannotLoad(f"the KV cache would hold {blocks * BLOCK_TOKENS} tokens; give it more memory (kv_cache_mb)")
     return Plan(device, dtype, weight_bytes, per_block, blocks + 1, min(max_context, blocks * BLOCK_TOKENS))
 

@@ -5,7 +5,7 @@ One decoder layer, x (tokens, hidden):
     x ← x + O · attention(rope(norm(Q h)), rope(norm(K h)), V h)     h = rms(x)       norm: Qwen3 only
     x ← x + D · (silu(G h) ⊙ U h)                                    h = rms(x)
 
-Q, K, V are one matrix here, and G, U another: fewer, larger products.
+Q, K, V are one matrix here: fewer, larger products.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ SMALL_MATRIX = 1 << 20
 
 
 class Linear:
-    """x Wᵀ + b. On a CPU the weight is reordered once into oneDNN's blocks: 1.5 to 3 times as fast."""
+    """x Wᵀ + b, and what may follow it.
+
+    On a CPU the weight is reordered once into oneDNN's blocks: 1.5 to 3 times as fast; and what follows is computed
+    while the product is still in registers: 5 % of an MLP's time with hundreds of rows.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self.bias = bias
@@ -39,18 +43,36 @@ class Linear:
                 self.weight = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self.weight is not None and (self.packed is None or x.shape[0] == 1):
-            return F.linear(x, self.weight, self.bias)
+        if (weight := self._plain(x)) is not None:
+            return F.linear(x, weight, self.bias)
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
 
+    def silu(self, x: Tensor) -> Tensor:
+        """silu(x Wᵀ + b)"""
+        if (weight := self._plain(x)) is not None:
+            return F.silu(F.linear(x, weight, self.bias), inplace=True)
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "swish", [], "")
 
-def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """x / √(mean x² + ε) · weight over the last dimension, in float32 as transformers does it."""
-    if x.is_cuda:
-        return F.rms_norm(x, x.shape[-1:], eps=eps) * weight
-    # On a CPU torch's own takes twice as long for bfloat16: 56 against 25 µs for (64, 512).
-    wide = x.float()
-    return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype) * weight
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        """(x Wᵀ + b) ⊙ other"""
+        if (weight := self._plain(x)) is not None:
+            return F.linear(x, weight, self.bias).mul_(other)
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.packed, self.bias, "mul")
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """x Wᵀ + b + other"""
+        if (weight := self._plain(x)) is not None:
+            return F.linear(x, weight, self.bias).add_(other)
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.packed, self.bias, "add")
+
+    def _plain(self, x: Tensor) -> Tensor | None:
+        """The weight as it was, where that is to be used."""
+        return self.weight if self.packed is None or x.shape[0] == 1 else None
+
+
+def norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+    """x / √(mean x² + ε) · weight over the last dimension, computed in float32."""
+    return F.rms_norm(x, x.shape[-1:], weight, eps)
 
 
 @dataclass(slots=True)
@@ -62,7 +84,8 @@ class Layer:
     qk_norm: Tensor | None
     output: Linear
     mlp_norm: Tensor
-    gate_up: Linear
+    gate: Linear
+    up: Linear
     down: Linear
 
 
@@ -106,7 +129,8 @@ class Model:
             qk_norm=qk_norm,
             output=linear({"self_attn.o_proj": hidden}, queries, shape.output_bias),
             mlp_norm=weights.take(f"{at}.post_attention_layernorm.weight", hidden),
-            gate_up=linear(dict.fromkeys(("mlp.gate_proj", "mlp.up_proj"), shape.intermediate), hidden, shape.mlp_bias),
+            gate=linear({"mlp.gate_proj": shape.intermediate}, hidden, shape.mlp_bias),
+            up=linear({"mlp.up_proj": shape.intermediate}, hidden, shape.mlp_bias),
             down=linear({"mlp.down_proj": hidden}, shape.intermediate, shape.mlp_bias),
         )
 
@@ -139,13 +163,12 @@ class Model:
             qkv = layer.qkv(h).view(len(x), turned + shape.kv_heads, shape.head_dim)
             qk = qkv[:, :turned]
             if layer.qk_norm is not None:
-                qk = norm(qk, layer.qk_norm, eps)
+                qk = norm(qk, None, eps) * layer.qk_norm
             # In place: values already lie behind the keys, so both go into the cache in one copy.
             torch.addcmul(qk * cos, qk.roll(shape.head_dim // 2, -1), sin, out=qkv[:, :turned])
             kv.flatten(0, 1).index_copy_(0, layout.slots, qkv[:, shape.heads :])
-            x = x + layer.output(self.attention(qkv[:, : shape.heads], kv, layout))
+            x = layer.output.plus(self.attention(qkv[:, : shape.heads], kv, layout), x)
             h = norm(x, layer.mlp_norm, eps)
-            gate, up = layer.gate_up(h).chunk(2, -1)
-            x = x + layer.down(F.silu(gate) * up)
+            x = layer.down.plus(layer.up.times(h, layer.gate.silu(h)), x)
         x = norm(x[rows], self.norm, eps)
         return self.head(x)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from providers.local.engine.detokeniser import ByteVocabulary, Detokeniser, WindowVocabulary
-from providers.local.engine.sequence import Sequence
 from providers.local.engine.stopping import StopStrings
 
 Told = tuple[float, list[tuple[int, float]]]
@@ -23,23 +22,19 @@ class Reply:
     logprobs: list[dict[str, Any]] = field(default_factory=list)
     finish_reason: str | None = None
 
-    def take(self, sequence: Sequence, ends: frozenset[int], told: Told | None) -> None:
-        """Read the sequence's newest token; sets finish_reason if it was its last."""
-        token = sequence.tokens[-1]
+    def take(self, token: int, ended: str | None, told: Told | None) -> None:
+        """Read the sequence's next token; sets finish_reason if it is the last.
+
+        ended   why it is the last one, as far as ids tell: stop (it is an end token, which is no text), length
+        """
         if told is not None:
             self.logprobs.append(entry(self.vocabulary, token, told))
-        if token in ends:
-            self.text += self.stops.flush()
-            self.finish_reason = "stop"
-            return
-        shown, stopped = self.stops.push(self.detokeniser.push(token))
+        shown, stopped = ("", False) if ended == "stop" else self.stops.push(self.detokeniser.push(token))
         self.text += shown
-        if stopped:
-            self.finish_reason = "stop"
-        elif sequence.generated >= sequence.max_new:
+        if ended and not stopped:
             # What the detokeniser still holds is half a character, and dropped.
             self.text += self.stops.flush()
-            self.finish_reason = "length"
+        self.finish_reason = "stop" if stopped else ended
 
 
 def entry(vocabulary: ByteVocabulary | WindowVocabulary, token: int, told: Told) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 import secrets
 from typing import Any
 
-from providers.errors import ContextTooLong, Rejected
+from providers.errors import Rejected
 from providers.local.engine.chat import Chat
 from providers.local.engine.constraint import Grammars
 from providers.local.engine.replies import Reply
@@ -60,8 +60,6 @@ def sequence(
     if not prompt:
         raise Rejected("the conversation is empty")
     room = max_context - len(prompt)
-    if room < 1:
-        raise ContextTooLong(f"the prompt has {len(prompt):,} tokens; this model takes {max_context - 1:,} at most")
     made = Sequence(key, prompt, min(room, max_tokens or room), how, ask.salt)
     made.text = Reply(chat.vocabulary, chat.vocabulary.detokeniser(), StopStrings([stop for stop in ask.stop if stop]))
     if ask.constrain and ask.constrain_schema:

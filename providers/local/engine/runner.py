@@ -1,11 +1,17 @@
-"""One step: chunks in, drawn tokens out. What depends on the step's shape is made here, once, for all layers."""
+"""One step: chunks in, drawn tokens out. What depends on the step's shape is made here, once, for all layers.
+
+A step is launched and collected. On a GPU a launch returns while the device works, and collecting waits for the ids,
+which are the only thing that the host has to wait for.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -20,20 +26,46 @@ from providers.local.engine.folder import CannotLoad
 from providers.local.engine.graphs import DecodeGraphs
 from providers.local.engine.kvcache import BLOCK_TOKENS, KVCache
 from providers.local.engine.model import Model
-from providers.local.engine.sampler import Row, logprobs, sample
+from providers.local.engine.sampler import Batch, Row, logprobs, sent
 from providers.local.engine.sequence import Chunk, Sequence
+
+log = logging.getLogger("sluice.engine")
 
 # A step should last no longer than this, so that a long prompt does not stop the replies under way for long.
 STEP_S = {"cpu": 0.25, "cuda": 0.05}
-BUDGETS = (64, 2048)
+BUDGETS = {"cpu": (64, 2048), "cuda": (64, 8192)}
+# Fewer on a GPU would measure what launching costs.
+TRIAL_TOKENS = {"cpu": 64, "cuda": 2048}
 # Below 64 common tokens, two calls cost more than reading the keys several times.
 WORTH_SHARING_BLOCKS = 4
 # Up to 128 tokens padding costs less than another call.
 SHORT_BLOCKS = 8
 
 
+# What the process ends with when its GPU has failed: every later call would fail too, in this process alone.
+LOST = 3
+
+
 class OutOfMemory(Exception):
     """The device had no memory for this step."""
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Raises OutOfMemory where the device's memory did not suffice; ends the process where its GPU has failed."""
+    try:
+        yield
+    except RuntimeError as error:
+        told = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in told:
+            raise OutOfMemory from None
+        # torch's own errors, cuBLAS's among them, and Triton's. A CUDA error stays, whoever asks next.
+        if "CUDA error" in told or "[CUDA]" in told or type(error).__name__ == "AcceleratorError":
+            if "out of memory" in told:
+                raise OutOfMemory from None
+            log.critical("the GPU failed, and the engine ends to be started afresh: %s", told.partition("\n")[0])
+            raise SystemExit(LOST) from None
+        raise
 
 
 @dataclass(slots=True)
@@ -48,10 +80,35 @@ class Drawn:
     logprobs: list[tuple[float, list[tuple[int, float]]]]
 
 
-def grouped(chunks: list[Chunk]) -> list[list[Chunk]]:
-    """The chunks by how attention takes them: those of one length that begin with the same blocks, then the others."""
+@dataclass(slots=True)
+class Launched:
+    """A step that was launched.
+
+    chunks   those that draw
+    batch    what draws
+    ids      what was drawn, see sampler.draw; on the host when `done` has happened
+    logits   from which it was drawn
+    plain    those of the model, before masks and penalties, where somebody asks for log probabilities
+    """
+
+    chunks: list[Chunk]
+    batch: Batch
+    ids: Tensor
+    logits: Tensor
+    plain: Tensor
+    done: torch.cuda.Event | None = None
+
+
+def grouped(chunks: list[Chunk], kernel: bool = False) -> list[list[Chunk]]:
+    """The chunks by how attention takes them: those of one length that begin with the same blocks, then the others.
+
+    kernel   whether decodes are one call of the GPU's kernel, however long they are
+    """
     parts: list[list[Chunk]] = []
     for queries, alike in groupby(sorted(chunks, key=lambda chunk: len(chunk.fed)), key=lambda chunk: len(chunk.fed)):
+        if kernel and queries == 1:
+            parts.append(list(alike))
+            continue
         if queries > FOLDED_QUERIES:
             # A long prompt is work enough by itself, and a mask over several would be mostly padding.
             parts += [[chunk] for chunk in alike]
@@ -97,40 +154,73 @@ def has_kernel(head_dim: int) -> bool:
 
 
 class Runner:
-    """A model, its cache, and how a plan becomes tensors."""
+    """A model, its cache, and how a plan becomes tensors.
+
+    ahead   whether a launch returns while the device still works: then the next step is to be launched before the text
+            of the last one is read
+    """
 
     def __init__(self, model: Model, cache: KVCache) -> None:
         self.model = model
         self.cache = cache
+        self.ahead = model.device.type == "cuda"
         # On a GPU: the decode kernel, where it knows the head size, and graphs of decode steps with it.
         self._kernel = model.device.type == "cuda" and has_kernel(model.shape.head_dim)
         self._graphs: DecodeGraphs | None = None
+        self._order: list[Sequence] = []
         self._masks = Masks()
+        self._batch = self._nobody = Batch([], 0, model.device)
 
     def run(self, chunks: list[Chunk]) -> list[Drawn]:
-        """Compute the chunks' keys and values, and draw where they reach their last token. Raises OutOfMemory."""
-        try:
-            return self._run(grouped(chunks))
-        except torch.OutOfMemoryError:
-            raise OutOfMemory from None
-        except RuntimeError as error:
-            if "can't allocate memory" in str(error):
-                raise OutOfMemory from None
-            raise
+        """Launch and collect."""
+        return self.collect(self.launch(chunks))
+
+    @torch.inference_mode()
+    def launch(self, chunks: list[Chunk]) -> Launched:
+        """Begin to compute the chunks' keys and values, and to draw where they reach their last token.
+
+        Raises OutOfMemory. The step launched before has to be collected: the two share buffers.
+        """
+        with failures():
+            return self._launch(chunks)
+
+    @torch.inference_mode()
+    def collect(self, launched: Launched) -> list[Drawn]:
+        """What a step drew; waits for it. Raises OutOfMemory."""
+        with failures():
+            if launched.done:
+                launched.done.synchronize()
+            return self._drawn(launched)
 
     def capture(self, max_batch: int, max_context: int, captured: Callable[[], None]) -> None:
         """Capture decode steps as CUDA graphs; nothing on a CPU."""
-        if self._kernel:
-            widest = -(-max_context // BLOCK_TOKENS)
-            self._graphs = DecodeGraphs(self.model, self.cache, max_batch, widest, captured)
+        if self._kernel and self._compiles():
+            self._graphs = DecodeGraphs(self.model, self.cache, max_batch, max_context, captured)
+
+    def _compiles(self) -> bool:
+        """Whether the decode kernel can be used here: Triton needs a C compiler."""
+        from providers.local.engine.splitkv import decode
+
+        shape, device = self.model.shape, self.model.device
+        q = torch.zeros(1, shape.kv_heads, shape.heads // shape.kv_heads, shape.head_dim, device=device)
+        table = torch.full((1, 1), NULL_BLOCK, device=device)
+        try:
+            decode(q.to(self.model.dtype), self.cache.layers[0], table, torch.ones_like(table[0]))
+        except Exception as error:
+            log.warning("no CUDA graphs: the decode kernel does not compile (%s); is there a C compiler?", error)
+            self._kernel = False
+        return self._kernel
 
     def wipe(self, blocks: list[int]) -> None:
         """See KVCache.wipe."""
         if blocks:
-            self.cache.wipe(blocks)
+            with failures():
+                self.cache.wipe(blocks)
 
-    @torch.inference_mode()
-    def _run(self, parts: list[list[Chunk]]) -> list[Drawn]:
+    def _launch(self, chunks: list[Chunk]) -> Launched:
+        decodes = all(len(chunk.fed) == 1 and chunk.draws for chunk in chunks)
+        graphs = self._graphs if decodes and self._graphs and len(chunks) <= self._graphs.most else None
+        parts = [self._in_place(chunks)] if graphs else grouped(chunks, self._kernel)
         chunks = [chunk for part in parts for chunk in part]
         tokens: list[int] = []
         positions: list[int] = []
@@ -149,18 +239,32 @@ class Runner:
                 wanted += range(len(tokens) - draws, len(tokens))
                 rows += [Row(chunk.sequence, chunk.sequence.generated + i) for i in range(draws)]
         masks = self._masks.begin([row.sequence.constraint for row in rows])
-        if self._graphs and len(tokens) == len(rows) == len(chunks):
-            logits = self._graphs.run(tokens, positions, slots, [chunk.sequence.blocks for chunk in chunks])
-            return self._draw(chunks, rows, logits, masks)
+        self._prepare(rows)
         device = self.model.device
-        logits = self.model.forward(
-            torch.tensor(tokens, device=device),
-            torch.tensor(positions, device=device),
-            torch.tensor(wanted, dtype=torch.int64, device=device),
-            Layout(torch.tensor(slots, device=device), self._groups(parts)),
-            self.cache,
-        )
-        return self._draw(chunks, rows, logits, masks)
+        if graphs:
+            logits = graphs.run(tokens, positions, slots, [chunk.sequence.blocks for chunk in chunks])
+        else:
+            logits = self.model.forward(
+                sent(tokens, device),
+                sent(positions, device),
+                sent(wanted, device),
+                Layout(sent(slots, device), self._groups(parts)),
+                self.cache,
+            )
+        return self._draw([chunk for chunk in chunks if chunk.draws], rows, logits, masks, graphs)
+
+    def _in_place(self, chunks: list[Chunk]) -> list[Chunk]:
+        """The chunks in the order of the last decode step, those that came in the places of those that went.
+
+        A graph's rows may stand in any order. If each stays in its own, only new ones' inputs have to be made: for 256
+        sequences of 8,000 tokens, up to 7 ms after each that ends.
+        """
+        new = {id(chunk.sequence): chunk for chunk in chunks}
+        kept = [new.pop(id(sequence), None) for sequence in self._order[: len(chunks)]]
+        rest = iter(new.values())
+        chunks = [chunk or next(rest) for chunk in kept] + list(rest)
+        self._order = [chunk.sequence for chunk in chunks]
+        return chunks
 
     def _groups(self, parts: list[list[Chunk]]) -> list[Group]:
         groups: list[Group] = []
@@ -188,8 +292,6 @@ class Runner:
         if folded and (queries > 1 or min(lengths) < own.length):
             repeat = self.model.shape.heads // self.model.shape.kv_heads if queries > 1 else 1
             mask = causal_mask(starts, queries, own.length, repeat, self.model.dtype, self.model.device)
-        elif not folded and starts[0] and self.model.device.type == "cuda":
-            mask = causal_mask(starts, queries, own.length, 1, self.model.dtype, self.model.device)
         return Group(first, len(chunks), queries, own, shared, mask, starts[0])
 
     def _keys(self, tables: list[list[int]], lengths: list[int]) -> Keys:
@@ -203,21 +305,52 @@ class Runner:
         padded = [blocks + [NULL_BLOCK] * (widest - len(blocks)) for blocks in tables]
         return torch.tensor(padded, device=self.model.device)
 
-    def _draw(self, chunks: list[Chunk], rows: list[Row], logits: Tensor, masks: Begun | None) -> list[Drawn]:
-        asked = [row.sampling.logprobs for row in rows]
-        plain = logits.clone() if any(top is not None for top in asked) else logits
-        self._masks.apply(masks, logits)
-        tokens = sample(logits, rows) if rows else []
-        drawn = []
+    def _prepare(self, rows: list[Row]) -> None:
+        """Make ready the batch that draws for `rows`: the last step's, where it is the same sequences."""
+        if not rows:
+            return
+        # Whoever fails half way is not used again.
+        batch, self._batch = self._batch, self._nobody
+        sequences = [row.sequence for row in rows]
+        if sequences != batch.sequences:
+            inputs = self._graphs.inputs(sequences) if self._graphs else None
+            batch = Batch(sequences, self.model.shape.vocabulary, self.model.device, inputs, batch)
+        batch.prepare(rows)
+        self._batch = batch
+
+    def _draw(
+        self, chunks: list[Chunk], rows: list[Row], logits: Tensor, masks: Begun | None, graphs: DecodeGraphs | None
+    ) -> Launched:
+        """Draw for the chunks, and send the ids on their way to the host."""
+        batch = self._batch
+        told = any(row.sampling.logprobs is not None for row in rows)
+        plain = logits.clone() if told else logits
+        if not rows:
+            ids = torch.empty(0, dtype=torch.int64)
+        elif graphs and batch.shared and masks is None and not told:
+            ids = graphs.draw(batch)
+        else:
+            self._masks.apply(masks, logits)
+            logits = batch.penalise(logits)
+            ids = batch.draw(logits)
+        done = None
+        if logits.is_cuda:
+            ids = torch.empty(ids.shape, dtype=ids.dtype, pin_memory=True).copy_(ids, non_blocking=True)
+            done = torch.cuda.Event()
+            done.record()
+        return Launched(chunks, batch, ids, logits, plain, done)
+
+    def _drawn(self, launched: Launched) -> list[Drawn]:
+        drawn: list[Drawn] = []
+        tokens = launched.batch.read(launched.ids.tolist(), launched.logits)
         at = 0
-        for chunk in chunks:
-            if not chunk.draws:
-                continue
+        for chunk in launched.chunks:
             told: list[Any] = []
             end = at + 1 + len(chunk.draft)
             top = chunk.sequence.sampling.logprobs
             if top is not None:
-                told = [logprobs(plain[i], token, top) for i in range(at, end) if (token := tokens[i]) is not None]
+                rows = zip(launched.plain[at:end], tokens[at:end], strict=True)
+                told = [logprobs(row, token, top) for row, token in rows if token is not None]
             drawn.append(Drawn(chunk, tokens[at:end], told))
             at = end
         return drawn
@@ -228,7 +361,8 @@ def measure_budget(runner: Runner, blocks: Blocks, max_context: int, loading: Ca
 
     Raises CannotLoad where the model gives no numbers.
     """
-    count = min(64, max_context)
+    device = runner.model.device.type
+    count = min(TRIAL_TOKENS[device], max_context, (blocks.count - 1) * BLOCK_TOKENS)
     seconds = 0.0
     for _ in range(2):
         trial = Sequence((0, 0), [0] * count, 1)
@@ -240,5 +374,5 @@ def measure_budget(runner: Runner, blocks: Blocks, max_context: int, loading: Ca
         if drawn[0].tokens[0] is None:
             raise CannotLoad("the model's output is not a number in a trial step: its weights are damaged")
         loading()
-    low, high = BUDGETS
-    return min(high, max(low, int(STEP_S[runner.model.device.type] / seconds * count)))
+    low, high = BUDGETS[device]
+    return min(high, max(low, int(STEP_S[device] / seconds * count)))

@@ -18,10 +18,6 @@ from providers.local.engine.blocks import Blocks, OutOfBlocks, chain
 from providers.local.engine.sequence import Chunk, Sequence
 
 
-class QueueFull(Exception):
-    """As many sequences wait as may."""
-
-
 class Scheduler:
     """Owns the two queues; knows blocks, and neither tokens' meaning nor tensors."""
 
@@ -36,14 +32,12 @@ class Scheduler:
         self._unchecked: list[int] = []
 
     def add(self, sequence: Sequence) -> None:
-        """Let a sequence wait for its turn. Raises QueueFull."""
-        self.check_room()
+        """Let a sequence wait for its turn."""
         self.waiting.append(sequence)
 
-    def check_room(self) -> None:
-        """Raises QueueFull where no more may wait: those that fit into the next batch do not count."""
-        if len(self.waiting) + len(self.running) >= self.max_queue + self.max_batch:
-            raise QueueFull
+    def has_room(self, coming: int = 0) -> bool:
+        """Whether one more may wait behind `coming` others: those that fit into the next batch do not count."""
+        return coming + len(self.waiting) + len(self.running) < self.max_queue + self.max_batch
 
     def plan(self, draft: Callable[[Sequence], list[int]] = lambda _: []) -> list[Chunk]:
         """The chunks of the next step; empty when there is nothing to do."""

@@ -8,6 +8,7 @@ import selectors
 import socket
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from providers.local.engine.loop import Loop
@@ -82,6 +83,10 @@ class Server:
         self._selector = selectors.DefaultSelector()
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ)
+        # Wakes the server, where it has nothing else to do, when a request is prepared.
+        self._prepared = os.eventfd(0, os.EFD_NONBLOCK)
+        self._selector.register(self._prepared, selectors.EVENT_READ)
+        loop.preparation.wake = partial(os.eventfd_write, self._prepared, 1)
         self._connections: dict[int, Connection] = {}
 
     def run(self) -> None:
@@ -98,6 +103,9 @@ class Server:
         for key, events in self._selector.select(timeout):
             if key.fileobj is self._listener:
                 self._accept()
+                continue
+            if key.fileobj == self._prepared:
+                os.eventfd_read(self._prepared)
                 continue
             connection: Connection = key.data
             try:

@@ -1,6 +1,6 @@
 """Decode attention over blocks on a GPU: one query per sequence, the keys split among programs (Triton).
 
-A sequence's keys are cut into SPLITS runs of blocks, each read by a program of its own, because one query per
+A sequence's keys are cut into runs of blocks, each read by a program of its own, because one query per
 sequence would otherwise keep only batch · kv_heads programs busy (https://pytorch.org/blog/flash-decoding/). Every
 program keeps a running maximum and sum, as flash attention does, and writes its part with its log-sum-exp; the parts
 are then added with their weights:
@@ -17,10 +17,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-SPLITS = 16
+# So many programs keep a large GPU's 132 processors busy; and at most so many parts of one sequence.
+PROGRAMS, MOST_SPLITS = 2048, 64
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["table_stride"])
 def _split(  # type: ignore[no-untyped-def]
     q_ptr, cache_ptr, tables_ptr, lengths_ptr, out_ptr, lse_ptr, scale, table_stride,
     KV_HEADS: tl.constexpr, GROUP: tl.constexpr, ROWS: tl.constexpr, DIM: tl.constexpr, SLOTS: tl.constexpr,
@@ -73,11 +74,12 @@ def decode(q: Tensor, cache: Tensor, tables: Tensor, lengths: Tensor) -> Tensor:
     returns   as q
     """
     batch, kv_heads, group, dim = q.shape
-    out = torch.empty(batch, kv_heads, SPLITS, group, dim, dtype=torch.float32, device=q.device)
-    lse = torch.empty(batch, kv_heads, SPLITS, group, dtype=torch.float32, device=q.device)
-    _split[(batch, kv_heads, SPLITS)](
+    splits = min(MOST_SPLITS, triton.next_power_of_2(-(-PROGRAMS // (batch * kv_heads))))
+    out = torch.empty(batch, kv_heads, splits, group, dim, dtype=torch.float32, device=q.device)
+    lse = torch.empty(batch, kv_heads, splits, group, dtype=torch.float32, device=q.device)
+    _split[(batch, kv_heads, splits)](
         q.contiguous(), cache, tables, lengths, out, lse, dim**-0.5, tables.stride(0),
         KV_HEADS=kv_heads, GROUP=group, ROWS=max(16, triton.next_power_of_2(group)), DIM=dim, SLOTS=cache.shape[1],
-        SPLITS=SPLITS, PRECISION="ieee" if cache.dtype == torch.float32 else "tf32",
+        SPLITS=splits, PRECISION="ieee" if cache.dtype == torch.float32 else "tf32",
     )  # fmt: skip
     return (lse.softmax(2).unsqueeze(-1) * out).sum(2).to(q.dtype)

@@ -150,6 +150,19 @@ def test_garbage_on_the_socket_closes_that_connection_only(engine):
     assert running.get()[-1].finish_reason == "length"
 
 
+def test_two_questions_under_one_number_close_their_connection_only(engine):
+    running = gevent.spawn(deltas, engine, asking(max_tokens=200))
+    with socket.socket(socket.AF_UNIX) as worker:
+        worker.settimeout(10)
+        worker.connect(str(socket_path("local", engine._configuration)))
+        (hello,) = from_engine().feed(worker.recv(4096))
+        worker.sendall(frame(Ask(hello.epoch, 7, [{"role": "user", "content": "hello"}])) * 2)
+        while worker.recv(4096):
+            pass
+    assert running.get()[-1].finish_reason == "length"
+    until(lambda: engine.status()["running"] + engine.status()["waiting"] == 0)
+
+
 def test_an_ask_that_was_meant_for_an_engine_before_is_not_run(engine):
     with socket.socket(socket.AF_UNIX) as worker:
         worker.settimeout(10)

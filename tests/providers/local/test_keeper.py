@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import socket
 import stat
+import subprocess
+import sys
 import time
 
+import msgspec
 import pytest
 
 from providers.configuration import ProviderConfiguration
@@ -53,6 +56,59 @@ def test_after_three_deaths_workers_are_told_why_also_those_that_waited(engine):
 def test_after_a_while_the_engine_is_tried_again(engine):
     until(lambda: engine._process is None, engine)
     until(lambda: engine._process is not None, engine)
+
+
+def an_engine_that(says: str, tmp_path, monkeypatch, clock) -> Engine:
+    """An engine whose process says one word to its keeper and is killed."""
+    script = tmp_path / "python"
+    # The words of its command line end with: --beat FD --epoch N.
+    script.write_text(f'#!/bin/sh\nwhile [ "$1" != --beat ]; do shift; done\necho {says} >/proc/$$/fd/$2\nkill -9 $$\n')
+    script.chmod(0o700)
+    monkeypatch.setattr(keeper.sys, "executable", str(script))
+    engine = Engine(tmp_path / "engine.sock", Options("model"), clock=clock)
+    engine.start()
+    return engine
+
+
+def test_a_loader_that_dies_late_each_time_is_tried_ever_less_often_and_workers_are_told(tmp_path, monkeypatch):
+    now = [0.0]
+    engine = an_engine_that("loading", tmp_path, monkeypatch, lambda: now[0])
+    pauses = []
+    while len(pauses) < 6:
+        assert now[0] < 2000
+        died = engine._process
+        now[0] += 20  # so long it loads
+        until(lambda died=died: engine._process is not died, engine)
+        if engine._process is None:
+            worker = connect(engine)
+            engine.attend()
+            (down,) = from_engine().feed(worker.recv(4096))
+            assert f"died {len(pauses) + 3} times while loading" in down.reason and "memory" in down.reason
+            pauses.append(down.retry_after)
+            now[0] += down.retry_after + 1
+            until(lambda: engine._process is not None, engine)
+    engine.stop()
+    assert pauses == [30, 60, 120, 240, 240, 240]
+
+
+def test_an_engine_that_served_is_started_again_at_once(tmp_path, monkeypatch):
+    engine = an_engine_that("serving", tmp_path, monkeypatch, time.monotonic)
+    for _ in range(5):
+        died = engine._process
+        until(lambda died=died: engine._process is not died, engine)
+        assert engine._process is not None
+    engine.stop()
+
+
+def test_whatever_goes_wrong_while_loading_is_one_sentence_without_a_path(models):
+    options = msgspec.json.encode(Options(str(models["qwen3"][0]), device="cpu", threads=-1)).decode()
+    command = [sys.executable, "-m", "providers.local.engine", "--options", options, "--epoch", "1"]
+    with socket.socket(socket.AF_UNIX) as listener:
+        command += ["--listen", str(listener.fileno()), "--beat", "1"]
+        process = subprocess.run(command, pass_fds=[listener.fileno()], capture_output=True, text=True, timeout=60)
+    *_, last = process.stdout.splitlines()
+    assert last == "cannot qwen3 could not be loaded: RuntimeError; the engine's log tells more"
+    assert process.returncode == 2 and "Traceback" in process.stderr
 
 
 def test_the_socket_is_its_owners_only_and_an_old_one_does_not_hinder(tmp_path):

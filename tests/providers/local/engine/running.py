@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from providers.local.engine.assembly import build
 from providers.local.engine.folder import open_folder
@@ -21,18 +25,44 @@ class Answer:
     pieces: list[str] = field(default_factory=list)
     finish_reason: str | None = None
     cached: int = 0
+    completion_tokens: int = 0
     failed: Failed | None = None
     logprobs: list[dict[str, Any]] = field(default_factory=list)
 
 
+WAYS = ["text first", "next step first", "captured"]
+WAY = WAYS[0]
+"""How engines run: as on a CPU; in a GPU's order; and with a GPU's decode steps too, but for the capture itself."""
+
+
 def a_loop(folder: Path, budget: int | None = None, **options) -> Loop:
-    """An engine for `folder`; `budget` is the tokens of a step."""
+    """An engine for `folder` that runs as WAY says; `budget` is the tokens of a step."""
     loop, _ = build(
         open_folder(str(folder)), Options(str(folder), threads=1, **({"kv_cache_mb": 8} | options)), lambda: None
     )
     if budget:
         loop.scheduler.budget = budget
+    loop._runner.ahead = WAY != "text first"
+    if WAY == "captured":
+        as_on_a_gpu(loop)
     return loop
+
+
+def as_on_a_gpu(loop: Loop) -> None:
+    """Let a loop's runner take a GPU's way for decode steps; attention is plain where the kernel would be."""
+    sys.modules["providers.local.engine.splitkv"] = types.SimpleNamespace(decode=plain_decode)  # type: ignore[assignment]
+    runner: Any = loop._runner
+    runner._kernel = True
+    runner.capture(loop.scheduler.max_batch, len(runner.model.cos), lambda: None)
+
+
+def plain_decode(q: torch.Tensor, cache: torch.Tensor, tables: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """What splitkv.decode promises, the plain way."""
+    kv_heads, scale = q.shape[1], q.shape[3] ** -0.5
+    kv = cache[tables].flatten(1, 2).transpose(1, 2)
+    hidden = torch.arange(kv.shape[2]) >= lengths.view(-1, 1, 1, 1)
+    scores = (q @ kv[:, :kv_heads].transpose(2, 3) * scale).masked_fill(hidden, float("-inf"))
+    return scores.softmax(-1) @ kv[:, kv_heads:]
 
 
 def asking(text: str, **told) -> Ask:
@@ -46,13 +76,14 @@ def run(
     answers = [Answer([]) for _ in asks]
     sequences: dict[int, Sequence] = {}
     step, left = 0, set(range(len(asks)))
-    while left or loop.busy:
+    while left or loop.preparation.begun or loop.busy:
         for i in [i for i in left if (late or {}).get(i, 0) <= step]:
             left.remove(i)
             asks[i].id = i
             answers[i].failed = loop.ask(("test", i), asks[i])
-            if not answers[i].failed:
-                sequences[i] = loop._sequences["test", i]
+        loop.preparation.settle()
+        making = {i: begun.making for (_, i), begun in loop.preparation.begun.items()}
+        sequences |= {i: made.result() for i, made in making.items() if not made.exception()}
         for i in [i for i, at in (cancel or {}).items() if at == step]:
             loop.cancel(("test", i))
         for (_, i), told in loop.step():
@@ -63,6 +94,7 @@ def run(
             answer.pieces.append(told.text)
             answer.logprobs += told.logprobs or []
             answer.finish_reason, answer.cached = told.finish_reason, told.cached_tokens
+            answer.completion_tokens = told.completion_tokens
         step += 1
     for i, sequence in sequences.items():
         answers[i].tokens = sequence.tokens

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from providers.local.engine.attention import Attention, Layout, _shared
+from providers.local.engine.attention import Attention, Layout
 from providers.local.engine.kvcache import BLOCK_TOKENS
 from providers.local.engine.model import Model
 from providers.local.engine.runner import Runner, grouped, shared_blocks
@@ -101,12 +101,7 @@ def test_every_chunk_is_in_one_group_and_queries_of_a_group_are_as_many():
     assert all(len({chunk.count for chunk in part}) == 1 for part in parts)
 
 
-@pytest.mark.parametrize("rows", [40, 128, 700])
-def test_what_is_shared_is_the_same_in_bfloat16_however_many_rows_see_it(rows):
-    torch.manual_seed(2)
-    q = torch.randn(1, KV_HEADS, rows, DIM).bfloat16()
-    k, v = torch.randn(2, 1, KV_HEADS, 90, DIM).bfloat16()
-    scores = (q.float() @ k.float().transpose(2, 3)) * DIM**-0.5
-    out, lse = _shared(q, k, v)
-    torch.testing.assert_close(out.float(), scores.softmax(-1) @ v.float(), atol=0.03, rtol=0.03)
-    torch.testing.assert_close(lse.float(), scores.logsumexp(-1), atol=0.03, rtol=0.01)
+def test_on_a_gpu_decodes_are_one_call_whatever_they_share():
+    chunks = [a_chunk([1, 2, 3, 4, 5], 70, 1), a_chunk([1, 2, 3, 4, 6], 75, 1), a_chunk([8], 9, 1), a_chunk([9], 0, 3)]
+    assert [len(part) for part in grouped(chunks, kernel=True)] == [3, 1]
+    assert len(grouped(chunks)) == 3

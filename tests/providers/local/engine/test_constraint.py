@@ -10,7 +10,7 @@ from sqlglot import exp
 from sqlglot.optimizer.qualify import qualify
 
 from providers.errors import Rejected
-from providers.local.engine import sqlgrammar
+from providers.local.engine import constraint, sqlgrammar
 from providers.local.engine.constraint import Grammars
 from tests.providers.local.engine.running import a_loop, asking, run
 
@@ -34,8 +34,8 @@ def statement(text: str) -> str | None:
 @pytest.fixture(scope="module")
 def loop(models):
     loop = a_loop(models["qwen3"][0], max_batch=64, max_queue=5000, kv_cache_mb=32)
-    grammars = loop._make.keywords["grammars"]
-    loop._make.keywords["grammars"] = Grammars(*grammars._told, prose=4)
+    grammars = loop.preparation.make.keywords["grammars"]
+    loop.preparation.make.keywords["grammars"] = Grammars(*grammars._told, prose=4)
     return loop
 
 
@@ -156,24 +156,40 @@ def test_a_schema_of_very_many_tables_compiles_in_bounded_time_and_keeps_to_its_
     [
         ("json", SCHEMA, "json"),
         ("sql", {"t": []}, "has columns"),
-        ("sql", {"t": [f"c{i}" for i in range(5000)]}, "columns at most"),
+        ("sql", {"t": [f"c{i}" for i in range(5000)]}, "3,000 columns at most"),
+        ("sql", {"t" * 2000: [f"c{i}" for i in range(300)]}, "500,000 characters of names at most"),
+        ("sql", {"t": ["c" * 4_000_000]}, "500,000 characters of names at most"),
     ],
 )
 def test_what_cannot_be_constrained_is_refused(loop, kind, schema, words):
     with pytest.raises(Rejected, match=words):
-        loop._make.keywords["grammars"].constraint(kind, schema)
+        loop.preparation.make.keywords["grammars"].constraint(kind, schema)
 
 
 def test_a_model_without_an_end_token_cannot_be_constrained(loop):
-    text, vocabulary, _ = loop._make.keywords["grammars"]._told
+    text, vocabulary, _ = loop.preparation.make.keywords["grammars"]._told
     with pytest.raises(Rejected, match="end token"):
         Grammars(text, vocabulary, []).constraint("sql", SCHEMA)
 
 
+def test_a_tokeniser_that_the_library_does_not_read_can_do_all_but_constrain():
+    with pytest.raises(Rejected, match="this model's tokeniser"):
+        Grammars("{}", 400, [2]).constraint("sql", SCHEMA)
+
+
 def test_a_grammar_is_compiled_once_per_schema(loop):
-    grammars = loop._make.keywords["grammars"]
+    grammars = loop.preparation.make.keywords["grammars"]
     grammars.constraint("sql", SCHEMA)
     before = list(grammars._compiled.values())
     grammars.constraint("sql", dict(SCHEMA))
     after = list(grammars._compiled.values())
     assert [id(each) for each in after] == [id(each) for each in before]
+
+
+def test_requests_with_a_new_schema_that_are_prepared_at_once_compile_it_once(loop, monkeypatch):
+    compiled = []
+    grammar = constraint.grammar
+    monkeypatch.setattr(constraint, "grammar", lambda *told: compiled.append(told) or grammar(*told))
+    schema = {f"fresh_{i}": ["id", "name"] for i in range(9)}
+    run(loop, [asking("x", constrain="sql", constrain_schema=schema, max_tokens=1, salt=str(i)) for i in range(8)])
+    assert len(compiled) == 1

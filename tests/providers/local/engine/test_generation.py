@@ -14,6 +14,8 @@ from providers.local.engine.folder import open_folder
 from tests.providers.local.engine.running import a_loop, asking, run
 from tests.providers.local.models import FAMILIES, make_model
 
+pytestmark = pytest.mark.usefixtures("way")
+
 QUESTIONS = [
     "hello",
     "沈塘桥地铁站的信息",

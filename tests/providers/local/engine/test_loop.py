@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from providers.local.engine.runner import OutOfMemory
+from providers.local.engine import sampler
+from providers.local.engine.replies import Reply
+from providers.local.engine.runner import LOST, OutOfMemory
 from tests.providers.local.engine.running import a_loop, asking, run
 
+pytestmark = pytest.mark.usefixtures("way")
 POISON = "☠"
 
 
@@ -19,7 +22,7 @@ def loop(models):
 @pytest.fixture
 def poisoned(loop):
     """A model that makes no numbers of one token: the last byte of POISON."""
-    chat = loop._make.keywords["chat"]
+    chat = loop.preparation.make.keywords["chat"]
     token = chat.tokenizer.encode(POISON).ids[-1]
     model = loop._runner.model
     model.embedding = model.embedding.clone()
@@ -47,14 +50,14 @@ def test_a_poisoned_request_that_is_cancelled_midway_leaves_nothing_behind(poiso
 
 
 def test_a_step_without_memory_fails_its_youngest(loop, monkeypatch):
-    real = loop._runner.run
+    real = loop._runner.launch
 
     def short_of_memory(chunks):
         if len(chunks) > 2:
             raise OutOfMemory
         return real(chunks)
 
-    monkeypatch.setattr(loop._runner, "run", short_of_memory)
+    monkeypatch.setattr(loop._runner, "launch", short_of_memory)
     answers = run(loop, [asking(text) for text in NEIGHBOURS])
     assert [bool(answer.failed) for answer in answers] == [False, False, True]
     assert answers[2].failed.code == "overloaded"
@@ -62,7 +65,7 @@ def test_a_step_without_memory_fails_its_youngest(loop, monkeypatch):
 
 
 def test_a_step_that_raises_fails_only_those_that_raise_alone_too(loop, monkeypatch):
-    real = loop._runner.run
+    real = loop._runner.launch
 
     def breaks(chunks):
         if any(chunk.sequence.key == ("test", 1) and chunk.sequence.generated == 3 for chunk in chunks):
@@ -70,7 +73,7 @@ def test_a_step_that_raises_fails_only_those_that_raise_alone_too(loop, monkeypa
         return real(chunks)
 
     alone = [run(loop, [asking(text)])[0].tokens for text in NEIGHBOURS]
-    monkeypatch.setattr(loop._runner, "run", breaks)
+    monkeypatch.setattr(loop._runner, "launch", breaks)
     answers = run(loop, [asking(text) for text in NEIGHBOURS])
     assert answers[1].failed.code == "upstream_error"
     assert [answers[0].tokens, answers[2].tokens] == [alone[0], alone[2]]
@@ -103,7 +106,7 @@ def test_a_part_without_text_is_refused(loop):
 
 
 def test_neither_a_full_queue_nor_far_too_long_a_prompt_costs_the_time_of_counting_its_tokens(loop, monkeypatch):
-    chat = loop._make.keywords["chat"]
+    chat = loop.preparation.make.keywords["chat"]
     monkeypatch.setattr(chat, "tokenizer", None)  # whoever counts fails
     assert run(loop, [asking("x" * 1_000_000)])[0].failed.code == "context_length"
     monkeypatch.setattr(loop.scheduler, "max_queue", -loop.scheduler.max_batch)
@@ -111,11 +114,12 @@ def test_neither_a_full_queue_nor_far_too_long_a_prompt_costs_the_time_of_counti
 
 
 def test_a_poisoned_request_that_gives_way_midway_leaves_nothing_behind(poisoned):
+    # Who gives way does so when a step is planned, and so never while one flies.
+    poisoned._runner.ahead = False
     poisoned.scheduler.budget = 8
+    assert poisoned.ask(("test", 0), asking(POISON * 30)) is None
+    poisoned.preparation.settle()
     for _ in range(3):
-        if not poisoned.busy:
-            ask = asking(POISON * 30)
-            assert poisoned.ask(("test", 0), ask) is None
         poisoned.step()
     scheduler = poisoned.scheduler
     assert not all(torch.isfinite(layer).all() for layer in poisoned._runner.cache.layers)
@@ -125,3 +129,125 @@ def test_a_poisoned_request_that_gives_way_midway_leaves_nothing_behind(poisoned
     poisoned.cancel(("test", 0))
     poisoned.step()
     assert all(torch.isfinite(layer).all() for layer in poisoned._runner.cache.layers)
+
+
+def test_a_step_without_memory_loses_no_token_that_penalties_fall_on(loop, monkeypatch):
+    told = {"temperature": 0.9, "seed": 3, "repetition_penalty": 1.3, "frequency_penalty": 0.3}
+    asks = [asking(text, **told) for text in NEIGHBOURS]
+    expected = [answer.tokens for answer in run(loop, asks)]
+    real, calls = sampler.sent, []
+
+    def short_of_memory(*told):
+        calls.append(told)
+        if len(calls) == 12:
+            raise torch.OutOfMemoryError
+        return real(*told)
+
+    monkeypatch.setattr(sampler, "sent", short_of_memory)
+    answers = run(loop, asks)
+    assert len(calls) > 12
+    assert [answer.tokens for answer in answers[:2]] == expected[:2]
+    assert answers[2].failed or answers[2].tokens == expected[2]
+
+
+def spelt(logprobs) -> str:
+    return b"".join(bytes(entry["bytes"]) for entry in logprobs).decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["", "and cannot be launched ahead"])
+def test_what_is_drawn_behind_a_stop_string_is_neither_text_nor_usage(loop, way, monkeypatch, fails):
+    """Random models soon repeat themselves, so that drafts are right and bring several tokens a step."""
+    whole = run(loop, [asking(text, max_tokens=100, logprobs=0) for text in NEIGHBOURS])
+    stops = [answer.text[len(answer.text) * 2 // 3 :][:3] for answer in whole]
+    asks = [asking(text, max_tokens=100, logprobs=0, stop=[stop]) for text, stop in zip(NEIGHBOURS, stops, strict=True)]
+    accepted = loop.counters.accepted
+    if fails and way != "text first":
+        real, calls = loop._runner.launch, []
+
+        def every_other(chunks):
+            calls.append(chunks)
+            if len(calls) % 2 == 0:
+                raise OutOfMemory
+            return real(chunks)
+
+        monkeypatch.setattr(loop._runner, "launch", every_other)
+    answers = run(loop, asks)
+    assert loop.counters.accepted > accepted
+    for answer, before, stop in zip(answers, whole, stops, strict=True):
+        assert (answer.finish_reason, answer.text) == ("stop", before.text[: before.text.index(stop)])
+        prompt = len(before.tokens) - 100
+        told = before.logprobs[: answer.completion_tokens]
+        assert [entry["bytes"] for entry in answer.logprobs] == [entry["bytes"] for entry in told]
+        assert stop in spelt(told) and stop not in spelt(told[:-1])
+        assert answer.tokens == before.tokens[: prompt + answer.completion_tokens]
+    assert loop.scheduler.blocks.available == loop.scheduler.blocks.count - 1
+
+
+def test_the_next_step_is_launched_before_text_is_read_where_the_device_works_by_itself(loop, way, monkeypatch):
+    launch, take, events = loop._runner.launch, Reply.take, []
+
+    def launches(chunks):
+        events.append("launch")
+        return launch(chunks)
+
+    def takes(*told):
+        events.append("text")
+        return take(*told)
+
+    monkeypatch.setattr(loop._runner, "launch", launches)
+    monkeypatch.setattr(Reply, "take", takes)
+    run(loop, [asking("hello", max_tokens=3)])
+    if way == "text first":
+        assert events == ["launch", "text"] * 3
+    else:
+        assert events == ["launch", "launch", "text", "launch", "text", "text"]
+
+
+def test_a_question_asked_under_the_number_of_one_that_was_cancelled_gets_its_own_answer(loop):
+    expected = run(loop, [asking("hello")])[0].tokens
+    loop.ask(("test", 0), asking("How many?", temperature=1.0))
+    for _ in range(4):
+        loop.preparation.settle()
+        loop.step()
+    loop.cancel(("test", 0))
+    assert run(loop, [asking("hello")])[0].tokens == expected
+    assert loop.scheduler.blocks.available == loop.scheduler.blocks.count - 1
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA",
+        "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling cublasGemmEx",
+        "Triton Error [CUDA]: unspecified launch failure",
+    ],
+)
+def test_a_gpu_that_failed_ends_the_process_with_one_line(loop, caplog, monkeypatch, told):
+    loop.ask(("test", 0), asking("hello"))
+    loop.preparation.settle()
+    loop.step()
+
+    def fails(*_):
+        raise RuntimeError(told)
+
+    monkeypatch.setattr(loop._runner.model, "forward", fails)
+    with pytest.raises(SystemExit) as end:
+        for _ in range(3):
+            loop.step()
+    assert end.value.code == LOST
+    (record,) = caplog.records
+    assert record.levelname == "CRITICAL" and record.getMessage().endswith(told.partition("\n")[0])
+
+
+def test_a_gpu_without_memory_fails_one_request_whatever_tells_so(loop, monkeypatch):
+    forward = loop._runner.model.forward
+
+    def short_of_memory(tokens, *others):
+        if len(tokens) > 2:
+            raise RuntimeError("CUDA error: out of memory")
+        return forward(tokens, *others)
+
+    asks = [asking(text) for text in ("hello", "hello")]
+    assert run(loop, asks)[1].finish_reason == "length"
+    monkeypatch.setattr(loop._runner.model, "forward", short_of_memory)
+    assert run(loop, [asking("x" * 60)])[0].failed.code == "overloaded"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from providers.local.engine import sampler
-from providers.local.engine.sampler import Row, sample, uniform
+from providers.local.engine.sampler import Row, most_likely, sample, uniform
 from providers.local.engine.sequence import Sampling, Sequence
 
 LOGITS = torch.tensor([2.0, 1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -30.0])
@@ -147,3 +147,16 @@ def test_a_draw_among_equal_logits_is_the_same_whoever_else_is_in_the_batch():
             alone = sample(logits[:1].clone(), [mine])
             together = sample(logits.clone(), [mine, *(a_row(seed=1, **told) for told in others)])
             assert together[0] == alone[0], (seed, filters)
+
+
+@pytest.mark.parametrize("size", [7, 250, 256, 4000, 32_000])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_of_equal_logits_the_first_is_taken_and_a_row_with_nan_is_known(size, dtype):
+    chance = torch.Generator().manual_seed(size)
+    logits = torch.randint(0, 5, (40, size), generator=chance).to(dtype)
+    logits[1, size // 2] = float("nan")
+    logits[2] = float("-inf")
+    tokens, best = most_likely(logits)
+    assert best.isfinite().tolist() == [row not in (1, 2) for row in range(40)]
+    first = [row.tolist().index(row.max()) for row in logits[3:]]
+    assert tokens[3:].tolist() == first

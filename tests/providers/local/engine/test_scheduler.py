@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers.local.engine.blocks import Blocks
-from providers.local.engine.scheduler import QueueFull, Scheduler
+from providers.local.engine.scheduler import Scheduler
 from providers.local.engine.sequence import Sequence
 
 SIZE = 4
@@ -61,12 +60,12 @@ def test_a_full_batch_of_decodes_leaves_something_to_prompts():
     assert run(scheduler)[late.key] == 2
 
 
-def test_a_full_queue_refuses():
-    scheduler = a_scheduler(max_batch=1, max_queue=1)
-    for _ in range(2):
+def test_a_queue_has_room_for_what_waits_and_for_the_next_batch():
+    scheduler = a_scheduler(max_batch=1, max_queue=2)
+    for coming in (2, 1, 0):
+        assert scheduler.has_room(coming) and not scheduler.has_room(coming + 1)
         scheduler.add(a_sequence())
-    with pytest.raises(QueueFull):
-        scheduler.add(a_sequence())
+    assert not scheduler.has_room()
 
 
 def test_what_does_not_find_blocks_waits_until_somebody_ends():

@@ -130,6 +130,21 @@ def test_a_cache_too_large_for_the_machine(folder):
     assert "kv_cache_mb" in sentence(folder, kv_cache_mb=1 << 40)
 
 
+@pytest.mark.parametrize("told", [-1, 0, 1, 13])
+def test_a_context_without_room_for_the_shortest_prompt(folder, told):
+    assert sentence(folder, max_context=told) == (
+        f"max_context {told} leaves no room for a reply: the shortest prompt of model has 13 tokens"
+    )
+
+
+def test_a_context_longer_than_the_model_was_made_for(folder):
+    assert sentence(folder, max_context=513) == "max_context 513 is more than the 512 tokens that model was made for"
+
+
+def test_a_cache_that_holds_no_prompt(folder):
+    assert "the KV cache would hold" in sentence(folder, kv_cache_mb=0)
+
+
 @pytest.mark.parametrize("device", ["cuda:31", "tpu", "meta"])
 def test_a_device_that_is_not_there(folder, device):
     assert device in sentence(folder, device=device)
