@@ -9,10 +9,9 @@ import time
 
 import pytest
 
-from tests.gateway.test_killed_worker import is_worker
 from tests.gateway.test_shared_log import RedisServer, eventually, served
 from tests.reliability.proxy import Fault, Proxy
-from tests.reliability.rig import at_most
+from tests.reliability.rig import at_most, descriptors, sockets_to
 
 DRAIN_S = 0.5
 
@@ -60,7 +59,9 @@ def test_a_worker_that_hangs_does_not_keep_the_server_from_ending(upstream, stor
         replies = [here.ask(f"hanging {n}", provider="stuck") for n in range(8)]
         for reply in replies:
             next(reply.events())
-        frozen = [pid for pid in here.workers() if is_worker(pid)][0]
+        # One that answers: a worker that still starts is killed at once.
+        connection = sockets_to(here.port, replies[0].sock.getsockname()[1])
+        frozen = next(pid for pid in here.workers() if connection & descriptors(pid).keys())
         os.kill(frozen, signal.SIGSTOP)
         signalled_at = time.monotonic()
         here.process.send_signal(signal.SIGTERM)
