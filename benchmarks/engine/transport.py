@@ -1,9 +1,9 @@
 """What a token costs the worker between the engine's socket and the answer: `python -m benchmarks.engine.transport`.
 
 A scripted engine in another process says one token to every stream, every so many milliseconds; the worker only
-iterates. CPU is the worker's own, idle ticking subtracted; lag is how late a greenlet that sleeps 5 ms wakes, while
-tokens come and before. `--generating 16` measures the lag beside a real engine (50M, one thread) that generates for so
-many clients, in turns with one that is idle.
+iterates. CPU is the worker's own, the idle heartbeat's subtracted; lag is how late a greenlet reads what another
+process sends each 5 ms, while tokens come and before. `--generating 16` measures the lag beside a real engine (50M,
+one thread) that generates for so many clients, in turns with one that is idle.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import argparse
 import multiprocessing
 import os
 import socket
+import struct
 import tempfile
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import gevent
+from gevent.socket import wait_read
 
 from benchmarks.engine.shapes import make
 from benchmarks.engine.vllm_target import CACHE
@@ -27,6 +30,8 @@ from providers.local import connection as connections
 from providers.local import keeper
 from providers.local.client import Adapter
 from providers.local.wire import Ask, Hello, Piece, Step, frame, to_engine
+
+MOMENT = struct.Struct("d")
 
 
 def engine(path: str, streams: int, tokens: int, every_s: float) -> None:
@@ -50,11 +55,37 @@ def engine(path: str, streams: int, tokens: int, every_s: float) -> None:
     worker.recv(1)
 
 
-def lag(into: list[float], every_s: float = 0.005) -> None:
+def beats(pipe: Connection) -> None:
+    """Say every 5 ms what time it is."""
     while True:
-        before = time.perf_counter()
-        gevent.sleep(every_s)
-        into.append(time.perf_counter() - before - every_s)
+        time.sleep(0.005)
+        pipe.send_bytes(MOMENT.pack(time.perf_counter()))
+
+
+class Lag:
+    """How late the worker reads what comes, as a greenlet of its own sees it.
+
+    From another process: a timer would show epoll, which counts in milliseconds. A greenlet that sleeps 5 ms wakes on
+    the dot if nothing else ever comes, and up to 1 ms late after anything at all has come in between.
+    """
+
+    def __init__(self) -> None:
+        spawning = multiprocessing.get_context("spawn")
+        self._pipe, theirs = spawning.Pipe(duplex=False)
+        self._process = spawning.Process(target=beats, args=(theirs,), daemon=True)
+        self._process.start()
+        self.into: list[float] = []
+        self._greenlet = gevent.spawn(self._read)
+
+    def _read(self) -> None:
+        while True:
+            wait_read(self._pipe.fileno())
+            (sent_at,) = MOMENT.unpack(self._pipe.recv_bytes())
+            self.into.append(time.perf_counter() - sent_at)
+
+    def close(self) -> None:
+        self._greenlet.kill()
+        self._process.kill()
 
 
 def measure(streams: int, tokens: int, every_s: float) -> str:
@@ -75,19 +106,23 @@ def measure(streams: int, tokens: int, every_s: float) -> str:
 
         idle: list[float] = []
         busy: list[float] = []
-        readers = [gevent.spawn(follow) for _ in range(streams)]
-        ticking = gevent.spawn(lag, idle)
-        gevent.sleep(0.2)
-        began, ticks = time.process_time(), len(idle)
+        beating = Lag()
+        beating.into = []
         gevent.sleep(1.0)
-        per_tick = (time.process_time() - began) / (len(idle) - ticks)
-        ticking.kill()
-        ticking = gevent.spawn(lag, busy)
+        readers = [gevent.spawn(follow) for _ in range(streams)]
+        gevent.sleep(0.2)
+        beating.into = idle
+        began = time.process_time()
+        gevent.sleep(1.0)
+        per_beat = (time.process_time() - began) / len(idle)
+        beating.into = busy
         began = time.process_time()
         gevent.joinall(readers)
-        cpu = time.process_time() - began - per_tick * len(busy)
-        ticking.kill()
+        cpu = time.process_time() - began - per_beat * len(busy)
+        beating.close()
         adapter.close()
+        # A socket that somebody waits for is closed by the loop.
+        gevent.sleep(0.01)
         process.join(5)
     lags = [f"{at(sorted(values), 0.99) * 1e3:.2f}" for values in (idle, busy)]
     return f"| {streams} | {cpu / counted[0] * 1e6:.1f} | {lags[0]} | {lags[1]} |"
@@ -108,14 +143,16 @@ def generating(clients: int, models: Path) -> str:
                 pass
 
         ask(0)
+        beating = Lag()
+        gevent.sleep(1)
         for _ in range(5):
             for busy, mine in lags.items():
-                ticking = gevent.spawn(lag, mine)
+                beating.into = mine
                 if busy:
                     gevent.joinall([gevent.spawn(ask, i) for i in range(clients)], raise_error=True)
                 else:
                     gevent.sleep(2)
-                ticking.kill()
+        beating.close()
         adapter.close()
         assert kept.stdin
         kept.stdin.close()
