@@ -190,7 +190,8 @@ class Ours(Target):
             str(folder), device, dtype, max_batch=256 if device.startswith("cuda") else 64, max_context=4096
         )
         planned = plan(opened, shaped, options)
-        model = Model(shaped, Weights(opened, planned.dtype, planned.device, lambda: None), planned.max_context)
+        weights = Weights(opened.name, opened.weight_files, planned.dtype, planned.device, lambda: None)
+        model = Model(shaped, weights, planned.max_context)
         self.runner = Runner(model, KVCache(shaped, planned.blocks, planned.dtype, planned.device))
         self.runner.capture(options.max_batch, planned.max_context, lambda: None)
         self.planned = planned

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from providers.local.engine.folder import CannotLoad, open_folder
+from providers.local.engine.errors import CannotLoad
+from providers.local.engine.folder import open_folder
 from providers.local.options import Options
 
 PR_SET_PDEATHSIG = 1

@@ -22,7 +22,7 @@ from providers.local.engine.memory import MB, Plan, plan
 from providers.local.engine.model import Model
 from providers.local.engine.preparation import Preparation
 from providers.local.engine.requests import sampling, sequence
-from providers.local.engine.runner import OutOfMemory, Runner, measure_budget
+from providers.local.engine.runner import Runner, measure_budget
 from providers.local.engine.scheduler import Scheduler
 from providers.local.engine.server import Server
 from providers.local.engine.shape import rope_frequencies, shape
@@ -69,7 +69,8 @@ def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tupl
         str(planned.dtype).removeprefix("torch."), planned.device, planned.weight_bytes / MB,
     )  # fmt: skip
     with reading(f"the weights of {folder.name}"):
-        model = Model(shaped, Weights(folder, planned.dtype, planned.device, loading), planned.max_context)
+        weights = Weights(folder.name, folder.weight_files, planned.dtype, planned.device, loading)
+        model = Model(shaped, weights, planned.max_context)
     cache = KVCache(shaped, planned.blocks, planned.dtype, planned.device)
     tokens = (planned.blocks - 1) * BLOCK_TOKENS
     log.info(
@@ -89,7 +90,7 @@ def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tupl
     )
     # On a GPU a decode step's time is its launches, which graphs save; a drafted one would have to do without them.
     drafting = Drafting(0 if runner.ahead else DRAFT_ROWS)
-    return Loop(scheduler, runner, Preparation(make), chat.end_tokens, OutOfMemory, drafting), planned
+    return Loop(scheduler, runner, Preparation(make), chat.end_tokens, drafting), planned
 
 
 def report(loop: Loop, folder: Folder, options: Options, planned: Plan) -> Report:

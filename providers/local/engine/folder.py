@@ -16,13 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from providers.local.engine.errors import CannotLoad
+
 ARCHITECTURES = ("Qwen2ForCausalLM", "Qwen3ForCausalLM", "LlamaForCausalLM")
 WANTED = ["*.json", "*.safetensors", "*.jinja"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-
-
-class CannotLoad(Exception):
-    """The model cannot be served; the message is one sentence for whoever configured it."""
 
 
 @contextmanager

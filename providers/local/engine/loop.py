@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from providers.local.engine.drafts import Drafting
+from providers.local.engine.errors import OutOfMemory
 from providers.local.engine.preparation import Preparation
 from providers.local.engine.replies import Reply
 from providers.local.engine.scheduler import Scheduler
@@ -76,7 +77,6 @@ class Loop:
         runner: Runs,
         preparation: Preparation,
         end_tokens: frozenset[int],
-        out_of_memory: type[Exception],
         drafting: Drafting,
     ) -> None:
         self.scheduler = scheduler
@@ -84,7 +84,6 @@ class Loop:
         self.counters = Counters()
         self._runner = runner
         self._ends = end_tokens
-        self._out_of_memory = out_of_memory
         self._drafting = drafting
         self._sequences: dict[Key, Sequence] = {}
         self._flying: Flying | None = None
@@ -180,7 +179,7 @@ class Loop:
         while chunks:
             try:
                 drawn = self._runner.collect(launched or self._runner.launch(chunks))
-            except self._out_of_memory:
+            except OutOfMemory:
                 chunks = self._landed(chunks, [])
                 if chunks:
                     youngest = max(chunks, key=lambda chunk: chunk.sequence.arrived)

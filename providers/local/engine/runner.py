@@ -22,7 +22,7 @@ from torch import Tensor
 from providers.local.engine.attention import FOLDED_QUERIES, Group, Keys, Layout, causal_mask
 from providers.local.engine.blocks import NULL_BLOCK, Blocks
 from providers.local.engine.constraint import Begun, Masks
-from providers.local.engine.folder import CannotLoad
+from providers.local.engine.errors import CannotLoad, OutOfMemory
 from providers.local.engine.graphs import DecodeGraphs
 from providers.local.engine.kvcache import BLOCK_TOKENS, KVCache
 from providers.local.engine.model import Model
@@ -44,10 +44,6 @@ SHORT_BLOCKS = 8
 
 # What the process ends with when its GPU has failed: every later call would fail too, in this process alone.
 LOST = 3
-
-
-class OutOfMemory(Exception):
-    """The device had no memory for this step."""
 
 
 @contextmanager

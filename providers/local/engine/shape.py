@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from providers.local.engine.folder import CannotLoad
+from providers.local.engine.errors import CannotLoad
 
 
 @dataclass(frozen=True, slots=True)

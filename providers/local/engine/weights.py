@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from providers.local.engine.folder import CannotLoad, Folder
+from providers.local.engine.errors import CannotLoad
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 
 
 class Weights:
-    """A folder's tensors by name. `taken` is called after each, so that whoever watches sees loading go on."""
+    """A model's tensors by their names in its files.
 
-    def __init__(self, folder: Folder, dtype: torch.dtype, device: torch.device, taken: Callable[[], None]) -> None:
+    model   what the model is called where something is wrong
+    taken   called after each tensor, so that whoever watches sees loading go on
+    """
+
+    def __init__(
+        self, model: str, files: list[Path], dtype: torch.dtype, device: torch.device, taken: Callable[[], None]
+    ) -> None:
         self.dtype = dtype
         self.device = device
-        self._name = folder.name
+        self._model = model
         self._taken = taken
         self._files: dict[str, Any] = {}
         try:
-            for path in folder.weight_files:
+            for path in files:
                 file = safe_open(str(path), framework="pt", device="cpu")
                 self._files |= dict.fromkeys(file.keys(), file)
         except Exception as error:
-            raise CannotLoad(f"{path.name} of {folder.name} cannot be read: {error}") from None
+            raise CannotLoad(f"{path.name} of {model} cannot be read: {error}") from None
 
     def take(self, name: str, *shape: int) -> Tensor:
         """The tensor. Raises CannotLoad if the files have none of that name and shape, or no plain numbers in it."""
         if name not in self._files:
-            raise CannotLoad(f"the weights of {self._name} have no {name}")
+            raise CannotLoad(f"the weights of {self._model} have no {name}")
         tensor = self._files.pop(name).get_tensor(name)
         if tuple(tensor.shape) != shape:
-            raise CannotLoad(f"{name} of {self._name} is {tuple(tensor.shape)} where config.json asks for {shape}")
+            raise CannotLoad(f"{name} of {self._model} is {tuple(tensor.shape)} where config.json asks for {shape}")
         if tensor.dtype not in DTYPES:
             raise CannotLoad(
-                f"{name} of {self._name} is {tensor.dtype}; the engine takes bfloat16, float16 and float32"
+                f"{name} of {self._model} is {tensor.dtype}; the engine takes bfloat16, float16 and float32"
             )
         self._taken()
         return tensor.to(self.device, self.dtype)
@@ -48,4 +55,4 @@ class Weights:
         """Raises CannotLoad where the files have more than was taken: then config.json describes another model."""
         left = [name for name in self._files if not name.endswith(("rotary_emb.inv_freq", "lm_head.weight"))]
         if left:
-            raise CannotLoad(f"the weights of {self._name} have {left[0]}, which config.json does not describe")
+            raise CannotLoad(f"the weights of {self._model} have {left[0]}, which config.json does not describe")

@@ -10,7 +10,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from providers.local.engine import graphs, memory, sampler
-from providers.local.engine.folder import CannotLoad, open_folder
+from providers.local.engine.errors import CannotLoad
+from providers.local.engine.folder import open_folder
 from providers.local.engine.graphs import graph_bytes, sizes
 from providers.local.engine.sampler import Inputs, Work, draw, penalise
 from providers.local.engine.shape import shape

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from providers.local.engine import sampler
+from providers.local.engine.errors import OutOfMemory
 from providers.local.engine.replies import Reply
-from providers.local.engine.runner import LOST, OutOfMemory
+from providers.local.engine.runner import LOST
 from tests.providers.local.engine.running import a_loop, asking, run
 
 pytestmark = pytest.mark.usefixtures("way")

@@ -11,7 +11,8 @@ import torch
 
 from providers.local.engine import memory
 from providers.local.engine.assembly import build
-from providers.local.engine.folder import CannotLoad, open_folder
+from providers.local.engine.errors import CannotLoad
+from providers.local.engine.folder import open_folder
 from providers.local.options import Options
 
 
