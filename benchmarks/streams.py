@@ -94,15 +94,17 @@ def _read(stream: Stream, chunks: int, every_s: float) -> bool:
     length = re.search(rb"(?i)content-length: (\d+)", head)
     if end and length and len(body) >= int(length[1]):
         stream.received = b""
-        if every_s:
+        try:
             stream.sock.sendall(HEAD + FIRST)
-            # Spread over the period, so that writes do not come in volleys.
-            stream.left, stream.due = chunks, time.monotonic() + every_s * (stream.sock.fileno() % 97) / 97
-        else:
-            stream.sock.sendall(HEAD + FIRST)
+            if every_s:
+                # Spread over the period, so that writes do not come in volleys.
+                stream.left, stream.due = chunks, time.monotonic() + every_s * (stream.sock.fileno() % 97) / 97
+                return True
             for start in range(0, chunks, 10):
                 stream.sock.sendall(TOKEN * min(10, chunks - start))
             stream.sock.sendall(LAST)
+        except OSError:
+            return False
     return bool(data)
 
 
