@@ -19,13 +19,9 @@ from typing import Any
 import yaml
 
 from providers.sse import Decoder, Frame
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
 
 
 class Live:

@@ -13,7 +13,8 @@ import pytest
 
 from gateway.terminal import raw_lines, table, width
 from tests.gateway.conftest import SAYS, configuration
-from tests.gateway.live import Live, free_port
+from tests.gateway.live import Live
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "sk-canary-0123456789"

@@ -14,7 +14,8 @@ from gateway import doctor
 from gateway.settings import parse
 from providers.scripted import Upstream
 from providers.scripted.plan import MEANINGS
-from tests.upstream.faults import CANARIES, HOSTED, free_port
+from tests.ports import free_port
+from tests.upstream.faults import CANARIES, HOSTED
 
 TIMEOUTS = {"connect": 1, "first_token": 0.4, "idle": 0.4, "total": 3}
 

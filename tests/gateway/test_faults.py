@@ -18,7 +18,8 @@ import pytest
 
 from gateway.errors import TABLE
 from providers.scripted import Upstream
-from tests.gateway.live import Live, free_port
+from tests.gateway.live import Live
+from tests.ports import free_port
 from tests.upstream.faults import (
     CANARIES,
     HOSTED,

@@ -11,8 +11,9 @@ import urllib.request
 import pytest
 
 from tests.gateway.conftest import configuration
-from tests.gateway.live import Live, free_port
+from tests.gateway.live import Live
 from tests.gateway.test_shared_log import RedisServer, eventually, follow
+from tests.ports import free_port
 
 PLANS = {"numbered": "count=5,pace=0", "stuck": "hang=between"}
 

@@ -7,7 +7,8 @@ import pytest
 from gateway.errors import Failure
 from gateway.limits import Rate
 from tests.gateway.conftest import configuration
-from tests.gateway.live import Live, free_port
+from tests.gateway.live import Live
+from tests.ports import free_port
 
 
 def test_more_questions_than_allowed_are_429_with_the_time_to_wait(app_for, upstream):

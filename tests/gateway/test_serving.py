@@ -21,14 +21,9 @@ import yaml
 
 from gateway import serving as serving_module
 from tests.gateway.conftest import configuration
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Served:

@@ -14,7 +14,8 @@ import redis
 
 from tests import parts
 from tests.gateway.conftest import configuration
-from tests.gateway.live import Live, free_port, text_of
+from tests.gateway.live import Live, text_of
+from tests.ports import free_port
 
 PLANS = {"numbered": "count=40,pace=0.01", "slow": "count=2000,pace=0.02", "stuck": "hang=between"}
 

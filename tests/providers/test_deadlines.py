@@ -11,6 +11,7 @@ import pytest
 from providers.errors import TimedOut
 from providers.http import Client
 from tests.providers.raw_server import HEAD, Limits, hang, serving
+from tests.reliability.rig import at_most
 
 
 def timed_out(limits: Limits, script) -> tuple[TimedOut, float]:
@@ -31,13 +32,13 @@ def timed_out(limits: Limits, script) -> tuple[TimedOut, float]:
 def test_silence_before_the_first_token_ends_at_its_deadline(before):
     error, took = timed_out(Limits(first_token=0.1), hang(before))
     assert (error.deadline, error.asked) == ("first_token", True)
-    assert 0.09 < took < 1
+    assert 0.09 < took < at_most(0.5)
 
 
 def test_silence_after_an_event_ends_at_the_idle_deadline():
     error, took = timed_out(Limits(idle=0.1), hang(HEAD + b"data: x\n\n"))
     assert error.deadline == "idle"
-    assert 0.09 < took < 1
+    assert 0.09 < took < at_most(0.5)
 
 
 def test_bytes_that_are_no_event_do_not_put_the_idle_deadline_off():
@@ -57,7 +58,7 @@ def test_bytes_that_are_no_event_do_not_put_the_idle_deadline_off():
 
     error, took = timed_out(Limits(idle=0.15), script)
     assert error.deadline == "idle"
-    assert took < 1
+    assert took < at_most(0.5)
 
 
 def test_events_put_the_idle_deadline_off_but_not_the_total():
@@ -75,9 +76,9 @@ def test_events_put_the_idle_deadline_off_but_not_the_total():
                 break
         caller.closed_at_once.set()
 
-    error, took = timed_out(Limits(idle=0.15, total=0.4), script)
+    error, took = timed_out(Limits(idle=0.6, total=1), script)
     assert error.deadline == "total"
-    assert 0.39 < took < 1
+    assert 0.99 < took < at_most(1)
 
 
 def test_connecting_has_a_deadline_and_nothing_was_asked_then():
@@ -104,12 +105,12 @@ def test_a_slow_reader_of_ours_is_no_silence_of_theirs():
         caller.send(HEAD + b"data: x\n\n")
         caller.request()
 
-    with serving(script) as server, Client(Limits(idle=0.05)).ask("POST", server.url, {}) as response:
+    with serving(script) as server, Client(Limits(idle=0.3)).ask("POST", server.url, {}) as response:
         pieces = response.pieces()
         next(pieces)
         response.deadlines.event(True)
         server.callers[0].send(b"data: y\n\n")
-        gevent.sleep(0.12)
+        gevent.sleep(0.4)
         assert next(pieces) == b"data: y\n\n"
         response.deadlines.event(True)
         server.callers[0].send(b"data: z\n\n")

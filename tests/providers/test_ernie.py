@@ -14,8 +14,9 @@ from providers.ernie import Adapter
 from providers.errors import BadKey, ProviderError, Rejected, Unreachable
 from providers.scripted import Upstream
 from providers.turns import turns
+from tests.ports import free_port
 from tests.providers.raw_server import Caller, Server, serving
-from tests.upstream.faults import TEXT, free_port
+from tests.upstream.faults import TEXT
 
 TOOL = {"type": "function", "function": {"name": "now", "description": "The time."}}
 USER = {"role": "user", "content": "hi"}

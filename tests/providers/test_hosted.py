@@ -16,6 +16,7 @@ from providers.configuration import ProviderConfiguration
 from providers.delta import Delta, Usage
 from providers.errors import BadKey, BrokenProtocol, CutOff, ProviderError, RateLimited, TimedOut, Unreachable
 from tests.providers.raw_server import Caller, serving
+from tests.reliability.rig import at_most
 
 REQUEST = ChatRequest([{"role": "user", "content": "hi"}], temperature=0)
 KEY = "sk-canary-0123456789"
@@ -79,11 +80,17 @@ def test_a_reply_streams_from_question_to_deltas():
 
 
 def test_streams_that_end_cleanly_share_a_connection():
-    with serving(reply(event("x", "stop"), DONE)) as server:
+    def script(caller):
+        while caller.request():
+            caller.head("Transfer-Encoding: chunked")
+            caller.chunk(event("x", "stop"))
+            # The end of the reply and of its body in one write: they are read together, and the connection is free.
+            caller.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(DONE), DONE))
+
+    with serving(script) as server:
         asking = providers(server.url)
         for _ in range(5):
             assert sum(len(batch) for batch in asking.stream(REQUEST)) == 2
-            gevent.sleep(0.01)
         assert len(server.callers) == 1
 
 
@@ -114,9 +121,9 @@ def test_the_connection_is_let_go_at_the_end_marker_although_the_upstream_keeps_
     with serving(script) as server:
         began = time.monotonic()
         assert list(providers(server.url).stream(REQUEST))[-1][-1].finish_reason == "stop"
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < at_most(0.2)
         gevent.sleep(0.15)
-        assert server.callers[0].closed_at_once.wait(0.2)
+        assert server.callers[0].closed_at_once.wait(at_most(0.2))
 
 
 def test_silence_after_the_finish_reason_is_a_complete_reply():
@@ -143,8 +150,8 @@ def test_stopping_closes_the_upstreams_connection_at_once():
         next(iter(stream))
         began = time.monotonic()
         stream.close()
-        assert server.callers[0].closed_at_once.wait(1)
-        assert time.monotonic() - began < 0.2
+        assert server.callers[0].closed_at_once.wait(at_most(0.2))
+        assert time.monotonic() - began < at_most(0.2)
 
 
 def test_a_stream_can_be_stopped_from_outside_while_it_waits():
@@ -159,9 +166,9 @@ def test_a_stream_can_be_stopped_from_outside_while_it_waits():
             gevent.sleep(0.002)
         gevent.sleep(0.02)
         stream.close()
-        waiting.join(1)
+        waiting.join(at_most(1))
         assert waiting.dead
-        assert server.callers[0].closed_at_once.wait(0.2)
+        assert server.callers[0].closed_at_once.wait(at_most(0.2))
 
 
 def failing(script, **settings) -> tuple[str, ProviderError, int]:
@@ -250,7 +257,7 @@ def test_deadlines_say_which_one_passed():
         caller.wait_for_close()
 
     for script, deadline in ((silent, "first_token"), (falls_silent, "idle"), (only_a_role, "first_token")):
-        _, error, asked = failing(script, timeouts={"first_token": 0.1, "idle": 0.05 if deadline == "idle" else 5})
+        _, error, asked = failing(script, timeouts={"first_token": 5, "idle": 5} | {deadline: 0.1})
         assert isinstance(error, TimedOut)
         assert (error.deadline, asked) == (deadline, 1)
 
@@ -264,7 +271,7 @@ def test_the_wait_for_the_first_token_has_the_length_of_its_own_deadline():
 
     began = time.monotonic()
     failing(only_a_role, timeouts={"first_token": 0.3, "idle": 0.05})
-    assert 0.29 < time.monotonic() - began < 1
+    assert 0.29 < time.monotonic() - began < at_most(0.5)
 
 
 def dead_url() -> str:

@@ -8,9 +8,10 @@ import time
 import gevent
 import pytest
 
-from providers import connections
+from providers import connections, http
 from providers.sse import Decoder
 from tests.providers.raw_server import HEAD, answer, hang, read, serving
+from tests.reliability.rig import at_most
 
 
 def test_a_connection_that_ended_cleanly_is_used_again(client):
@@ -66,10 +67,13 @@ def test_a_kept_connection_is_closed_after_its_time(client, monkeypatch):
     with serving(script) as server:
         read(client, server.url)
         gevent.sleep(0.1)
-        assert server.callers[0].closed_at_once.wait(1)
+        assert server.callers[0].closed_at_once.wait(at_most(1))
 
 
-def test_a_body_that_ends_just_after_the_reply_still_keeps_its_connection(client):
+def test_a_body_that_ends_just_after_the_reply_still_keeps_its_connection(client, monkeypatch):
+    monkeypatch.setattr(http, "SETTLE_S", 5)
+    kept, keep = [], client._pool.keep
+    monkeypatch.setattr(client._pool, "keep", lambda connection: kept.append(connection) or keep(connection))
     go_on = threading.Event()
 
     def script(caller):
@@ -80,12 +84,14 @@ def test_a_body_that_ends_just_after_the_reply_still_keeps_its_connection(client
             caller.chunk(b"")
 
     with serving(script) as server:
-        for _ in range(2):
+        for turn in (1, 2):
             with client.ask("POST", server.url, {}) as response:
                 next(response.pieces())
                 response.done()
             go_on.set()
-            gevent.sleep(0.02)
+            with gevent.Timeout(5):
+                while len(kept) < turn:
+                    gevent.sleep(0.002)
         assert len(server.callers) == 1
 
 
@@ -95,7 +101,7 @@ def test_an_upstream_that_hangs_after_the_reply_is_let_go(client):
             next(response.pieces())
             response.done()
         gevent.sleep(0.15)
-        assert server.callers[0].closed_at_once.wait(0.2)
+        assert server.callers[0].closed_at_once.wait(at_most(0.2))
 
 
 @pytest.mark.parametrize("before", [b"", b"HTTP/1.1 2", HEAD, HEAD + b"data: x\n\n"])
@@ -115,8 +121,8 @@ def test_killing_the_greenlet_closes_the_connection_at_once(client, before):
         gevent.sleep(0.01)
         began = time.monotonic()
         reading.kill()
-        assert server.callers[0].closed_at_once.wait(1)
-        assert time.monotonic() - began < 0.2
+        assert server.callers[0].closed_at_once.wait(at_most(0.2))
+        assert time.monotonic() - began < at_most(0.2)
 
 
 def test_a_fast_upstream_does_not_keep_other_greenlets_waiting(client):
@@ -131,9 +137,10 @@ def test_a_fast_upstream_does_not_keep_other_greenlets_waiting(client):
     def beat():
         nonlocal longest
         while True:
-            began = time.monotonic()
+            # Processor time of this thread, the event loop's: however busy the machine is.
+            began = time.thread_time()
             gevent.sleep(0.001)
-            longest = max(longest, time.monotonic() - began)
+            longest = max(longest, time.thread_time() - began)
 
     beating = gevent.spawn(beat)
     try:
@@ -158,9 +165,9 @@ def test_no_flood_of_events_keeps_other_greenlets_waiting(client, event):
     def beat():
         nonlocal longest
         while True:
-            began = time.process_time()
+            began = time.thread_time()
             gevent.sleep(0)
-            longest = max(longest, time.process_time() - began)
+            longest = max(longest, time.thread_time() - began)
 
     beating = gevent.spawn(beat)
     try:

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from tests.parts import require
+from tests.ports import free_port
 from tests.reliability.reader import fetch
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -52,12 +53,6 @@ def at_most(seconds: float) -> float:
 def changed(what: str) -> dict[str, str]:
     """The environment in which processes are changed from inside; see inside/sitecustomize.py."""
     return {"SLUICE_CHANGE": what, "PYTHONPATH": str(Path(__file__).with_name("inside"))}
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def wait_until(holds: Callable[[], Any], timeout_s: float = 10.0, every_s: float = 0.02) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from providers.chat import ChatRequest
 from providers.configuration import ProviderConfiguration
 from providers.errors import ProviderError
 from providers.scripted import Upstream, reply
+from tests.ports import free_port
+from tests.reliability.rig import at_most
 
 TABLE = Path(__file__).parent.parent / "cases" / "faults.yaml"
 HOSTED = [name for name in WIRES if name != "local"]
@@ -26,7 +27,7 @@ TEXT = "".join(reply.PIECES)
 TIMEOUTS = {"connect": 2, "first_token": 0.5, "idle": 0.4, "total": 1.5}
 CANARIES = {"api_key": "sk-canary-0123456789abcdef", "secret_key": "canary-secret-fedcba9876543210"}
 QUESTION = "canary-question-5a5a5a"
-CLOSED_WITHIN_S = 0.2
+CLOSED_WITHIN_S = at_most(0.2)
 ALONE = 3
 
 
@@ -80,13 +81,6 @@ def rows() -> list[Row]:
         for fault in faults
         for wire in fault.get("wires", HOSTED)
     ]
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 _numbers = itertools.count()

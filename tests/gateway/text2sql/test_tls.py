@@ -16,6 +16,7 @@ from gateway.settings import DatabaseSettings
 from gateway.text2sql.databases import Database
 from gateway.text2sql.failures import SqlFailed
 from gateway.text2sql.rows import Collected
+from tests.ports import free_port
 
 UNREACHED = "cannot be (reached|read)"
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", *glob("/usr/lib/postgresql/*/bin")])
@@ -26,11 +27,6 @@ def program(name):
     if found is None:
         pytest.skip(f"no {name} to start a server with")
     return found
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 def certificate(folder, name):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from demo.metro.build import build
 from providers.scripted import Upstream
 from tests.gateway.web.scripted import OVER, ask
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 SQL = "SELECT name, line, opened FROM dtzpt WHERE name = '沈塘桥' ORDER BY line"
@@ -41,8 +41,7 @@ def url(model_service, tmp_path_factory):
     """A gateway of its own, as `sluice serve` starts it."""
     folder = tmp_path_factory.mktemp("gateway")
     build(folder / "metro.db")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        bind = f"127.0.0.1:{free.getsockname()[1]}"
+    bind = f"127.0.0.1:{free_port()}"
     file = folder / "sluice.yaml"
     file.write_text(CONFIGURATION.format(bind=bind, upstream=model_service.base_url("openai")), "utf-8")
     command = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(file)]
