@@ -65,6 +65,19 @@ def test_nobody_but_the_engine_imports_the_engine():
                 assert not of(imported(path), "providers.local.engine"), path
 
 
+def test_the_generator_knows_nothing_of_the_process_around_it():
+    engine = ROOT / "providers" / "local" / "engine"
+    assert (engine / "serving" / "server.py").is_file()
+    for path in set(engine.glob("*.py")) - {engine / "__main__.py"}:
+        assert not of(imported(path), "providers.local.engine.serving"), path
+
+
+def test_the_loop_and_what_it_plans_with_load_without_torch():
+    probe = f"import sys, providers.local.engine.loop; print(sorted({HEAVY - {'tokenizers'}!r} & {{*sys.modules}}))"
+    printed = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert printed.stdout == "[]\n"
+
+
 def test_a_vendors_client_that_is_chosen_is_there_before_the_first_question():
     told = {"type": "dashscope", "model": "m", "api_key": "k", "transport": "sdk"}
     probe = f"""

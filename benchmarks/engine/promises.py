@@ -53,8 +53,8 @@ class Engine:
     """A loop as the engine's process has it, without its sockets."""
 
     def __init__(self, folder: Path, told: argparse.Namespace) -> None:
-        from providers.local.engine.assembly import build
-        from providers.local.engine.folder import open_folder
+        from providers.local.engine.serving.assembly import build
+        from providers.local.engine.serving.folder import open_folder
         from providers.local.options import Options
 
         options = Options(str(folder), "cpu", told.dtype, told.threads, max_context=1024, kv_cache_mb=1024)
@@ -118,7 +118,7 @@ def neighbours(folder: Path, told: argparse.Namespace) -> str:
 
 
 def masks(folder: Path, told: argparse.Namespace) -> str:
-    from providers.local.engine.constraint import Grammars
+    from providers.local.engine.serving.grammars import Grammars
 
     engine = Engine(folder, told)
     runner, make_sequence = engine.loop._runner, engine.loop.preparation.make

@@ -174,11 +174,11 @@ class Ours(Target):
 
         from providers.local.engine.blocks import Blocks
         from providers.local.engine.detokeniser import ByteVocabulary
-        from providers.local.engine.folder import open_folder
         from providers.local.engine.kvcache import BLOCK_TOKENS, KVCache
-        from providers.local.engine.memory import plan
         from providers.local.engine.model import Model
         from providers.local.engine.runner import Runner, measure_budget
+        from providers.local.engine.serving.folder import open_folder
+        from providers.local.engine.serving.memory import plan
         from providers.local.engine.shape import shape
         from providers.local.engine.weights import Weights
         from providers.local.options import Options

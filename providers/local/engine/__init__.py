@@ -1,7 +1,7 @@
-"""The generator: one process, one loop, many sequences.
+"""The generator: one process, one loop, many sequences. What is around it (sockets, folders, questions) is `serving`.
 
-    question → chat → sequence → scheduler → runner (model · attention · kvcache → sampler) → detokeniser → stopping →
-    step
+    sequence → scheduler → runner (model · attention · kvcache → sampler) → detokeniser → stopping → step
 
-loop · scheduler · sequence · blocks · stopping · detokeniser know nothing of torch; runner and below do.
+loop · preparation · sequence · scheduler · blocks · drafts · replies · detokeniser · stopping know nothing of torch;
+runner and below do.
 """

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from providers.local.engine.errors import CannotLoad
-from providers.local.engine.folder import open_folder
+from providers.local.engine.serving.folder import open_folder
 from providers.local.options import Options
 
 PR_SET_PDEATHSIG = 1
@@ -63,7 +63,7 @@ def main() -> int:
     try:
         folder = open_folder(arguments.options.model)
         # Only now, because it takes a second, and what was wrong so far is told at once.
-        from providers.local.engine.assembly import assemble
+        from providers.local.engine.serving.assembly import assemble
 
         server = assemble(folder, arguments.options, socket.socket(fileno=arguments.listen), arguments.epoch, beat)
     except CannotLoad as error:

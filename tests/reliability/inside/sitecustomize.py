@@ -83,7 +83,7 @@ CHANGES = {
     "no watcher": ("gateway.presence", no_watcher),
     "no heartbeat": ("gateway.presence", no_heartbeat),
     "no terminal event": ("gateway.forms", no_terminal_event),
-    "no epoch check": ("providers.local.engine.server", no_epoch_check),
+    "no epoch check": ("providers.local.engine.serving.server", no_epoch_check),
 }
 
 

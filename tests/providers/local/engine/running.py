@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from providers.local.engine.assembly import build
-from providers.local.engine.folder import open_folder
 from providers.local.engine.loop import Loop
 from providers.local.engine.sequence import Sequence
+from providers.local.engine.serving.assembly import build
+from providers.local.engine.serving.folder import open_folder
 from providers.local.options import Options
 from providers.local.wire import Ask, Failed
 

@@ -8,9 +8,9 @@ from functools import cache
 import pytest
 import torch
 
-from providers.local.engine.chat import Chat
 from providers.local.engine.drafts import Drafting
-from providers.local.engine.folder import open_folder
+from providers.local.engine.serving.chat import Chat
+from providers.local.engine.serving.folder import open_folder
 from tests.providers.local.engine.running import a_loop, asking, run
 from tests.providers.local.models import FAMILIES, make_model
 

@@ -9,16 +9,17 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from providers.local.engine import graphs, memory, sampler
+from providers.local.engine import graphs, sampler
 from providers.local.engine.errors import CannotLoad
-from providers.local.engine.folder import open_folder
 from providers.local.engine.graphs import graph_bytes, sizes
 from providers.local.engine.sampler import Inputs, Work, draw, penalise
+from providers.local.engine.serving import memory
+from providers.local.engine.serving.folder import open_folder
 from providers.local.engine.shape import shape
 from providers.local.options import Options
 from tests.providers.local.engine import running
 from tests.providers.local.engine.running import a_loop, asking, run
-from tests.providers.local.engine.test_constraint import SCHEMA
+from tests.providers.local.engine.serving.test_grammars import SCHEMA
 
 
 @pytest.mark.parametrize(

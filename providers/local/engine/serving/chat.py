@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from providers.errors import ContextTooLong, Rejected
 from providers.local.engine.detokeniser import vocabulary
 from providers.local.engine.errors import CannotLoad
-from providers.local.engine.folder import Folder
+from providers.local.engine.serving.folder import Folder
 
 # A private-use character: put into what people wrote wherever that spells a control token, so that it stays text.
 BREAK = "\ue0ff"

@@ -9,10 +9,10 @@ import shutil
 import pytest
 import torch
 
-from providers.local.engine import memory
-from providers.local.engine.assembly import build
 from providers.local.engine.errors import CannotLoad
-from providers.local.engine.folder import open_folder
+from providers.local.engine.serving import memory
+from providers.local.engine.serving.assembly import build
+from providers.local.engine.serving.folder import open_folder
 from providers.local.options import Options
 
 

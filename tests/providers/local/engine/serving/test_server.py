@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from providers.local.engine import server
-from providers.local.engine.server import Connection
+from providers.local.engine.serving import server
+from providers.local.engine.serving.server import Connection
 from providers.local.wire import Piece, Step, from_engine
 
 

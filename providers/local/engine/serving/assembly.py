@@ -12,19 +12,19 @@ from functools import partial
 import torch
 
 from providers.local.engine.blocks import Blocks
-from providers.local.engine.chat import Chat
-from providers.local.engine.constraint import Grammars
 from providers.local.engine.drafts import Drafting
-from providers.local.engine.folder import Folder, reading
 from providers.local.engine.kvcache import BLOCK_TOKENS, KVCache
 from providers.local.engine.loop import Loop
-from providers.local.engine.memory import MB, Plan, plan
 from providers.local.engine.model import Model
 from providers.local.engine.preparation import Preparation
-from providers.local.engine.requests import sampling, sequence
 from providers.local.engine.runner import Runner, measure_budget
 from providers.local.engine.scheduler import Scheduler
-from providers.local.engine.server import Server
+from providers.local.engine.serving.chat import Chat
+from providers.local.engine.serving.folder import Folder, reading
+from providers.local.engine.serving.grammars import Grammars
+from providers.local.engine.serving.memory import MB, Plan, plan
+from providers.local.engine.serving.requests import sampling, sequence
+from providers.local.engine.serving.server import Server
 from providers.local.engine.shape import rope_frequencies, shape
 from providers.local.engine.weights import Weights
 from providers.local.options import Options

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from providers.local.engine.requests import sampling
+from providers.local.engine.serving.requests import sampling
 from providers.local.wire import Ask
 
 MAKERS = {"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95, "repetition_penalty": 1.05}

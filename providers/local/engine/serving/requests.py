@@ -7,10 +7,10 @@ import secrets
 from typing import Any
 
 from providers.errors import Rejected
-from providers.local.engine.chat import Chat
-from providers.local.engine.constraint import Grammars
 from providers.local.engine.replies import Reply
 from providers.local.engine.sequence import Key, Sampling, Sequence
+from providers.local.engine.serving.chat import Chat
+from providers.local.engine.serving.grammars import Grammars
 from providers.local.engine.stopping import StopStrings
 from providers.local.wire import Ask
 

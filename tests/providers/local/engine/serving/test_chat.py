@@ -5,8 +5,8 @@ import json
 import pytest
 
 from providers.errors import Rejected
-from providers.local.engine.chat import Chat
-from providers.local.engine.folder import open_folder
+from providers.local.engine.serving.chat import Chat
+from providers.local.engine.serving.folder import open_folder
 
 # What real templates do: tests of defined and none, loops with index, tool JSON, namespaces, loop controls, exceptions.
 TEMPLATES = {

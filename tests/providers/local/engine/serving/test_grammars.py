@@ -10,8 +10,8 @@ from sqlglot import exp
 from sqlglot.optimizer.qualify import qualify
 
 from providers.errors import Rejected
-from providers.local.engine import constraint, sqlgrammar
-from providers.local.engine.constraint import Grammars
+from providers.local.engine.serving import grammars, sqlgrammar
+from providers.local.engine.serving.grammars import Grammars
 from tests.providers.local.engine.running import a_loop, asking, run
 
 SCHEMA = {
@@ -188,8 +188,8 @@ def test_a_grammar_is_compiled_once_per_schema(loop):
 
 def test_requests_with_a_new_schema_that_are_prepared_at_once_compile_it_once(loop, monkeypatch):
     compiled = []
-    grammar = constraint.grammar
-    monkeypatch.setattr(constraint, "grammar", lambda *told: compiled.append(told) or grammar(*told))
+    grammar = grammars.grammar
+    monkeypatch.setattr(grammars, "grammar", lambda *told: compiled.append(told) or grammar(*told))
     schema = {f"fresh_{i}": ["id", "name"] for i in range(9)}
     run(loop, [asking("x", constrain="sql", constrain_schema=schema, max_tokens=1, salt=str(i)) for i in range(8)])
     assert len(compiled) == 1

@@ -1,0 +1,80 @@
+"""The grammars that replies are held to: compiled once per schema, one at a time, and copied per reply."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+from providers.errors import Rejected
+from providers.local.engine.constraint import Constraint
+from providers.local.engine.serving.sqlgrammar import PROSE_CHARACTERS, grammar
+
+log = logging.getLogger("sluice.engine")
+
+KEPT_GRAMMARS = 64
+# Together they bound compiling to 0.5 s, for three to eight tables; 0.2 s is usual for so many columns.
+MOST_COLUMNS = 3000
+# A column's name counts twice and its table's once: so often at least they are in the grammar.
+MOST_NAMES = 500_000
+
+
+class Grammars:
+    """Compiled grammars by schema, for one tokeniser.
+
+    tokenizer    tokenizer.json's text
+    vocabulary   how many logits the model has
+    ends         tokens that end a reply, where the grammar lets it end
+    """
+
+    def __init__(self, tokenizer: str, vocabulary: int, ends: Collection[int], prose: int = PROSE_CHARACTERS) -> None:
+        self._told = (tokenizer, vocabulary, sorted(ends))
+        self._prose = prose
+        self._compiled: OrderedDict[Hashable, Any] = OrderedDict()
+        self._one_compiles = Lock()
+        self._cannot = "" if ends else "needs a model that has an end token"
+        try:
+            import llguidance
+
+            # At the start, not when it is needed: for 150,000 tokens it keeps the interpreter to itself for 0.3 s.
+            self._tokenizer = llguidance.LLTokenizer(tokenizer, n_vocab=vocabulary, eos_token=sorted(ends) or None)
+        except ImportError:
+            self._cannot = "needs llguidance, which is not installed"
+        except Exception as error:
+            log.warning("constrain sql cannot be used: llguidance does not read the tokeniser: %s", error)
+            self._cannot = self._cannot or "cannot be used with this model's tokeniser"
+
+    def constraint(self, kind: str, schema: Mapping[str, Sequence[str]], dialect: str = "") -> Constraint:
+        """A fresh constraint of `kind` (sql) over `schema`, table → columns, in `dialect`. Raises Rejected.
+
+        May be called in several threads.
+        """
+        if kind != "sql":
+            raise Rejected(f"constrain {kind} is not known; it is sql")
+        if self._cannot:
+            raise Rejected(f"constrain sql {self._cannot}")
+        if sum(map(len, schema.values())) > MOST_COLUMNS:
+            raise Rejected(f"constrain sql takes schemas of {MOST_COLUMNS:,} columns at most")
+        if sum(len(table) + 2 * len(column) for table, columns in schema.items() for column in columns) > MOST_NAMES:
+            raise Rejected(f"constrain sql takes schemas with {MOST_NAMES:,} characters of names at most")
+        if not any(schema.values()):
+            raise Rejected("constrain sql needs a schema that has columns")
+        key = dialect, tuple((table, tuple(columns)) for table, columns in schema.items())
+        with self._one_compiles:
+            if key not in self._compiled:
+                self._compiled[key] = self._compile(schema, dialect)
+                if len(self._compiled) > KEPT_GRAMMARS:
+                    self._compiled.popitem(last=False)
+            self._compiled.move_to_end(key)
+            return Constraint(self._compiled[key].deep_copy())
+
+    def _compile(self, schema: Mapping[str, Sequence[str]], dialect: str) -> Any:
+        from llguidance import LLMatcher, LLParserLimits
+
+        text = LLMatcher.grammar_from_lark(grammar(schema, dialect, self._prose))
+        matcher = LLMatcher(self._tokenizer, text, limits=LLParserLimits(max_items_in_row=20_000), log_level=0)
+        if matcher.is_error():
+            raise Rejected("constrain sql cannot be used with this schema: its grammar does not compile")
+        return matcher

@@ -1,0 +1,36 @@
+"""On a machine with only torch, transformers and triton the benchmarks still run the engine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[4]
+PROBE = """
+import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+GATEWAY = {"msgspec", "pydantic", "yaml", "flask", "jinja2", "gevent", "llguidance"}
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *told: None if name in GATEWAY else find(name, *told)
+
+from benchmarks.engine.targets import Ours
+from benchmarks.engine.workload import Workload
+
+ours = Ours(Path(sys.argv[1]), "cpu", "float32", 1)
+times = ours.run(Workload([[5, 6, 7], [8, 9]], 4, 0.0))
+print([len(mine) for mine in times.tokens], GATEWAY & {*sys.modules})
+"""
+
+
+def test_the_engine_runs_without_the_gateways_libraries(models, tmp_path):
+    folder = shutil.copytree(models["qwen3"][0], tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 4096}))
+    command = [sys.executable, "-c", PROBE, str(folder)]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert printed.stdout == "[4, 4] set()\n", printed.stderr
