@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 import struct
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from tests.gateway.conftest import configuration
 from tests.gateway.live import Live, text_of
+from tests.reliability.rig import at_most, sockets_to, wait_until
 
 PLANS = {
     "silent": "hang=first",
@@ -24,20 +26,20 @@ PLANS = {
     "whole": "onewrite",
 }
 # Far above what closing takes (a few ms), far below the next heartbeat.
-AT_ONCE_S = 0.5
+AT_ONCE_S = at_most(0.5)
 
 
 @pytest.fixture(scope="module")
 def live(upstream):
     """Nothing is resumed, and no heartbeat helps to notice that a client has left."""
-    server = {"heartbeat_s": 30, "commit_after_s": 30, "resume_window_s": 0, "write_timeout_s": 1}
+    server = {"heartbeat_s": 30, "commit_after_s": 30, "resume_window_s": 0, "write_timeout_s": 1.5}
     with Live(configuration(upstream, PLANS, server=server)) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def patient(upstream):
-    server = {"heartbeat_s": 0.15, "commit_after_s": 0.15, "resume_window_s": 0.4, "max_streams": 3, "drain_s": 0.5}
+    server = {"heartbeat_s": 0.15, "commit_after_s": 0.15, "resume_window_s": 1, "max_streams": 3, "drain_s": 0.5}
     with Live(configuration(upstream, PLANS, server=server)) as running:
         yield running
 
@@ -157,21 +159,30 @@ def test_a_reader_that_takes_nothing_is_dropped_alone(live):
     question = "x" * 4000
     said = "".join(f"<{question}:{n}>" for n in range(1, 2001)).encode()
     asked = {"question": question, "provider": "flood"}
-    stalled = live.connect("POST", "/getAnwser?format=text", asked, receive_bytes=4096)
-    leisurely = live.connect("POST", "/getAnwser?format=text", asked, receive_bytes=4096)
-    with live.call("POST", "/getAnwser?format=text", asked) as reply:
-        assert reply.body() == said
+    stalled, leisurely = (live.connect("POST", "/getAnwser?format=text", asked, receive_bytes=4096) for _ in range(2))
     # One that takes its time, but takes something within every write_timeout_s, gets everything. The other is dropped
     # after one to two of them: what its system takes in the first counts as taken.
-    received = b""
-    for _ in range(7):
-        time.sleep(0.5)
-        received += leisurely.recv(65536)
-    while data := leisurely.recv(1 << 20):
-        received += data
+    taken = bytearray()
+
+    def dropped():
+        return not sockets_to(live.port, stalled.getsockname()[1])
+
+    def take():
+        while not dropped():
+            time.sleep(0.1)
+            taken.extend(leisurely.recv(4096))
+        while data := leisurely.recv(1 << 20):
+            taken.extend(data)
+
+    taking = threading.Thread(target=take)
+    taking.start()
+    with live.call("POST", "/getAnwser?format=text", asked) as reply:
+        assert reply.body() == said
+    wait_until(dropped, at_most(3))
+    taking.join()
     leisurely.close()
-    assert received.endswith(b"\r\n0\r\n\r\n")
-    assert received.count(b"<xxx") == 2000
+    assert taken.endswith(b"\r\n0\r\n\r\n")
+    assert taken.count(b"<xxx") == 2000
     received = b""
     try:
         while data := stalled.recv(1 << 20):
@@ -247,12 +258,12 @@ def test_the_head_waits_for_the_first_delta_but_not_for_ever(live, patient):
 )
 def test_heartbeats_fill_the_silence_before_the_first_token(patient, path, body, ping):
     body = body | ({"messages": [{"role": "user", "content": "a"}]} if path.startswith("/v1") else {})
+    began = time.monotonic()
     with patient.call("POST", path, body) as reply:
         if path == "/getAnwser":
             assert reply.read() == b"retry: 1000\n\n"
-        began = time.monotonic()
         assert [reply.read() for _ in range(3)] == [ping] * 3
-        assert 0.3 < time.monotonic() - began < 2
+        assert 0.4 < time.monotonic() - began < at_most(0.6)
 
 
 def test_a_reader_that_returns_within_the_window_finds_its_answer_running(patient, upstream):
@@ -263,18 +274,27 @@ def test_a_reader_that_returns_within_the_window_finds_its_answer_running(patien
     headers = {"Last-Event-ID": seen[-1].id}
     with patient.call("GET", "/getAnwser?question=window", headers=headers) as reply:
         assert next(reply.events()).n == 4
-        assert not closes(upstream, connection, 0.6)
-    assert closes(upstream, connection, 2)
+        assert not closes(upstream, connection, 1.3)
+    assert closes(upstream, connection, 1 + at_most(0.5))
+
+
+def filling(live, question):
+    """A reply that runs, as soon as there is room for it: answers of tests before have their window."""
+    deadline = time.monotonic() + 1 + at_most(1)
+    while (reply := live.ask(question, provider="stuck")).status != 200:
+        reply.close()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return reply
 
 
 def test_a_question_beyond_the_limit_is_told_so_at_once(patient, upstream):
-    upstream.wait_until(lambda: False, 0.5)  # the window of the answers before
-    replies = [patient.ask(f"fill {n}", provider="stuck") for n in range(3)]
+    replies = [filling(patient, f"fill {n}") for n in range(3)]
     began = time.monotonic()
     with patient.ask("one too many", provider="stuck") as reply:
         assert (reply.status, reply.json()["error"]["code"]) == (503, "overloaded")
         assert int(reply.headers["retry-after"]) >= 1
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < at_most(0.2)
     assert not [one for one in upstream.asked if one.body["messages"][-1]["content"] == "one too many"]
     answer_id = next(replies[0].events()).data["id"]
     with patient.call("DELETE", f"/answers/{answer_id}") as reply:
@@ -296,7 +316,7 @@ def test_a_hundred_streams_at_once_do_not_mix(live):
 
 
 def test_at_the_end_running_answers_are_told_and_idle_connections_do_not_hold_it(upstream):
-    server = {"heartbeat_s": 5, "drain_s": 0.5, "workers": 1}
+    server = {"heartbeat_s": 5, "drain_s": 1.5, "workers": 1}
     live = Live(configuration(upstream, PLANS, server=server))
     try:
         idle = socket.create_connection(("127.0.0.1", live.port), 5)
@@ -312,7 +332,7 @@ def test_at_the_end_running_answers_are_told_and_idle_connections_do_not_hold_it
         assert (last.name, last.data["code"], last.data["retryable"]) == ("failed", "shutting_down", True)
         assert endless.complete
         assert live.process.wait(10) == 0
-        assert time.monotonic() - began < 0.5 + 3
+        assert time.monotonic() - began < 1.5 + at_most(1)
         idle.close()
     finally:
         live.stop()

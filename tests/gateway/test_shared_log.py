@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -16,7 +17,9 @@ from tests import parts
 from tests.gateway.conftest import configuration
 from tests.gateway.live import Live, text_of
 from tests.ports import free_port
+from tests.reliability.rig import at_most
 
+LEASE_S = 5.0
 PLANS = {"numbered": "count=40,pace=0.01", "slow": "count=2000,pace=0.02", "stuck": "hang=between"}
 
 
@@ -45,14 +48,12 @@ class RedisServer:
         self.folder.cleanup()
 
 
-def eventually(holds, timeout_s=10):
+def eventually(holds, timeout_s=20):
     deadline = time.monotonic() + timeout_s
     while True:
-        try:
+        with contextlib.suppress(redis.ConnectionError, OSError):
             if holds():
                 return
-        except redis.ConnectionError:
-            pass
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -132,7 +133,7 @@ def test_an_answer_lives_while_somebody_elsewhere_follows_it_and_no_longer(here,
     connection = next(one for one in upstream.ledger.connections if one.number == number)
     assert not upstream.wait_until(lambda: connection.closed_at is not None, 2)
     elsewhere.close()
-    assert upstream.wait_until(lambda: connection.closed_at is not None, 4)
+    assert upstream.wait_until(lambda: connection.closed_at is not None, 2 + at_most(0.5))
 
 
 def test_delete_stops_an_answer_of_another_worker(here, there):
@@ -176,7 +177,7 @@ def test_the_answers_of_a_dead_worker_end_and_say_so(upstream, store, there, how
         *_, last = followed.events()
         assert (last.name, last.data["code"], last.n) == ("failed", "worker_died", 3)
         assert last.data["retryable"] is True
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < LEASE_S + at_most(1)
         with there.call("GET", f"/answers/{seen[0].data['id']}") as state:
             told = state.json()
         assert (told["state"], told["error"]["code"]) == ("failed", "worker_died")
@@ -212,13 +213,13 @@ def test_without_redis_answers_go_on_from_memory_and_are_shared_again_when_it_is
         began = time.monotonic()
         with here.ask("new", provider="numbered", headers={"Idempotency-Key": "k"}) as other:
             assert text_of(list(other.events())) == numbered("new")
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < at_most(1)
         with there.call("GET", f"/answers/{answer_id}/events") as elsewhere:
             assert (elsewhere.status, elsewhere.json()["error"]["code"]) == (503, "overloaded")
         with here.call("GET", "/readyz") as ready:
             assert ready.status == 200
         store.start()
-        eventually(lambda: store.client.exists(f"sluice:answer:{answer_id}:log"), 5)
+        eventually(lambda: store.client.exists(f"sluice:answer:{answer_id}:log"), at_most(2))
         with there.call("GET", f"/answers/{answer_id}/events") as elsewhere:
             found = list(itertools.islice(elsewhere.events(), 100))
         assert [event.n for event in found] == list(range(1, 101))

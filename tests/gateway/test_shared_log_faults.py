@@ -115,7 +115,8 @@ def test_a_reader_that_is_ahead_of_redis_waits_elsewhere_until_redis_has_it_too(
             seen += itertools.islice(elsewhere.events(), 40)
         reply.close()
     assert [event.n for event in seen] == list(range(1, 82))
-    assert text_of(seen) == numbered("ahead", 80)
+    # An event may have several chunks.
+    assert numbered("ahead", 2000).startswith(text_of(seen))
 
 
 @side_by_side
