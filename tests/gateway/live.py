@@ -43,7 +43,7 @@ class Live:
         self._wait_until_it_answers()
 
     def _wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text("utf-8")
             with contextlib.suppress(OSError, AssertionError), self.call("GET", "/healthz") as reply:
@@ -94,7 +94,8 @@ class Live:
             told |= {"Content-Type": "application/json", "Content-Length": str(len(sent))}
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in (told | (headers or {})).items())]
         sock = socket.socket()
-        sock.settimeout(10)
+        # Only what never comes should end here.
+        sock.settimeout(30)
         if receive_bytes is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         sock.connect(("127.0.0.1", self.port))

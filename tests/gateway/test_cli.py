@@ -23,7 +23,7 @@ SECRET = "sk-canary-0123456789"
 def sluice(*arguments, **environ):
     command = [sys.executable, "-m", "gateway.cli", *map(str, arguments)]
     return subprocess.run(
-        command, cwd=ROOT, env=os.environ | environ, capture_output=True, text=True, timeout=30, check=False
+        command, cwd=ROOT, env=os.environ | environ, capture_output=True, text=True, timeout=90, check=False
     )
 
 

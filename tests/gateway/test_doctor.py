@@ -17,7 +17,9 @@ from providers.scripted.plan import MEANINGS
 from tests.ports import free_port
 from tests.upstream.faults import CANARIES, HOSTED
 
-TIMEOUTS = {"connect": 1, "first_token": 0.4, "idle": 0.4, "total": 3}
+# Only what says nothing has to be waited for to the end.
+PATIENT = {"connect": 2, "first_token": 10, "idle": 10, "total": 20}
+SILENT = {"connect": 2, "first_token": 0.4, "idle": 0.4, "total": 3}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,8 @@ def upstream():
 def provider(upstream: Upstream, wire: str = "openai", plan: str = "", **more: Any) -> dict[str, Any]:
     model = f"m@{plan}" if plan else "m"
     base_url = upstream.base_url(wire)
-    told = {"type": wire, "model": model, "base_url": base_url, "retries": 0, "timeouts": TIMEOUTS, **CANARIES}
+    timeouts = SILENT if plan.startswith(("hang", "silence")) else PATIENT
+    told = {"type": wire, "model": model, "base_url": base_url, "retries": 0, "timeouts": timeouts, **CANARIES}
     return told | more
 
 
@@ -48,7 +51,7 @@ def test_a_provider_that_is_well_passes_every_check(wire, upstream):
     for what in ("reachable", "key accepted", "model exists", "answers", "streams", "first token", "ends"):
         assert f"✓ {what}" in told
     assert "12 + 9 = 21 tokens" in told
-    assert re.search(r"\d+ pieces over 0\.\d\d s", told)
+    assert re.search(r"\d+ pieces over \d+\.\d\d s", told)
     assert "1 of 1 answers." in told
 
 
@@ -146,7 +149,7 @@ def test_a_vendors_client_that_waits_is_interrupted_by_the_deadline(upstream, tm
     mute = provider(upstream, "dashscope", "silence", transport="sdk")
     file.write_text(json.dumps({"default": "mute", "providers": {"mute": mute}}), encoding="utf-8")
     command = [sys.executable, "-m", "gateway.cli", "doctor", "--config", str(file)]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert told.returncode == 1
     assert "providers.mute.timeouts.idle" in told.stdout, told.stderr
 

@@ -27,7 +27,7 @@ def store():
 
 def accounts(port):
     """Streams started, ended by cause, in flight; samples that are there."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as reply:
         told = reply.read().decode()
     found = re.findall(r"^sluice_streams_(started|ended|in_flight)(?:_total)?(?:{cause=\"(\w+)\"})? (\S+)$", told, re.M)
     samples = {cause or what: float(value) for what, cause, value in found}

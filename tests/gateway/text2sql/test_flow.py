@@ -15,6 +15,7 @@ from providers.delta import Delta, Usage
 from providers.errors import CutOff
 from tests.gateway.text2sql.servers import settings
 from tests.gateway.text2sql.test_running import SLOW
+from tests.reliability.rig import at_most
 
 GOOD = "问题：沈塘桥\n```sql\nSELECT name, line FROM dtzpt WHERE name = '沈塘桥' ORDER BY line\n```"
 BAD = "```sql\nDROP TABLE dtzpt\n```\nand more"
@@ -256,7 +257,7 @@ def test_who_leaves_while_the_statement_runs_does_not_wait_for_it(databases):
     while not provider.read or provider.read[0][-1] != "closed":
         gevent.sleep(0.01)
     gevent.sleep(0.1)
-    producing.kill(timeout=1)
+    producing.kill(timeout=at_most(1))
     assert producing.dead
     assert of(Rows, steps(Provider(GOOD), known))
 

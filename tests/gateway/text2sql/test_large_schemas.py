@@ -37,9 +37,10 @@ def test_a_prompt_is_built_in_milliseconds_with_the_tables_that_count(database):
     system_message(database, "first")  # reads the schema and prepares it
     right, slowest = 0, 0.0
     for question, wanted in DATA["questions"]:
-        began = time.perf_counter()
+        # Processor time of this thread: however busy the machine is.
+        began = time.thread_time()
         sent = system_message(database, question)
-        slowest = max(slowest, time.perf_counter() - began)
+        slowest = max(slowest, time.thread_time() - began)
         assert estimate(sent) < TextToSql().prompt_tokens
         right += all(f"CREATE TABLE {name} (" in sent for name in wanted)
     assert right >= 0.95 * len(DATA["questions"])

@@ -122,9 +122,9 @@ def test_a_setting_that_a_statement_changed_is_gone_with_its_connection(postgres
 def test_a_lock_that_a_statement_took_is_gone_with_its_connection(postgresql_server, mysql_server, opened):
     for server, sql in (
         (postgresql_server, "SELECT pg_advisory_lock(7)"),
-        (mysql_server, "SELECT GET_LOCK('seven', 1)"),
+        (mysql_server, "SELECT GET_LOCK('seven', 60)"),
     ):
-        database = opened(server, "owner", timeout_s=1)
+        database = opened(server, "owner", timeout_s=10)
         for _ in range(2):
             send(database, sql)
 

@@ -10,6 +10,7 @@ from providers.scripted import Upstream
 from tests.gateway.live import Live
 from tests.gateway.text2sql.servers import ACCEPTED, COLUMNS, MARKER, TABLES
 from tests.gateway.text2sql.test_running import SLOW
+from tests.reliability.rig import at_most
 
 GOOD = "问题：沈塘桥\n\n```sql\nSELECT name, line FROM dtzpt WHERE name = '沈塘桥' ORDER BY line\n```"
 
@@ -63,14 +64,14 @@ def test_a_database_whose_role_can_write_is_not_asked_and_no_model_either(live):
 def test_a_client_that_leaves_ends_its_statement_on_the_server_within_a_second(live, request, database):
     server = request.getfixturevalue(f"{database}_server")
     reply = live.ask("慢？", database=database, provider="slow")
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not server.running():
         assert time.monotonic() < end
         time.sleep(0.02)
     left = time.monotonic()
     reply.close()
     while server.running():
-        assert time.monotonic() - left < 1
+        assert time.monotonic() - left < at_most(1)
         time.sleep(0.02)
 
 
@@ -83,7 +84,7 @@ def test_other_streams_go_on_while_a_statement_runs(live, database):
         with live.ask("沈塘桥？", database="sqlite") as reply:
             began = time.monotonic()
             assert [event.name for event in reply.events()][-1] == "done"
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < at_most(1)
 
 
 def test_nothing_that_is_not_open_is_in_the_log(live):

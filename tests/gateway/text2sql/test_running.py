@@ -12,6 +12,7 @@ from gateway.text2sql.databases import mysql, postgresql, sqlite
 from gateway.text2sql.failures import SqlFailed, SqlLimit
 from gateway.text2sql.guard import Verdict
 from prompts import render
+from tests.reliability.rig import at_most
 
 QUESTIONS = [
     "SELECT name, line, seq FROM dtzpt WHERE name = '沈塘桥' ORDER BY line",
@@ -119,16 +120,13 @@ SLOW = [
 ]
 
 
-def takes_at_most(database, verdict, seconds: float) -> bool:
-    """Whether the statement ends in its limit so soon, at one of three tries: other work may keep the machine busy."""
-    for _ in range(3):
-        began = time.monotonic()
-        with pytest.raises(SqlLimit) as limit:
-            database.run(verdict)
-        assert limit.value.retryable
-        if time.monotonic() - began < seconds:
-            return True
-    return False
+def ends_within(database, verdict, seconds: float) -> bool:
+    """Whether the statement ends in its limit so soon."""
+    began = time.monotonic()
+    with pytest.raises(SqlLimit) as limit:
+        database.run(verdict)
+    assert limit.value.retryable
+    return time.monotonic() - began < seconds
 
 
 def test_a_statement_that_runs_long_is_ended_within_half_a_second_of_its_limit(server, opened):
@@ -139,9 +137,9 @@ def test_a_statement_that_runs_long_is_ended_within_half_a_second_of_its_limit(s
             sql = sql.replace("concat('%', b.station)", "'%' || b.station")
         verdict = database.judge(sql)
         assert verdict.ok, (sql, verdict.reason)
-        assert takes_at_most(database, verdict, 0.2 + 0.5), sql
+        assert ends_within(database, verdict, 0.2 + at_most(0.5)), sql
     database.server.close()
-    assert gone(server, within_s=2)
+    assert gone(server, within_s=at_most(1))
 
 
 def gone(server, within_s: float) -> bool:
@@ -163,14 +161,14 @@ def test_the_limit_holds_without_the_servers_own(server, opened, monkeypatch):
     verdict = database.judge(SLOW[0])
     asked = database.server.query
     monkeypatch.setattr(database.server, "query", lambda sql, collected, timeout_s: asked(sql, collected, 60))
-    assert takes_at_most(database, verdict, 0.3 + 0.5)
-    assert gone(server, within_s=1)
+    assert ends_within(database, verdict, 0.3 + at_most(0.5))
+    assert gone(server, within_s=at_most(1))
 
 
 def test_the_servers_own_limit_holds_without_ours(server, opened, monkeypatch):
     monkeypatch.setattr("gateway.text2sql.databases.GRACE_S", 60)
     database = opened(server, timeout_s=0.3)
-    assert takes_at_most(database, database.judge(SLOW[0]), 0.3 + 0.5)
+    assert ends_within(database, database.judge(SLOW[0]), 0.3 + at_most(0.5))
 
 
 def test_who_leaves_takes_the_running_statement_along_within_a_second(server, opened):
@@ -183,10 +181,10 @@ def test_who_leaves_takes_the_running_statement_along_within_a_second(server, op
         assert started(server)
     began = time.monotonic()
     running.kill()
-    assert time.monotonic() - began < 0.2
-    assert gone(server, within_s=1)
+    assert time.monotonic() - began < at_most(0.2)
+    assert gone(server, within_s=at_most(1))
     # SQLite's thread is free again too: it takes the next statement at once.
-    assert rows(database, "SELECT COUNT(*) AS n FROM dtzpt").elapsed_ms < 1000
+    assert rows(database, "SELECT COUNT(*) AS n FROM dtzpt").elapsed_ms < at_most(1000)
 
 
 @pytest.mark.parametrize("without", ["the server's own look", "a cancel"])
@@ -199,7 +197,7 @@ def test_each_way_of_taking_a_statement_along_works_without_the_other(postgresql
     running = gevent.spawn(database.run, database.judge(SLOW[0]))
     assert started(postgresql_server)
     running.kill()
-    assert gone(postgresql_server, within_s=2)
+    assert gone(postgresql_server, within_s=at_most(1))
 
 
 def test_other_greenlets_run_on_while_a_statement_runs(server, opened):
@@ -221,7 +219,7 @@ def test_other_greenlets_run_on_while_a_statement_runs(server, opened):
     ticking.kill()
     assert len(gaps) > 20
     # A blocked loop would be one gap as long as the statement.
-    assert max(gaps) < 0.6
+    assert max(gaps) < 0.9
 
 
 def test_statements_beyond_the_connections_wait_and_are_told_that_the_database_is_busy(server, opened):
@@ -303,7 +301,7 @@ def test_who_leaves_long_steps_of_sqlite_takes_them_along(sqlite_server, opened,
     asked = [gevent.spawn(database.run, sent) for _ in range(4)]
     gevent.sleep(0.2)
     gevent.killall(asked)
-    assert rows(database, "SELECT COUNT(*) AS n FROM dtzpt").elapsed_ms < 5000
+    assert rows(database, "SELECT COUNT(*) AS n FROM dtzpt").elapsed_ms < at_most(1000)
 
 
 def test_a_schema_that_takes_long_to_read_does_without_the_samples_that_do(server, opened, monkeypatch):
