@@ -36,25 +36,24 @@ log = logging.getLogger("sluice.engine")
 DRAFT_ROWS = 16
 
 
-def set_threads(told: int | None) -> None:
-    """Cores − 1: a spinning thread that has no core of its own makes every step many times slower."""
-    torch.set_num_threads(told or max(1, len(os.sched_getaffinity(0)) - 1))
-
-
 def assemble(
-    folder: Folder, options: Options, listener: socket.socket, epoch: int, beat: Callable[[str], None]
+    folder: Folder, options: Options, listener: socket.socket, epoch: int, beat: Callable[..., None]
 ) -> Server:
-    """An engine that serves `folder` on `listener`. Raises CannotLoad."""
+    """An engine that serves `folder` on `listener`. `beat` is called while it loads, with "loading", and when it runs.
+
+    Raises CannotLoad.
+    """
     began = time.monotonic()
-    loop, chat_plan = build(folder, options, lambda: beat("loading"))
-    hello = Hello(epoch, folder.name, chat_plan.max_context)
+    loop, planned = build(folder, options, lambda: beat("loading"))
+    hello = Hello(epoch, folder.name, planned.max_context)
     log.info("%s serves after %.1f s", folder.name, time.monotonic() - began)
-    return Server(listener, loop, hello, partial(report, loop, folder, options, chat_plan), lambda _: beat("beat"))
+    return Server(listener, loop, hello, partial(report, loop, folder, options, planned), beat)
 
 
 def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tuple[Loop, Plan]:
     """The loop with everything below it, and how it lies in memory. Raises CannotLoad."""
-    set_threads(options.threads)
+    # Cores − 1: a spinning thread that has no core of its own makes every step many times slower.
+    torch.set_num_threads(options.threads or max(1, len(os.sched_getaffinity(0)) - 1))
     with reading(f"the tokeniser of {folder.name}"):
         chat = Chat(folder)
     with reading(f"config.json of {folder.name}"):

@@ -18,8 +18,7 @@ from tokenizers import Tokenizer
 
 from providers.errors import ContextTooLong, Rejected
 from providers.local.engine.detokeniser import vocabulary
-from providers.local.engine.errors import CannotLoad
-from providers.local.engine.serving.folder import Folder
+from providers.local.engine.serving.folder import Folder, reading
 
 # A private-use character: put into what people wrote wherever that spells a control token, so that it stays text.
 BREAK = "\ue0ff"
@@ -29,10 +28,8 @@ class Chat:
     """A model's way of writing conversations."""
 
     def __init__(self, folder: Folder) -> None:
-        try:
+        with reading(f"tokenizer.json of {folder.name}"):
             self.tokenizer = Tokenizer.from_file(str(folder.path / "tokenizer.json"))
-        except Exception as error:
-            raise CannotLoad(f"tokenizer.json of {folder.name} cannot be read: {error}") from None
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self.vocabulary = vocabulary(self.tokenizer)
@@ -43,10 +40,8 @@ class Chat:
         # Composing (NFC) makes a character of three at most.
         self._longest = 3 * max(map(len, self.tokenizer.get_vocab()))
         self._special = _special_tokens(folder.tokenizer)
-        try:
+        with reading(f"the chat template of {folder.name}"):
             self._template = _environment().from_string(folder.chat_template)
-        except jinja2.TemplateError as error:
-            raise CannotLoad(f"the chat template of {folder.name} cannot be read: {error}") from None
         ends = folder.end_tokens
         end = self._special.get("eos_token")
         told = self.tokenizer.token_to_id(end) if isinstance(end, str) else None
@@ -101,13 +96,9 @@ class Chat:
 
 def _special_tokens(configured: dict[str, Any]) -> dict[str, Any]:
     """bos_token, eos_token, …: the names under which templates use them."""
-    special = {}
-    for name, value in configured.items():
-        if name.endswith("_token"):
-            text = value.get("content") if isinstance(value, dict) else value
-            if isinstance(text, str):
-                special[name] = text
-    return special
+    named = {name: value for name, value in configured.items() if name.endswith("_token")}
+    texts = {name: value.get("content") if isinstance(value, dict) else value for name, value in named.items()}
+    return {name: text for name, text in texts.items() if isinstance(text, str)}
 
 
 def _environment() -> jinja2.Environment:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def reading(what: str) -> Iterator[None]:
 
 @dataclass(slots=True)
 class Folder:
-    """weights maps a tensor's name to its file."""
+    """What a model's folder holds: its JSON files as they are, its weights as files."""
 
     path: Path
     name: str
@@ -47,17 +47,7 @@ class Folder:
     tokenizer: dict[str, Any]
     generation: dict[str, Any]
     chat_template: str
-    weight_files: list[Path] = field(default_factory=list)
-
-    @property
-    def weight_bytes(self) -> int:
-        """The weights' size as they are stored."""
-        return sum(file.stat().st_size for file in self.weight_files)
-
-    @property
-    def max_context(self) -> int:
-        """Tokens the model was made for."""
-        return int(self.config.get("max_position_embeddings", 2048))
+    weight_files: list[Path]
 
     @property
     def end_tokens(self) -> frozenset[int]:
@@ -72,11 +62,11 @@ class Folder:
 def open_folder(model: str) -> Folder:
     """The folder of `model`, a path or a hub name. Raises CannotLoad."""
     path = Path(model)
-    if not path.is_dir():
-        path = _from_hub(model)
-    else:
+    if path.is_dir():
         # Only the last part: what went wrong is told to readers too, and the rest is the machine's business.
         model = path.name
+    else:
+        path = _from_hub(model)
     config = _read(path, "config.json", model)
     if "auto_map" in config:
         raise CannotLoad(
@@ -91,13 +81,12 @@ def open_folder(model: str) -> Folder:
     if not (path / "tokenizer.json").is_file():
         raise CannotLoad(f"{model} has no tokenizer.json")
     generation = _read(path, "generation_config.json", model) if (path / "generation_config.json").exists() else {}
-    folder = Folder(path, model, config, tokenizer, generation, _template(path, tokenizer))
-    if not folder.chat_template:
+    template = _template(path, tokenizer)
+    if not template:
         raise CannotLoad(
             f"{model} has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json)"
         )
-    folder.weight_files = _weights(path, model)
-    return folder
+    return Folder(path, model, config, tokenizer, generation, template, _weights(path, model))
 
 
 def _from_hub(model: str) -> Path:
@@ -139,8 +128,7 @@ def _template(path: Path, tokenizer: dict[str, Any]) -> str:
             return file.read_text(encoding="utf-8")
     template = tokenizer.get("chat_template") or ""
     if isinstance(template, list):
-        named = {entry["name"]: entry["template"] for entry in template}
-        template = named.get("default", "")
+        template = next((entry["template"] for entry in template if entry["name"] == "default"), "")
     return str(template)
 
 

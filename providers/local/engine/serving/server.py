@@ -12,20 +12,7 @@ from functools import partial
 from typing import Any
 
 from providers.local.engine.loop import Loop
-from providers.local.wire import (
-    Ask,
-    BrokenFrame,
-    Cancel,
-    Failed,
-    Frames,
-    FromEngine,
-    Hello,
-    Piece,
-    Report,
-    Step,
-    frame,
-    to_engine,
-)
+from providers.local.wire import Ask, BrokenFrame, Cancel, Failed, FromEngine, Hello, Piece, Step, frame, to_engine
 
 log = logging.getLogger("sluice.engine")
 
@@ -41,7 +28,7 @@ class Connection:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self.sock = sock
-        self.frames: Frames = to_engine()
+        self.frames = to_engine()
         self.unsent = bytearray()
 
     def send(self, message: FromEngine) -> None:
@@ -64,7 +51,7 @@ class Server:
     """Runs the loop for whoever connects, until the keeper goes.
 
     listener   the keeper's listening socket
-    beat       called every step and at least every second, with whether there is work
+    beat       called every step and at least every second
     """
 
     def __init__(
@@ -72,8 +59,8 @@ class Server:
         listener: socket.socket,
         loop: Loop,
         hello: Hello,
-        report: Callable[[], Report],
-        beat: Callable[[bool], None],
+        report: Callable[[], FromEngine],
+        beat: Callable[[], None],
     ) -> None:
         self._listener = listener
         self._loop = loop
@@ -94,7 +81,7 @@ class Server:
         parent = os.getppid()
         while os.getppid() == parent:
             self._attend(0 if self._loop.busy else BEAT_S)
-            self._beat(self._loop.busy)
+            self._beat()
             if self._loop.busy:
                 self._send_step()
 
@@ -145,32 +132,26 @@ class Server:
         owner = connection.sock.fileno()
         if isinstance(message, Cancel):
             self._loop.cancel((owner, message.id))
-        elif isinstance(message, Ask):
-            if message.epoch != self._hello.epoch:
-                failed: Failed | None = Failed(
-                    message.id, "engine_died", "the question was meant for an engine that is gone"
-                )
-            else:
-                failed = self._loop.ask((owner, message.id), message)
-            if failed:
-                connection.send(failed)
-        else:
+        elif not isinstance(message, Ask):
             connection.send(self._report())
+        elif message.epoch != self._hello.epoch:
+            connection.send(Failed(message.id, "engine_died", "the question was meant for an engine that is gone"))
+        elif failed := self._loop.ask((owner, message.id), message):
+            connection.send(failed)
 
     def _send_step(self) -> None:
+        sent = self._loop.step()
         pieces: defaultdict[int, list[Piece]] = defaultdict(list)
-        failures: list[tuple[int, Failed]] = []
-        for key, told in self._loop.step():
-            owner = key[0]
+        for (owner, _), told in sent:
             if isinstance(told, Piece):
                 pieces[owner].append(told)
-            else:
-                failures.append((owner, told))
-        for owner, mine in pieces.items():
-            self._send(self._connections[owner], Step(mine, self._loop.scheduler.blocks.free_share))
-        for owner, failed in failures:
+        free = self._loop.scheduler.blocks.free_share
+        messages: list[tuple[int, FromEngine]] = [(owner, Step(mine, free)) for owner, mine in pieces.items()]
+        messages += [(owner, told) for (owner, _), told in sent if isinstance(told, Failed)]
+        for owner, message in messages:
+            # A connection that does not take the one is closed before the other.
             if owner in self._connections:
-                self._send(self._connections[owner], failed)
+                self._send(self._connections[owner], message)
 
     def _send(self, connection: Connection, message: FromEngine) -> None:
         try:
