@@ -24,7 +24,7 @@ from tests.reliability.reader import fetch
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONF = ROOT / "deploy" / "gunicorn.conf.py"
-STARTED_S = 30.0
+STARTED_S = 60.0
 
 # name → the plan of the scripted upstream that its model's name carries, and the chunks it says
 STREAMS = {
@@ -55,7 +55,7 @@ def changed(what: str) -> dict[str, str]:
     return {"SLUICE_CHANGE": what, "PYTHONPATH": str(Path(__file__).with_name("inside"))}
 
 
-def wait_until(holds: Callable[[], Any], timeout_s: float = 10.0, every_s: float = 0.02) -> Any:
+def wait_until(holds: Callable[[], Any], timeout_s: float = 20.0, every_s: float = 0.02) -> Any:
     """The first true value of `holds`, for what has no event to wait for; raises TimeoutError."""
     deadline = time.monotonic() + timeout_s
     while not (found := holds()):
@@ -171,7 +171,8 @@ class Gateway(Process):
         self.address = ("127.0.0.1", self.port)
         common = {
             "type": "openai", "base_url": [upstream_url + "/v1"], "breaker": {"failures": 1_000_000},
-            "timeouts": {"connect": 1, "first_token": 2, "idle": 2, "total": 60},
+            # Twice as long as any stream here is silent.
+            "timeouts": {"connect": 1, "first_token": 4, "idle": 4, "total": 60},
         }  # fmt: skip
         hosted = {
             name: common | (provider or {}) | {"model": f"m@{plan}" if plan else "m"}
@@ -194,8 +195,10 @@ class Gateway(Process):
         told = {"SLUICE_CONFIG": str(self.file), "SLUICE_RUN_DIR": str(folder / "run")}
         super().__init__("gateway", command, folder, told | (environ or {}))
         self.wait_started(lambda: answers(self.port) and fetch(self.address, "GET", "/healthz").status == 200)
-        workers = self.settings["server"]["workers"]
-        self.wait_started(lambda: len(self.workers()) == workers)
+        serving: set[int] = set()
+        self.wait_started(
+            lambda: serving.add(self._accepts()) or len(serving - {0}) == self.settings["server"]["workers"]
+        )
 
     def write(self) -> None:
         """Write the configuration, as `settings` has it now."""
@@ -218,6 +221,12 @@ class Gateway(Process):
         """The worker that holds the other end of the connection whose near end is `port`; 0 if none does."""
         inodes = sockets_to(self.port, port)
         return next((pid for pid in self.workers() if inodes & descriptors(pid).keys()), 0)
+
+    def _accepts(self) -> int:
+        """A worker that serves, for it has just accepted a connection; 0 if none did at once."""
+        with socket.create_connection(self.address, 5) as sock:
+            time.sleep(0.01)
+            return self.worker_of(sock.getsockname()[1])
 
     def answers_logged(self) -> list[dict[str, Any]]:
         """The log's lines about answers, oldest first."""

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.reliability.proxy import Fault, Proxy
+from tests.reliability.rig import at_most
 
 
 class Echo:
@@ -49,7 +50,7 @@ class Echo:
 
     def wait_ended(self) -> str:
         with self.changed:
-            assert self.changed.wait_for(lambda: self.ended, 2)
+            assert self.changed.wait_for(lambda: self.ended, at_most(2))
         return self.ended[0]
 
 
@@ -67,7 +68,7 @@ def proxy(echo):
 
 
 def connected(proxy: Proxy) -> socket.socket:
-    sock = socket.create_connection(proxy.address, 2)
+    sock = socket.create_connection(proxy.address, at_most(2))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
@@ -124,7 +125,7 @@ def test_a_black_hole_takes_everything_and_closes_nothing(proxy, echo):
             sock.recv(1)
         assert not echo.ended
         proxy.set(None)
-        sock.settimeout(2)
+        sock.settimeout(at_most(2))
         with pytest.raises(ConnectionResetError):
             sock.recv(1)
 
@@ -132,12 +133,15 @@ def test_a_black_hole_takes_everything_and_closes_nothing(proxy, echo):
 def test_slices_are_reads_of_their_own(proxy, echo):
     proxy.set(Fault(slices=(1, 2), up=True, latency_s=0))
     with connected(proxy) as sock:
-        for _ in range(5):
+        # One read may take what came in two writes; not a hundred times.
+        for turn in range(1, 101):
             sock.sendall(b"abc")
             assert received(sock, 3) == b"abc"
-    assert b"".join(echo.reads) == b"abc" * 5
+            if turn >= 5 and len(echo.reads) > turn:
+                break
+    assert b"".join(echo.reads) == b"abc" * turn
     assert max(map(len, echo.reads)) <= 3
-    assert len(echo.reads) > 5
+    assert len(echo.reads) > turn
 
 
 def test_latency_delays_each_way_as_told(proxy):
@@ -146,7 +150,7 @@ def test_latency_delays_each_way_as_told(proxy):
         before = time.monotonic()
         sock.sendall(b"a")
         assert sock.recv(1) == b"a"
-        assert 0.15 <= time.monotonic() - before < 1
+        assert 0.15 <= time.monotonic() - before < at_most(0.5)
 
 
 def test_a_refused_connection_is_reset_and_the_server_never_hears_of_it(proxy, echo):

@@ -143,6 +143,7 @@ def test_stopping_keeps_the_text_so_far_and_tells_the_server(page, server):
     page.wait("document.querySelector('.prose').innerText === 'So far'")
     page.click("#stop")
     page.wait(OVER)
+    page.until(lambda: server.stopped)
     assert (server.stopped, page.text(".prose"), page.text(".answer > .aside")) == (["a1"], "So far", "Stopped")
 
 
@@ -152,6 +153,7 @@ def test_escape_stops_too_and_the_next_question_can_be_asked(page, server):
     page.wait("document.querySelector('.prose').innerText === 'So far'")
     page.press("Escape")
     page.wait(OVER)
+    page.until(lambda: server.stopped)
     assert server.stopped == ["a1"]
     server.scripts["again"] = FULL
     ask(page, "again")

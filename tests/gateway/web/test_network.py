@@ -8,8 +8,14 @@ from tests.gateway.web.scripted import CUT, DONE, FULL, OVER, START, Scripted, a
 
 
 def test_a_cut_answer_goes_on_where_it_was_and_is_asked_once(page, server):
-    server.scripts["q"] = [START, text("One, "), text("two, "), CUT, text("three, "), CUT, text("four."), DONE]
+    # A browser forgets what a connection brought that nobody has read when it breaks.
+    first, second = threading.Event(), threading.Event()
+    said = [text("One, "), text("two, "), first, CUT, text("three, "), second, CUT, text("four.")]
+    server.scripts["q"] = [START, *said, DONE]
     ask(page, "q")
+    for words, then in (("two", first), ("three", second)):
+        page.wait(f"document.querySelector('.prose').textContent.includes('{words}')")
+        then.set()
     page.wait(OVER)
     assert page.text(".prose") == "One, two, three, four."
     assert (len(server.asked), server.followed) == (1, ["a1.3", "a1.4"])
@@ -34,8 +40,11 @@ def test_a_question_that_was_asked_offline_is_sent_once_when_the_network_is_back
 
 
 def test_an_answer_that_is_gone_says_so(page, server):
-    server.scripts["q"] = [START, text("So far"), lambda: server.answers.clear(), CUT]
+    shown = threading.Event()
+    server.scripts["q"] = [START, text("So far"), shown, lambda: server.answers.clear(), CUT]
     ask(page, "q")
+    page.wait("document.querySelector('.prose').textContent === 'So far'")
+    shown.set()
     page.wait(OVER)
     assert "not_found" in page.text(".failure") and len(server.asked) == 1
 

@@ -32,7 +32,7 @@ databases:
 
 @pytest.fixture(scope="module")
 def model_service():
-    with Upstream(pace_s=0.02, text=REPLY) as found:
+    with Upstream(pace_s=0.03, text=REPLY) as found:
         yield found
 
 
@@ -53,7 +53,7 @@ def url(model_service, tmp_path_factory):
         yield f"http://{bind}"
     finally:
         server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=15)
+        server.communicate(timeout=60)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_question_streams_its_answer_its_sql_and_its_rows(page, model_service)
         .observe(document.querySelector('#turns'), {subtree: true, childList: true, characterData: true})
     """)
     ask(page, "沈塘桥地铁站的信息")
-    page.wait(OVER, timeout_s=10)
+    page.wait(OVER)
     assert page.js("lengths.size") > 3  # over time, not in one block
     assert page.text(".by") == "vllm\nany"
     assert page.text(".kind").endswith("dtzpt") and page.text(".verdict") == "已校验"
@@ -92,7 +92,7 @@ def test_stopping_closes_the_upstream_and_keeps_the_text(page, model_service):
     assert model_service.open_connections()
     page.press("Escape")
     page.wait(OVER)
-    assert model_service.wait_all_closed()
+    assert model_service.wait_all_closed(10)
     assert page.text(".prose") and page.text(".answer > .aside") == "已停止"
 
 

@@ -35,7 +35,7 @@ def serving(folder: Path, **told) -> Iterator[Adapter]:
         finally:
             adapter.close()
             process.stdin.close()
-            process.wait(10)
+            process.wait(30)
 
 
 @pytest.fixture(scope="module")

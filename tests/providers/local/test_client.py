@@ -20,6 +20,7 @@ from providers.errors import ContextTooLong, EngineDied, EngineTimeout, Overload
 from providers.local import socket_path
 from providers.local.client import Adapter
 from providers.local.wire import Ask, frame, from_engine
+from tests.reliability.rig import at_most
 
 
 def asking(text: str = "hello", **told) -> ChatRequest:
@@ -44,7 +45,7 @@ def engine_pid(adapter: Adapter) -> int:
     return engine_pids(adapter)[0]
 
 
-def until(condition, seconds: float = 20) -> None:
+def until(condition, seconds: float = 60) -> None:
     with gevent.Timeout(seconds):
         while not condition():
             gevent.sleep(0.02)
@@ -91,6 +92,12 @@ def test_the_room_that_is_left_bounds_the_reply(engine):
     assert last.usage.total_tokens == 512
 
 
+def asks_for_ever(adapter: Adapter) -> None:
+    """Until it is killed: one reply might be over before that, where the engine has a processor and we wait for one."""
+    while True:
+        deltas(adapter, asking(max_tokens=None))
+
+
 @pytest.mark.parametrize("leave", ["close", "kill"])
 def test_leaving_cancels_the_sequence(engine, leave):
     until(lambda: engine.status()["running"] == 0)
@@ -99,7 +106,7 @@ def test_leaving_cancels_the_sequence(engine, leave):
         next(stream)
         stream.close()
     else:
-        greenlet = gevent.spawn(deltas, engine, asking(max_tokens=None))
+        greenlet = gevent.spawn(asks_for_ever, engine)
         until(lambda: engine.status()["running"] == 1)
         greenlet.kill()
     report = engine.status()
@@ -111,12 +118,11 @@ def test_a_killed_greenlet_is_not_woken_by_what_came_meanwhile(engine):
 
     def asks_then_sleeps():
         try:
-            deltas(engine, asking(max_tokens=None))
+            asks_for_ever(engine)
         except gevent.GreenletExit:
             began = time.monotonic()
             gevent.sleep(0.2)
             return time.monotonic() - began
-        return 0
 
     greenlets = [gevent.spawn(asks_then_sleeps) for _ in range(4)]
     gevent.sleep(0.1)
@@ -142,7 +148,7 @@ def test_garbage_on_the_socket_closes_that_connection_only(engine):
     path = str(socket_path("local", engine._configuration))
     for garbage in (b"GET / HTTP/1.1\r\n\r\n", struct.pack(">I", 3) + b"\xc1\xc1\xc1", struct.pack(">I", 1 << 31)):
         with socket.socket(socket.AF_UNIX) as intruder:
-            intruder.settimeout(10)
+            intruder.settimeout(30)
             intruder.connect(path)
             intruder.sendall(garbage)
             while intruder.recv(4096):
@@ -153,7 +159,7 @@ def test_garbage_on_the_socket_closes_that_connection_only(engine):
 def test_two_questions_under_one_number_close_their_connection_only(engine):
     running = gevent.spawn(deltas, engine, asking(max_tokens=200))
     with socket.socket(socket.AF_UNIX) as worker:
-        worker.settimeout(10)
+        worker.settimeout(30)
         worker.connect(str(socket_path("local", engine._configuration)))
         (hello,) = from_engine().feed(worker.recv(4096))
         worker.sendall(frame(Ask(hello.epoch, 7, [{"role": "user", "content": "hello"}])) * 2)
@@ -165,7 +171,7 @@ def test_two_questions_under_one_number_close_their_connection_only(engine):
 
 def test_an_ask_that_was_meant_for_an_engine_before_is_not_run(engine):
     with socket.socket(socket.AF_UNIX) as worker:
-        worker.settimeout(10)
+        worker.settimeout(30)
         worker.connect(str(socket_path("local", engine._configuration)))
         (hello,) = from_engine().feed(worker.recv(4096))
         worker.sendall(frame(Ask(hello.epoch - 1, 7, [{"role": "user", "content": "hello"}])))
@@ -212,12 +218,12 @@ def test_a_killed_engine_fails_its_reply_at_once_and_the_next_question_works(sta
     with pytest.raises(EngineDied):
         for _ in stream:
             pass
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < at_most(1)
     assert text(deltas(engine, asking()))
 
 
 def test_a_stopped_engine_is_found_silent_killed_and_replaced(start, monkeypatch):
-    monkeypatch.setattr("providers.local.keeper.SILENCE_S", 1.0)
+    monkeypatch.setattr("providers.local.keeper.SILENCE_S", 2.0)
     engine = start()
     stream = engine.ask(asking(max_tokens=None))
     next(stream)
@@ -233,7 +239,7 @@ def test_the_engine_ends_with_the_keeper_and_the_keeper_with_its_master(start):
     deltas(engine, asking())
     pid = engine_pid(engine)
     engine.keeper.stdin.close()
-    engine.keeper.wait(10)
+    engine.keeper.wait(30)
     until(lambda: not os.path.exists(f"/proc/{pid}"))
     with pytest.raises((Unreachable, EngineDied)):
         deltas(engine, asking())
@@ -244,7 +250,7 @@ def test_the_engine_ends_with_a_keeper_that_was_killed(start):
     deltas(engine, asking())
     pid = engine_pid(engine)
     engine.keeper.kill()
-    engine.keeper.wait(10)
+    engine.keeper.wait(30)
     until(lambda: not os.path.exists(f"/proc/{pid}"))
 
 

@@ -42,10 +42,7 @@ class Shared:
 
     def elsewhere(self, worker: int):
         """A connection to another worker than this one."""
-        for _ in range(200):
-            if (sock := connected_to(self.gateway, lambda pid: pid not in (0, worker))) is not None:
-                return sock
-        raise AssertionError("only one worker accepts")
+        return wait_until(lambda: connected_to(self.gateway, lambda pid: pid not in (0, worker)), every_s=0)
 
 
 @scenario(

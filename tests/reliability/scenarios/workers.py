@@ -16,7 +16,7 @@ from tests.reliability.reader import Reader, fetch, request
 from tests.reliability.rig import STREAMS, Gateway, Nginx, UpstreamProcess, answers, at_most, changed, wait_until
 from tests.reliability.scenarios import scenario
 
-DRAIN_S = 1.5
+DRAIN_S = 3
 
 
 def gateway(where: Path, stack: contextlib.ExitStack, **options) -> tuple[Upstream, Gateway]:
@@ -30,12 +30,8 @@ def gateway(where: Path, stack: contextlib.ExitStack, **options) -> tuple[Upstre
 
 def on_worker(made: Gateway, worker: int, names: str, provider: str, count: int = 40) -> Reader:
     """A reader whose stream this worker produces; the connections that others accepted are let go unused."""
-    for attempt in range(200):
-        sock = connected_to(made, lambda pid: pid == worker)
-        if sock is not None:
-            reader = Reader(made.address, f"{names}-{attempt}", count, provider)
-            return reader.ask_on(sock)
-    raise AssertionError(f"worker {worker} accepts nothing")
+    sock = wait_until(lambda: connected_to(made, lambda pid: pid == worker), every_s=0)
+    return Reader(made.address, f"{names}-{sock.getsockname()[1]}", count, provider).ask_on(sock)
 
 
 def connected_to(made: Gateway, wanted) -> socket.socket | None:
@@ -259,7 +255,8 @@ def recycled(where: Path, stack: contextlib.ExitStack, workers: int = 2) -> None
     long = [on_worker(made, worker, f"long{worker}", "slow").read_events(2) for worker in first]
     waited: list[float] = []
     begun_at = time.monotonic()
-    while time.monotonic() < begun_at + 5:
+    # Until each has had its requests, and its stream has ended.
+    while time.monotonic() < begun_at + 5 or (first & set(made.workers()) and time.monotonic() < begun_at + 60):
         asked_at = time.monotonic()
         reader = Reader(made.address, f"s{len(waited)}", 40, "quick").ask()
         assert problems(reader.read().recording) == []
@@ -267,7 +264,7 @@ def recycled(where: Path, stack: contextlib.ExitStack, workers: int = 2) -> None
     assert max(waited) < at_most(0.5), sorted(waited)[-3:]
     for reader in long:
         assert problems(reader.read().recording) == []
-    wait_until(lambda: not first & set(made.workers()))
+    assert not first & set(made.workers())
 
 
 @scenario(
