@@ -16,6 +16,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from itertools import takewhile
 
 # Block 0 belongs to nobody: padding of a batch points there.
 NULL_BLOCK = 0
@@ -60,12 +61,7 @@ class Blocks:
 
     def matching(self, digests: Iterable[bytes]) -> int:
         """How many leading digests are in the cache."""
-        matched = 0
-        for digest in digests:
-            if digest not in self._known:
-                break
-            matched += 1
-        return matched
+        return sum(1 for _ in takewhile(self._known.__contains__, digests))
 
     def idle_among(self, digests: Iterable[bytes]) -> int:
         """How many of these cached blocks count as available now, and will not once they are shared."""
@@ -85,11 +81,11 @@ class Blocks:
             raise OutOfBlocks
         taken = []
         for _ in range(wanted):
-            if not self._free:
+            if self._free:
+                block = self._free.pop()
+            else:
                 block, _ = self._idle.popitem(last=False)
                 self._forget(block)
-                self._free.append(block)
-            block = self._free.pop()
             self._users[block] = 1
             taken.append(block)
         return taken
@@ -119,7 +115,6 @@ class Blocks:
         return [block for block in blocks if not self._users[block]]
 
     def _forget(self, block: int) -> None:
-        digest = self._digest[block]
-        if digest is not None:
+        if digest := self._digest[block]:
             del self._known[digest]
             self._digest[block] = None

@@ -5,7 +5,7 @@ numbers fails by itself, and its blocks are wiped; a step without memory fails i
 raises is run sequence by sequence, and those that raise again fail.
 
 A step's ids are appended first, and say who goes on but for stop strings; its text is read after. Where the device
-works by itself (`Runs.ahead`), the next step is launched in between, and so runs while text is read and sent. Then a
+works by itself (`Runner.ahead`), the next step is launched in between, and so runs while text is read and sent. Then a
 sequence that a stop string ends has drawn a token too much, which is nobody's; and who is forgotten while a step
 flies keeps its blocks until that has landed.
 """
@@ -15,30 +15,21 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from providers.local.engine.drafts import Drafting
 from providers.local.engine.errors import OutOfMemory
 from providers.local.engine.preparation import Preparation
-from providers.local.engine.replies import Reply
+from providers.local.engine.replies import Reply, Told
 from providers.local.engine.scheduler import Scheduler
 from providers.local.engine.sequence import Chunk, Key, Sequence
 from providers.local.wire import Ask, BrokenFrame, Failed, Piece
 
+if TYPE_CHECKING:
+    # With torch, of which the loop needs nothing.
+    from providers.local.engine.runner import Drawn, Launched, Runner
+
 log = logging.getLogger("sluice.engine")
-
-
-class Runs(Protocol):
-    """What the loop needs of runner.Runner."""
-
-    ahead: bool
-
-    def launch(self, chunks: list[Chunk]) -> Any: ...
-
-    def collect(self, launched: Any) -> list[Any]: ...
-
-    def wipe(self, blocks: list[int]) -> None: ...
-
 
 Sent = tuple[Key, Piece | Failed]
 
@@ -49,7 +40,7 @@ class Flying:
 
     chunks: list[Chunk]
     began: float
-    launched: Any = None
+    launched: Launched | None = None
 
     def carries(self, sequence: Sequence) -> bool:
         return any(chunk.sequence is sequence for chunk in self.chunks)
@@ -61,7 +52,7 @@ class Taken:
 
     sequence: Sequence
     tokens: list[int]
-    logprobs: list[Any]
+    logprobs: list[Told]
     finish_reason: str | None
 
 
@@ -74,7 +65,7 @@ class Loop:
     def __init__(
         self,
         scheduler: Scheduler,
-        runner: Runs,
+        runner: Runner,
         preparation: Preparation,
         end_tokens: frozenset[int],
         drafting: Drafting,
@@ -87,6 +78,8 @@ class Loop:
         self._drafting = drafting
         self._sequences: dict[Key, Sequence] = {}
         self._flying: Flying | None = None
+        # What the step under way has brought so far.
+        self._sent: list[Sent] = []
 
     @property
     def busy(self) -> bool:
@@ -124,26 +117,24 @@ class Loop:
 
     def step(self) -> list[Sent]:
         """Run one step; what it brought, by the sequences' keys."""
-        sent: list[Sent] = []
-        flying, self._flying = self._flying or self._plan(sent), None
+        self._sent = []
+        flying, self._flying = self._flying or self._plan(), None
         if flying is None:
-            return sent
-        taken: list[Taken] = []
-        for result in self._collect(flying, sent):
-            self._take(result, taken, sent)
+            return self._sent
+        taken = [each for result in self._collect(flying) if (each := self._take(result))]
         if self._runner.ahead:
-            self._flying = self._plan(sent)
+            self._flying = self._plan()
             if self._flying:
                 self._launch(self._flying)
         for each in taken:
-            self._read(each, sent)
+            self._read(each)
         self.counters.step(flying.chunks, flying.began, time.perf_counter())
-        return sent
+        return self._sent
 
-    def _plan(self, sent: list[Sent]) -> Flying | None:
+    def _plan(self) -> Flying | None:
         """The next step, not yet launched; None where there is nothing to do."""
         began = time.perf_counter()
-        sent += self._begin()
+        self._begin()
         chunks = self.scheduler.plan(self._draft)
         self._runner.wipe(self.scheduler.to_wipe())
         return Flying(chunks, began) if chunks else None
@@ -155,22 +146,20 @@ class Loop:
             # It is launched again where it is collected; what fails there too is told there.
             log.warning("a step could not be launched ahead", exc_info=True)
 
-    def _begin(self) -> list[Sent]:
+    def _begin(self) -> None:
         """Let what is prepared wait for its turn; what could not be prepared is told."""
-        failed: list[Sent] = []
         for key in self.preparation.ready():
             made = self.preparation.take(key)
             if isinstance(made, Failed):
-                failed.append((key, made))
+                self._sent.append((key, made))
             else:
                 self._sequences[key] = made
                 self.scheduler.add(made)
-        return failed
 
     def _draft(self, sequence: Sequence) -> list[int]:
         return self._drafting.draft(sequence, len(self.scheduler.running), self.scheduler.blocks.available)
 
-    def _collect(self, flying: Flying, sent: list[Sent]) -> list[Any]:
+    def _collect(self, flying: Flying) -> list[Drawn]:
         """What the step drew; who made it fail is told, and the rest of it runs again."""
         chunks, launched = flying.chunks, flying.launched
         if launched is None:
@@ -184,36 +173,35 @@ class Loop:
                 if chunks:
                     youngest = max(chunks, key=lambda chunk: chunk.sequence.arrived)
                     chunks.remove(youngest)
-                    sent += self._fail(youngest.sequence, "overloaded", "the engine ran out of memory for this request")
+                    self._fail(youngest.sequence, "overloaded", "the engine ran out of memory for this request")
             except Exception:
                 log.exception("a step failed; its sequences are run one by one")
-                return self._one_by_one(self._landed(chunks, []), sent)
+                return self._one_by_one(self._landed(chunks, []))
             else:
                 return self._noted(chunks, drawn)
             launched = None
         return []
 
-    def _one_by_one(self, chunks: list[Chunk], sent: list[Sent]) -> list[Any]:
-        drawn: list[Any] = []
+    def _one_by_one(self, chunks: list[Chunk]) -> list[Drawn]:
+        drawn: list[Drawn] = []
         for chunk in chunks:
             try:
                 result = self._runner.collect(self._runner.launch([chunk]))
             except Exception as error:
-                sent += self._fail(
-                    chunk.sequence, "upstream_error", f"the engine failed on this request: {type(error).__name__}"
-                )
+                told = f"the engine failed on this request: {type(error).__name__}"
+                self._fail(chunk.sequence, "upstream_error", told)
             else:
                 drawn += self._noted([chunk], result)
         return drawn
 
-    def _noted(self, chunks: list[Chunk], drawn: list[Any]) -> list[Any]:
+    def _noted(self, chunks: list[Chunk], drawn: list[Drawn]) -> list[Drawn]:
         """What was drawn for sequences that still are; what was computed for them is in the cache now."""
         landed = {id(chunk): chunk for chunk in self._landed(chunks, drawn)}
         for chunk in landed.values():
             self.scheduler.computed(chunk.sequence, chunk.start + chunk.count)
         return [result for result in drawn if id(result.chunk) in landed]
 
-    def _landed(self, chunks: list[Chunk], drawn: list[Any]) -> list[Chunk]:
+    def _landed(self, chunks: list[Chunk], drawn: list[Drawn]) -> list[Chunk]:
         """The chunks whose sequences were not forgotten meanwhile. The others give back their blocks, wiped where
         nothing drawn behind them tells that they hold numbers."""
         here, well = [], {id(result.chunk) for result in drawn if None not in result.tokens}
@@ -228,15 +216,15 @@ class Loop:
                 self._runner.wipe(self.scheduler.expel(sequence, trusted))
         return here
 
-    def _take(self, result: Any, taken: list[Taken], sent: list[Sent]) -> None:
-        """Give a sequence what was drawn for it, and let it go where that ends it."""
+    def _take(self, result: Drawn) -> Taken | None:
+        """Give a sequence what was drawn for it, and let it go where that ends it; None where it fails."""
         sequence, draft = result.chunk.sequence, result.chunk.draft
         mine = Taken(sequence, [], result.logprobs, None)
         right = 0
         for i, token in enumerate(result.tokens):
             if token is None:
-                sent += self._fail(sequence, "upstream_error", "the model's output for this request is not a number")
-                return
+                self._fail(sequence, "upstream_error", "the model's output for this request is not a number")
+                return None
             sequence.append(token)
             mine.tokens.append(token)
             if sequence.constraint:
@@ -256,9 +244,9 @@ class Loop:
             sequence.drafts.learn(len(draft), right)
         if mine.finish_reason:
             self.scheduler.remove(sequence)
-        taken.append(mine)
+        return mine
 
-    def _read(self, taken: Taken, sent: list[Sent]) -> None:
+    def _read(self, taken: Taken) -> None:
         """Read what a sequence took: its text, and whether a stop string ends it."""
         sequence = taken.sequence
         reply: Reply = sequence.text
@@ -272,7 +260,7 @@ class Loop:
                 del sequence.tokens[len(sequence.tokens) - (last - i) :]
                 break
         if reply.text or reply.finish_reason:
-            sent.append((sequence.key, self._piece(sequence, reply)))
+            self._sent.append((sequence.key, self._piece(sequence, reply)))
         if reply.finish_reason:
             self.counters.ended(sequence)
             if taken.finish_reason:
@@ -290,10 +278,10 @@ class Loop:
             piece.cached_tokens = sequence.cached or 0
         return piece
 
-    def _fail(self, sequence: Sequence, code: str, message: str) -> list[Sent]:
+    def _fail(self, sequence: Sequence, code: str, message: str) -> None:
         self._sequences.pop(sequence.key, None)
         self._runner.wipe(self.scheduler.expel(sequence))
-        return [(sequence.key, Failed(sequence.key[1], code, message))]
+        self._sent.append((sequence.key, Failed(sequence.key[1], code, message)))
 
 
 class Counters:

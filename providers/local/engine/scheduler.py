@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from providers.local.engine.blocks import Blocks, OutOfBlocks, chain
+from providers.local.engine.blocks import Blocks, chain
 from providers.local.engine.sequence import Chunk, Sequence
 
 
@@ -108,14 +108,13 @@ class Scheduler:
 
     def _grow(self, sequence: Sequence, tokens: int) -> bool:
         """See that `tokens` tokens of the sequence have blocks; False if it had to give way itself."""
-        while (needed := -(-tokens // self.blocks.size) - len(sequence.blocks)) > 0:
-            try:
-                sequence.blocks += self.blocks.take(needed)
-            except OutOfBlocks:
-                youngest = self.running[-1]
-                self._preempt(youngest)
-                if youngest is sequence:
-                    return False
+        needed = -(-tokens // self.blocks.size) - len(sequence.blocks)
+        while needed > self.blocks.available:
+            youngest = self.running[-1]
+            self._preempt(youngest)
+            if youngest is sequence:
+                return False
+        sequence.blocks += self.blocks.take(needed)
         return True
 
     def _preempt(self, sequence: Sequence) -> None:
