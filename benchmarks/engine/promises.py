@@ -90,11 +90,12 @@ def neighbours(folder: Path, told: argparse.Namespace) -> str:
     draw, tokens = runner._draw, 64
     bad = [0]
 
-    def poisoned(chunks: Any, rows: Any, logits: Any, *others: Any) -> Any:
+    def poisoned(chunks: Any, logits: Any, *others: Any) -> Any:
+        rows = [chunk.sequence for chunk in chunks for _ in range(1 + len(chunk.draft))]
         for row, logit in zip(rows, logits, strict=True):
-            if row.sequence.key[1] == bad[0] and row.sequence.generated >= BAD_AT:
+            if row.key[1] == bad[0] and row.generated >= BAD_AT:
                 logit.fill_(float("nan"))
-        return draw(chunks, rows, logits, *others)
+        return draw(chunks, logits, *others)
 
     runner._draw = poisoned
     rates: dict[str, list[float]] = {"well": [], "poisoned": [], "cancelled": []}

@@ -136,16 +136,13 @@ class Attention:
         for piece, answer in zip(q.reshape(by_key_head).split(TILE), out.view(by_key_head).split(TILE), strict=True):
             queries = len(piece)
             start += queries
-            rows = torch.mul(piece.transpose(0, 1), self.head_dim**-0.5, out=self._like(piece)).flatten(1, 2)
+            # Into room of their own, so that the queries of one key head lie one after the other.
+            rows = piece.new_empty(self.kv_heads, queries, group, self.head_dim)
+            rows = torch.mul(piece.transpose(0, 1), self.head_dim**-0.5, out=rows).flatten(1, 2)
             scores = torch.bmm(rows, k[0, :, :start].transpose(1, 2))
             scores[:, :, start - queries :] += self._tail(piece)
             found = torch.bmm(scores.softmax(-1), v[0, :, :start])
             answer.copy_(found.view(self.kv_heads, queries, group, self.head_dim).transpose(0, 1))
-
-    def _like(self, piece: Tensor) -> Tensor:
-        """Room for the queries of `piece` by key head, one after the other."""
-        queries, kv_heads, *head = piece.shape
-        return piece.new_empty((kv_heads, queries, *head))
 
     def _tail(self, piece: Tensor) -> Tensor:
         """The mask of some consecutive queries over their own keys; made once for each number of them."""

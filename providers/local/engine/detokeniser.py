@@ -9,18 +9,10 @@ their text without it.
 from __future__ import annotations
 
 import codecs
-from typing import Protocol
 
 from tokenizers import Tokenizer
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
-
-class Detokeniser(Protocol):
-    """One reply's text."""
-
-    def push(self, token: int) -> str:
-        """The characters that `token` completes; often none, or several."""
 
 
 def byte_alphabet() -> dict[str, int]:
@@ -42,9 +34,9 @@ class ByteVocabulary:
         vocabulary = tokenizer.get_vocab(with_added_tokens=True)
         self.bytes_of = [b""] * (max(vocabulary.values()) + 1)
         for text, token in vocabulary.items():
-            if token in added:
-                self.bytes_of[token] = b"" if added[token].special else text.encode()
-            elif all(character in alphabet for character in text):
+            if token in added and added[token].special:
+                continue
+            if token not in added and alphabet.keys() >= set(text):
                 self.bytes_of[token] = bytes(alphabet[character] for character in text)
             else:
                 self.bytes_of[token] = text.encode()
@@ -58,11 +50,14 @@ class ByteVocabulary:
 
 
 class ByteDetokeniser:
+    """One reply's text."""
+
     def __init__(self, vocabulary: ByteVocabulary) -> None:
         self._vocabulary = vocabulary
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, token: int) -> str:
+        """The characters that `token` completes; often none, or several."""
         return self._decoder.decode(self._vocabulary.of(token))
 
 
@@ -105,7 +100,11 @@ class WindowDetokeniser:
         return after[len(before) :]
 
 
-def vocabulary(tokenizer: Tokenizer) -> ByteVocabulary | WindowVocabulary:
+Vocabulary = ByteVocabulary | WindowVocabulary
+Detokeniser = ByteDetokeniser | WindowDetokeniser
+
+
+def vocabulary(tokenizer: Tokenizer) -> Vocabulary:
     """The way this tokeniser's tokens become text."""
-    decoder = tokenizer.decoder
-    return ByteVocabulary(tokenizer) if type(decoder).__name__ == "ByteLevel" else WindowVocabulary(tokenizer)
+    byte_level = type(tokenizer.decoder).__name__ == "ByteLevel"
+    return ByteVocabulary(tokenizer) if byte_level else WindowVocabulary(tokenizer)

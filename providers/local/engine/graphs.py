@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -86,12 +87,10 @@ class DecodeGraphs:
         for done, size in enumerate(reversed(self._sizes), 1):
             # One token long, so that a row that holds nobody reads the null block.
             self._numbers[: 4 * size].view(4, size)[3] = 1
-            self._steps[size] = self._capture(lambda size=size: self._step(size))  # type: ignore[misc]
+            self._steps[size] = self._capture(partial(self._step, size))
             for filtered in (False, True):
                 work = Work(True, filtered, self._candidates, True)
-                self._draws[size, filtered] = self._capture(
-                    lambda size=size, work=work: self._draw(size, work)  # type: ignore[misc]
-                )
+                self._draws[size, filtered] = self._capture(partial(self._draw, size, work))
             captured()
             log.info("CUDA graph %d of %d: %d sequences", done, len(self._sizes), size)
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from providers.local.engine.detokeniser import ByteVocabulary, Detokeniser, WindowVocabulary
+from providers.local.engine.detokeniser import Detokeniser, Vocabulary
 from providers.local.engine.stopping import StopStrings
 
 Told = tuple[float, list[tuple[int, float]]]
+"""A token's log probability, and the most likely tokens with theirs."""
 
 
 @dataclass(slots=True)
 class Reply:
     """What of a sequence's text was not sent yet, and whether it ended."""
 
-    vocabulary: ByteVocabulary | WindowVocabulary
+    vocabulary: Vocabulary
     detokeniser: Detokeniser
     stops: StopStrings
     text: str = ""
@@ -37,7 +38,7 @@ class Reply:
         self.finish_reason = "stop" if stopped else ended
 
 
-def entry(vocabulary: ByteVocabulary | WindowVocabulary, token: int, told: Told) -> dict[str, Any]:
+def entry(vocabulary: Vocabulary, token: int, told: Told) -> dict[str, Any]:
     """One entry of OpenAI's `logprobs.content`."""
     logprob, best = told
 

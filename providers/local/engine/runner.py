@@ -13,8 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
@@ -26,7 +25,8 @@ from providers.local.engine.errors import CannotLoad, OutOfMemory
 from providers.local.engine.graphs import DecodeGraphs
 from providers.local.engine.kvcache import BLOCK_TOKENS, KVCache
 from providers.local.engine.model import Model
-from providers.local.engine.sampler import Batch, Row, logprobs, sent
+from providers.local.engine.replies import Told
+from providers.local.engine.sampler import Batch, logprobs, sent
 from providers.local.engine.sequence import Chunk, Sequence
 
 log = logging.getLogger("sluice.engine")
@@ -68,12 +68,12 @@ def failures() -> Iterator[None]:
 class Drawn:
     """What a chunk drew: a token, and one more behind each drafted token; None where the logits were no numbers.
 
-    logprobs   per token (its own, [(token, logprob) of the most likely ones]), where the sequence asks for them
+    logprobs   per token, where the sequence asks for them
     """
 
     chunk: Chunk
     tokens: list[int | None]
-    logprobs: list[tuple[float, list[tuple[int, float]]]]
+    logprobs: list[Told]
 
 
 @dataclass(slots=True)
@@ -222,7 +222,9 @@ class Runner:
         positions: list[int] = []
         slots: list[int] = []
         wanted: list[int] = []
-        rows: list[Row] = []
+        # A row each: whose, and as its how-many-th generated token.
+        rows: list[Sequence] = []
+        counts: list[int] = []
         for chunk in chunks:
             fed = chunk.fed
             tokens += fed
@@ -233,9 +235,10 @@ class Runner:
             if chunk.draws:
                 draws = 1 + len(chunk.draft)
                 wanted += range(len(tokens) - draws, len(tokens))
-                rows += [Row(chunk.sequence, chunk.sequence.generated + i) for i in range(draws)]
-        masks = self._masks.begin([row.sequence.constraint for row in rows])
-        self._prepare(rows)
+                rows += [chunk.sequence] * draws
+                counts += range(chunk.sequence.generated, chunk.sequence.generated + draws)
+        masks = self._masks.begin([sequence.constraint for sequence in rows])
+        self._prepare(rows, counts)
         device = self.model.device
         if graphs:
             logits = graphs.run(tokens, positions, slots, [chunk.sequence.blocks for chunk in chunks])
@@ -247,7 +250,7 @@ class Runner:
                 Layout(sent(slots, device), self._groups(parts)),
                 self.cache,
             )
-        return self._draw([chunk for chunk in chunks if chunk.draws], rows, logits, masks, graphs)
+        return self._draw([chunk for chunk in chunks if chunk.draws], logits, masks, graphs)
 
     def _in_place(self, chunks: list[Chunk]) -> list[Chunk]:
         """The chunks in the order of the last decode step, those that came in the places of those that went.
@@ -263,12 +266,8 @@ class Runner:
         return chunks
 
     def _groups(self, parts: list[list[Chunk]]) -> list[Group]:
-        groups: list[Group] = []
-        first = 0
-        for part in parts:
-            groups.append(self._group(first, part))
-            first += len(part) * groups[-1].queries
-        return groups
+        sizes = [len(part) * len(part[0].fed) for part in parts]
+        return [self._group(first, part) for first, part in zip(accumulate(sizes, initial=0), parts, strict=False)]
 
     def _group(self, first: int, chunks: list[Chunk]) -> Group:
         queries = len(chunks[0].fed)
@@ -301,27 +300,24 @@ class Runner:
         padded = [blocks + [NULL_BLOCK] * (widest - len(blocks)) for blocks in tables]
         return torch.tensor(padded, device=self.model.device)
 
-    def _prepare(self, rows: list[Row]) -> None:
+    def _prepare(self, rows: list[Sequence], counts: list[int]) -> None:
         """Make ready the batch that draws for `rows`: the last step's, where it is the same sequences."""
         if not rows:
             return
         # Whoever fails half way is not used again.
         batch, self._batch = self._batch, self._nobody
-        sequences = [row.sequence for row in rows]
-        if sequences != batch.sequences:
-            inputs = self._graphs.inputs(sequences) if self._graphs else None
-            batch = Batch(sequences, self.model.shape.vocabulary, self.model.device, inputs, batch)
-        batch.prepare(rows)
+        if rows != batch.sequences:
+            inputs = self._graphs.inputs(rows) if self._graphs else None
+            batch = Batch(rows, self.model.shape.vocabulary, self.model.device, inputs, batch)
+        batch.prepare(counts)
         self._batch = batch
 
-    def _draw(
-        self, chunks: list[Chunk], rows: list[Row], logits: Tensor, masks: Begun | None, graphs: DecodeGraphs | None
-    ) -> Launched:
+    def _draw(self, chunks: list[Chunk], logits: Tensor, masks: Begun | None, graphs: DecodeGraphs | None) -> Launched:
         """Draw for the chunks, and send the ids on their way to the host."""
         batch = self._batch
-        told = any(row.sampling.logprobs is not None for row in rows)
+        told = any(chunk.sequence.sampling.logprobs is not None for chunk in chunks)
         plain = logits.clone() if told else logits
-        if not rows:
+        if not chunks:
             ids = torch.empty(0, dtype=torch.int64)
         elif graphs and batch.shared and masks is None and not told:
             ids = graphs.draw(batch)
@@ -341,7 +337,7 @@ class Runner:
         tokens = launched.batch.read(launched.ids.tolist(), launched.logits)
         at = 0
         for chunk in launched.chunks:
-            told: list[Any] = []
+            told: list[Told] = []
             end = at + 1 + len(chunk.draft)
             top = chunk.sequence.sampling.logprobs
             if top is not None:

@@ -10,15 +10,15 @@ which its candidates do not suffice says so in its id, and is drawn again from a
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Rows
-from dataclasses import dataclass
+from copy import copy
 from math import gcd
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from providers.local.engine.sequence import Sampling, Sequence
+from providers.local.engine.replies import Told
+from providers.local.engine.sequence import Sequence
 
 # Sorting a vocabulary of 152k costs a hundred times what its best thousand do; they hold the nucleus nearly always.
 CANDIDATES = 1024
@@ -43,26 +43,6 @@ def uniform(seed: int, position: int) -> float:
     return (z >> 11) / (1 << 53)
 
 
-@dataclass(slots=True)
-class Row:
-    """One draw: for which sequence, and as its how-many-th generated token."""
-
-    sequence: Sequence
-    position: int
-
-    @property
-    def sampling(self) -> Sampling:
-        return self.sequence.sampling
-
-
-def sample(logits: Tensor, rows: Rows[Row]) -> list[int | None]:
-    """Draw the next token of every row; None where the logits are no numbers.
-
-    logits    (rows, vocabulary)  as the model gave them; −inf where a constraint forbids. May be changed in place.
-    """
-    return Batch([row.sequence for row in rows], logits.shape[1], logits.device).sample(logits, rows)
-
-
 class Inputs:
     """What rows are drawn by, as tensors.
 
@@ -85,8 +65,7 @@ class Inputs:
 
     def part(self, rows: int) -> Inputs:
         """The same memory for fewer rows."""
-        part: Inputs = Inputs.__new__(Inputs)
-        part._flat = self._flat
+        part = copy(self)
         part.numbers = self._flat[: len(self.NUMBERS) * rows].view(len(self.NUMBERS), rows)
         part.seen, part.times = self.seen[:rows], self.times[:rows]
         return part
@@ -243,9 +222,8 @@ class Batch:
         self.sequences = sequences
         self._vocabulary = vocabulary
         told = [sequence.sampling for sequence in sequences]
-        drawn = [each.temperature >= COLDEST for each in told]
         filters = [each.top_k > 0 or each.top_p < 1 or each.min_p > 0 for each in told]
-        self._drawn = [i for i, is_drawn in enumerate(drawn) if is_drawn]
+        self._drawn = [i for i, each in enumerate(told) if each.temperature >= COLDEST]
         penalised = [i for i, each in enumerate(told) if each.penalised]
         # Where each token that a penalty falls on stands in its row, and how many of the sequence's are there already.
         self._places: dict[int, dict[int, int]] = {i: {} for i in penalised}
@@ -288,10 +266,13 @@ class Batch:
     def _rows(self, rows: list[int], device: torch.device) -> Tensor | bool:
         return sent(rows, device) if 0 < len(rows) < len(self.sequences) else bool(rows)
 
-    def prepare(self, rows: Rows[Row]) -> None:
-        """Bring the tensors up to date for the rows' next draw. Waits for nothing that runs on the device."""
+    def prepare(self, positions: list[int]) -> None:
+        """Bring the tensors up to date for the rows' next draw. Waits for nothing that runs on the device.
+
+        positions   as its sequence's how-many-th generated token each row draws
+        """
         inputs, host = self.inputs, self._host
-        uniforms = [uniform(rows[i].sampling.seed, rows[i].position) for i in self._drawn]
+        uniforms = [uniform(self.sequences[i].sampling.seed, positions[i]) for i in self._drawn]
         host[8, self._drawn] = torch.tensor(uniforms, dtype=torch.float64)
         if fresh := [each for i, place in self._places.items() for each in self._fresh(i, place)]:
             row, at, token, times = sent([list(each) for each in zip(*fresh, strict=True)], inputs.seen.device)
@@ -309,18 +290,11 @@ class Batch:
         self._taken[row] = len(sequence.tokens)
         return [(row, place.setdefault(token, len(place)), token, sequence.counts.get(token, 0)) for token in fresh]
 
-    def sample(self, logits: Tensor, rows: Rows[Row]) -> list[int | None]:
-        """See the function of that name."""
-        self.prepare(rows)
-        logits = self.penalise(logits)
-        return self.read(self.draw(logits).tolist(), logits)
-
     def penalise(self, logits: Tensor) -> Tensor:
         """The logits with the rows' penalties: others, or the same ones changed."""
         if self.penalised:
             logits = logits.float()
-            widest = max(map(len, self._places.values()))
-            penalise(logits, self.inputs, widest)
+            penalise(logits, self.inputs, max(map(len, self._places.values())))
         return logits
 
     def draw(self, logits: Tensor) -> Tensor:
@@ -352,10 +326,8 @@ def sent(values: list[int] | list[list[int]], device: torch.device) -> Tensor:
     return pinned.to(device, non_blocking=True)
 
 
-def logprobs(logits: Tensor, token: int, top: int) -> tuple[float, list[tuple[int, float]]]:
+def logprobs(logits: Tensor, token: int, top: int) -> Told:
     """log softmax of one row of the model's logits: the drawn token's, and the `top` most likely tokens with theirs."""
     scores = logits.float().log_softmax(-1)
-    best = scores.topk(top) if top else None
-    return scores[token].item(), [] if best is None else list(
-        zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    )
+    best = scores.topk(top)
+    return scores[token].item(), list(zip(best.indices.tolist(), best.values.tolist(), strict=True))

@@ -6,17 +6,30 @@ import pytest
 import torch
 
 from providers.local.engine import sampler
-from providers.local.engine.sampler import Row, most_likely, sample, uniform
+from providers.local.engine.sampler import Batch, most_likely, uniform
 from providers.local.engine.sequence import Sampling, Sequence
 
 LOGITS = torch.tensor([2.0, 1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -30.0])
 DRAWS = 10_000
 
 
+Row = tuple[Sequence, int]
+"""One draw: for which sequence, and as its how-many-th generated token."""
+
+
 def a_row(position: int = 0, tokens: list[int] | None = None, counts: dict[int, int] | None = None, **told) -> Row:
     sequence = Sequence(0, tokens or [0], 1, sampling=Sampling(**told))
     sequence.counts = counts or {}
-    return Row(sequence, position)
+    return sequence, position
+
+
+def sample(logits: torch.Tensor, rows: list[Row]) -> list[int | None]:
+    """Draw every row as a step does."""
+    sequences, positions = zip(*rows, strict=True)
+    batch = Batch(list(sequences), logits.shape[1], logits.device)
+    batch.prepare(list(positions))
+    logits = batch.penalise(logits)
+    return batch.read(batch.draw(logits).tolist(), logits)
 
 
 def expected(**told) -> torch.Tensor:
