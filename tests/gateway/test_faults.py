@@ -21,6 +21,7 @@ from providers.scripted import Upstream
 from tests.gateway.live import Live
 from tests.ports import free_port
 from tests.upstream.faults import (
+    ALONE,
     CANARIES,
     HOSTED,
     QUESTION,
@@ -230,9 +231,10 @@ def outcomes(running: Running) -> dict[tuple[str, str], Outcome]:
         outcomes = dict(zip(((str(row), form) for row, form in asks()), found, strict=True))
     for row, form in asks():
         # On a busy machine a deadline can pass by itself: alone it must not. (What fails only once cannot be repeated.)
-        if "times=" not in row.plan and not well(
-            as_written(row, form, outcomes[str(row), form]), outcomes[str(row), form]
-        ):
+        for _ in range(0 if "times=" in row.plan else ALONE):
+            outcome = outcomes[str(row), form]
+            if well(as_written(row, form, outcome), outcome):
+                break
             outcomes[str(row), form] = asked(running, row, form)
     return outcomes
 
@@ -259,8 +261,8 @@ def test_a_fault_ends_once_in_every_form_with_its_code_and_its_prefix(row: Row, 
 
 def test_nothing_is_left_in_the_worker(running: Running, outcomes: Any):
     for upstream in set(running.upstreams.values()):
-        assert upstream.wait_all_closed(8)
-    deadline = time.monotonic() + 5
+        assert upstream.wait_all_closed(20)
+    deadline = time.monotonic() + 20
     while sockets(running.live) > running.sockets and time.monotonic() < deadline:
         time.sleep(0.05)
     assert sockets(running.live) <= running.sockets

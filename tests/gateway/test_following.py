@@ -28,7 +28,7 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def live(upstream):
-    server = {"heartbeat_s": 0.2, "commit_after_s": 0.2, "resume_window_s": 1}
+    server = {"heartbeat_s": 0.2, "commit_after_s": 0.2, "resume_window_s": 2}
     with Live(configuration(upstream, PLANS, server=server)) as running:
         yield running
 

@@ -66,7 +66,7 @@ def store():
 
 
 def served(upstream, store, **more):
-    server = {"redis_url": store.url, "heartbeat_s": 0.3, "commit_after_s": 0.3, "resume_window_s": 1} | more
+    server = {"redis_url": store.url, "heartbeat_s": 0.3, "commit_after_s": 0.3, "resume_window_s": 2} | more
     return Live(configuration(upstream, PLANS, server=server))
 
 
@@ -131,9 +131,9 @@ def test_an_answer_lives_while_somebody_elsewhere_follows_it_and_no_longer(here,
         assert elsewhere.status == 200
     number = asked_about(upstream, "watched")[0].connection
     connection = next(one for one in upstream.ledger.connections if one.number == number)
-    assert not upstream.wait_until(lambda: connection.closed_at is not None, 2)
+    assert not upstream.wait_until(lambda: connection.closed_at is not None, 2.5)
     elsewhere.close()
-    assert upstream.wait_until(lambda: connection.closed_at is not None, 2 + at_most(0.5))
+    assert upstream.wait_until(lambda: connection.closed_at is not None, 3 + at_most(0.5))
 
 
 def test_delete_stops_an_answer_of_another_worker(here, there):

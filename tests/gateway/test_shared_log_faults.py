@@ -313,8 +313,8 @@ def test_an_ended_answer_that_redis_has_dropped_is_read_to_its_end_elsewhere(ups
 @side_by_side
 def test_a_dead_workers_leftovers_live_as_long_as_an_ended_answers(upstream, store):
     keyed = {"provider": "slow", "headers": {"Idempotency-Key": "left over"}}
-    here = served(upstream, store, log_age_s=3)
-    with served(upstream, store, log_age_s=3) as there:
+    here = served(upstream, store, log_age_s=5)
+    with served(upstream, store, log_age_s=5) as there:
         try:
             with here.ask("left over", **keyed) as reply:
                 last = next(reply.events()).id
@@ -325,7 +325,7 @@ def test_a_dead_workers_leftovers_live_as_long_as_an_ended_answers(upstream, sto
                 assert again.headers["x-answer-id"] == last.rpartition(".")[0]
             names = [name for kind in ("answer", "key") for name in store.client.keys(f"sluice:{kind}:*")]
             assert len(names) == 3
-            assert all(0 < store.client.pttl(name) <= 3000 for name in names)
+            assert all(0 < store.client.pttl(name) <= 5000 for name in names)
             eventually(lambda: not any(map(store.client.exists, names)))
             assert _status(there, last.rpartition(".")[0]) == 404
             with there.ask("left over", provider="numbered", headers=keyed["headers"]) as anew:
@@ -336,7 +336,7 @@ def test_a_dead_workers_leftovers_live_as_long_as_an_ended_answers(upstream, sto
 
 @side_by_side
 def test_a_dead_workers_answers_that_nobody_looks_at_go_by_themselves(upstream, store):
-    with served(upstream, store, log_age_s=3) as here, here.ask("unseen", provider="slow") as reply:
+    with served(upstream, store, log_age_s=5) as here, here.ask("unseen", provider="slow") as reply:
         answer_id = next(reply.events()).data["id"]
         names = [f"sluice:answer:{answer_id}", f"sluice:answer:{answer_id}:log"]
         eventually(lambda: all(map(store.client.exists, names)))

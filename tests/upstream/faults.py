@@ -25,6 +25,7 @@ TABLE = Path(__file__).parent.parent / "cases" / "faults.yaml"
 HOSTED = [name for name in WIRES if name != "local"]
 TEXT = "".join(reply.PIECES)
 TIMEOUTS = {"connect": 2, "first_token": 0.5, "idle": 0.4, "total": 1.5}
+PATIENT = {"connect": 5, "first_token": 10, "idle": 10, "total": 20}
 CANARIES = {"api_key": "sk-canary-0123456789abcdef", "secret_key": "canary-secret-fedcba9876543210"}
 QUESTION = "canary-question-5a5a5a"
 CLOSED_WITHIN_S = at_most(0.2)
@@ -100,7 +101,9 @@ def placed(row: Row, shared: Upstream) -> tuple[Upstream, dict[str, Any], Callab
     base_url = upstream.base_url(row.wire)
     if row.where == "nowhere":
         base_url = base_url.replace(f":{upstream.port}", f":{free_port()}")
-    provider = {"type": row.wire, "model": model, "base_url": base_url, "timeouts": TIMEOUTS, "retries": 1, **CANARIES}
+    # What fails only once cannot be asked again, so no deadline may pass by itself.
+    timeouts = PATIENT if "times=" in row.plan else TIMEOUTS
+    provider = {"type": row.wire, "model": model, "base_url": base_url, "timeouts": timeouts, "retries": 1, **CANARIES}
     provider |= {"breaker": {"failures": 100, "open_s": 1}, **row.provider}
     return upstream, provider, done
 

@@ -130,14 +130,14 @@ def ends_within(database, verdict, seconds: float) -> bool:
 
 
 def test_a_statement_that_runs_long_is_ended_within_half_a_second_of_its_limit(server, opened):
-    database = opened(server, timeout_s=0.2)
+    database = opened(server, timeout_s=0.1)
     database.schema()
     for sql in SLOW:
         if server.dialect == "sqlite":
             sql = sql.replace("concat('%', b.station)", "'%' || b.station")
         verdict = database.judge(sql)
         assert verdict.ok, (sql, verdict.reason)
-        assert ends_within(database, verdict, 0.2 + at_most(0.5)), sql
+        assert ends_within(database, verdict, 0.1 + at_most(0.5)), sql
     database.server.close()
     assert gone(server, within_s=at_most(1))
 
