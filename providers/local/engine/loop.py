@@ -1,8 +1,8 @@
 """The engine's loop, without its sockets: asks come in, every step's pieces go out.
 
 Failures stay with whom they concern. A request that cannot begin fails by itself; a sequence whose logits are no
-numbers fails by itself, and its blocks are wiped; a step without memory fails its youngest sequence; a step that
-raises is run sequence by sequence, and those that raise again fail.
+numbers fails by itself, and its blocks are wiped before others have them; a step without memory fails its youngest
+sequence; a step that raises is run sequence by sequence, and those that raise again fail.
 
 A step's ids are appended first, and say who goes on but for stop strings; its text is read after. Where the device
 works by itself (`Runner.ahead`), the next step is launched in between, and so runs while text is read and sent. Then a
@@ -102,12 +102,7 @@ class Loop:
         """Forget a sequence; its blocks are free before the next step is planned. Unknown keys ended meanwhile."""
         self.preparation.forget(key)
         sequence = self._sequences.pop(key, None)
-        if sequence is None or self._flying and self._flying.carries(sequence):
-            return
-        if sequence.blocks and not sequence.generated:
-            # Nothing was drawn yet, so nobody has looked whether what it computed are numbers.
-            self._runner.wipe(self.scheduler.expel(sequence, sequence.cached or 0))
-        else:
+        if sequence and not (self._flying and self._flying.carries(sequence)):
             self.scheduler.remove(sequence)
 
     def cancel_all(self, owner: int) -> None:
@@ -128,6 +123,7 @@ class Loop:
                 self._launch(self._flying)
         for each in taken:
             self._read(each)
+        self._runner.wipe(self.scheduler.to_wipe())
         self.counters.step(flying.chunks, flying.began, time.perf_counter())
         return self._sent
 
@@ -202,18 +198,16 @@ class Loop:
         return [result for result in drawn if id(result.chunk) in landed]
 
     def _landed(self, chunks: list[Chunk], drawn: list[Drawn]) -> list[Chunk]:
-        """The chunks whose sequences were not forgotten meanwhile. The others give back their blocks, wiped where
-        nothing drawn behind them tells that they hold numbers."""
+        """The chunks whose sequences were not forgotten meanwhile. The others give back their blocks, trusted where
+        something drawn behind them tells that they hold numbers."""
         here, well = [], {id(result.chunk) for result in drawn if None not in result.tokens}
         for chunk in chunks:
             sequence = chunk.sequence
             if self._sequences.get(sequence.key) is sequence:
                 here.append(chunk)
-            elif id(chunk) in well:
-                self.scheduler.remove(sequence)
             else:
                 trusted = chunk.start if sequence.generated else sequence.cached or 0
-                self._runner.wipe(self.scheduler.expel(sequence, trusted))
+                self.scheduler.remove(sequence, chunk.start + chunk.count if id(chunk) in well else trusted)
         return here
 
     def _take(self, result: Drawn) -> Taken | None:
@@ -280,7 +274,7 @@ class Loop:
 
     def _fail(self, sequence: Sequence, code: str, message: str) -> None:
         self._sequences.pop(sequence.key, None)
-        self._runner.wipe(self.scheduler.expel(sequence))
+        self.scheduler.remove(sequence, trusted=0)
         self._sent.append((sequence.key, Failed(sequence.key[1], code, message)))
 
 

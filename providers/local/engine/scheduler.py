@@ -29,7 +29,7 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.waiting: list[Sequence] = []
         self.preemptions = 0
-        self._unchecked: list[int] = []
+        self._untrusted: list[int] = []
 
     def add(self, sequence: Sequence) -> None:
         """Let a sequence wait for its turn."""
@@ -118,20 +118,14 @@ class Scheduler:
         return True
 
     def _preempt(self, sequence: Sequence) -> None:
-        if sequence.generated:
-            self.running.remove(sequence)
-            self.blocks.release(sequence.blocks)
-            sequence.blocks = []
-        else:
-            # Nothing was drawn yet, so nobody has looked whether what it computed are numbers.
-            self._unchecked += self.expel(sequence, sequence.cached or 0)
+        self.remove(sequence)
         sequence.computed = 0
         self.waiting.append(sequence)
         self.preemptions += 1
 
     def to_wipe(self) -> list[int]:
-        """Blocks to be wiped before the planned step, whoever has them now."""
-        blocks, self._unchecked = self._unchecked, []
+        """Blocks to be wiped before the planned step, whoever has them now: what they hold may be no numbers."""
+        blocks, self._untrusted = self._untrusted, []
         return blocks
 
     def computed(self, sequence: Sequence, tokens: int) -> None:
@@ -143,20 +137,19 @@ class Scheduler:
             for index in range(before // size, tokens // size):
                 self.blocks.keep(sequence.blocks[index], sequence.chain[index])
 
-    def remove(self, sequence: Sequence) -> None:
-        """The sequence ended or was cancelled: its blocks are free before the next step."""
-        if sequence in self.running:
-            self.running.remove(sequence)
-            self.blocks.release(sequence.blocks)
-        else:
-            self.waiting.remove(sequence)
-        sequence.blocks = []
+    def remove(self, sequence: Sequence, trusted: int | None = None) -> None:
+        """The sequence ended or was cancelled: its blocks are free before the next step.
 
-    def expel(self, sequence: Sequence, trusted: int = 0) -> list[int]:
-        """The sequence ended and what it computed after `trusted` tokens may be bad: returns the blocks to be wiped."""
+        trusted   how many of its tokens' keys and values are numbers; by default all, if a token was drawn
+        """
+        if sequence not in self.running:
+            self.waiting.remove(sequence)
+            return
         self.running.remove(sequence)
-        at = trusted // self.blocks.size
-        bad = self.blocks.discard(sequence.blocks[at:])
+        if trusted is None and not sequence.generated:
+            # Nobody has looked yet whether what it computed are numbers.
+            trusted = sequence.cached or 0
+        at = len(sequence.blocks) if trusted is None else trusted // self.blocks.size
+        self._untrusted += self.blocks.discard(sequence.blocks[at:])
         self.blocks.release(sequence.blocks[:at])
         sequence.blocks = []
-        return bad

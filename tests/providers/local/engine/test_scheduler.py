@@ -86,6 +86,24 @@ def test_a_cancelled_sequence_frees_its_blocks_for_the_next_step():
     assert set(run(scheduler)) == {second.key}
 
 
+def test_what_a_sequence_computed_is_wiped_unless_a_token_drawn_behind_it_says_that_it_is_numbers():
+    scheduler, unseen, seen, bad = a_scheduler(), a_sequence(12), a_sequence(4), a_sequence(8)
+    for sequence in (unseen, seen, bad):
+        scheduler.add(sequence)
+    chunks = {chunk.sequence.key: chunk for chunk in scheduler.plan()}
+    blocks = {sequence.key: list(sequence.blocks) for sequence in (unseen, seen, bad)}
+    scheduler.computed(seen, 4)
+    seen.append(7)
+    scheduler.remove(seen)
+    assert scheduler.to_wipe() == []
+    scheduler.remove(unseen)
+    assert scheduler.to_wipe() == blocks[unseen.key]
+    bad.append(7)
+    scheduler.remove(bad, trusted=chunks[seen.key].count)
+    assert scheduler.to_wipe() == blocks[bad.key][1:]
+    assert scheduler.to_wipe() == []
+
+
 def test_when_blocks_run_out_the_youngest_gives_way_and_is_finished_later():
     scheduler, old, young = a_scheduler(blocks=6), a_sequence(8, new=12), a_sequence(7, new=8)
     scheduler.add(old)
