@@ -83,7 +83,7 @@ def causal_mask(
 
 
 class Attention:
-    """softmax(q kᵀ / √d) v for every group; one object for all layers, so that its buffer is made once."""
+    """softmax(q kᵀ / √d) v for every group; one object for all layers of one cache, so that its buffer is made once."""
 
     def __init__(self, heads: int, kv_heads: int, head_dim: int) -> None:
         self.heads = heads
@@ -179,12 +179,8 @@ class Attention:
             # The buffer is kept: a fresh one this large would be mapped and zeroed by the system every time.
             blocks = keys.tables.numel()
             numbers = blocks * cache[0].numel()
-            if (
-                self._buffer.numel() < numbers
-                or self._buffer.dtype != cache.dtype
-                or self._buffer.device != cache.device
-            ):
-                self._buffer = torch.empty(numbers, dtype=cache.dtype, device=cache.device)
+            if self._buffer.numel() < numbers:
+                self._buffer = cache.new_empty(numbers)
             out = self._buffer[:numbers].view(blocks, *cache.shape[1:])
             torch.index_select(cache, 0, keys.tables.view(-1), out=out)
             kv = out.view(len(keys.tables), -1, *cache.shape[2:])[:, : keys.length]

@@ -144,9 +144,21 @@ def shared_blocks(chunks: list[Chunk]) -> int:
     return most if most >= WORTH_SHARING_BLOCKS else 0
 
 
-def has_kernel(head_dim: int) -> bool:
-    """Whether the GPU's decode kernel can be used: it needs Triton, and heads of a power of two."""
-    return importlib.util.find_spec("triton") is not None and head_dim & (head_dim - 1) == 0
+def has_kernel(model: Model, cache: KVCache) -> bool:
+    """Whether the decode kernel can be used: on a GPU, with Triton, a C compiler, and heads of a power of two."""
+    shape, device = model.shape, model.device
+    if device.type != "cuda" or not importlib.util.find_spec("triton") or shape.head_dim & (shape.head_dim - 1):
+        return False
+    from providers.local.engine.splitkv import decode
+
+    q = torch.zeros(1, shape.kv_heads, shape.heads // shape.kv_heads, shape.head_dim, device=device)
+    table = torch.full((1, 1), NULL_BLOCK, device=device)
+    try:
+        decode(q.to(model.dtype), cache.layers[0], table, torch.ones_like(table[0]))
+    except Exception as error:
+        log.warning("no CUDA graphs: the decode kernel does not compile (%s); is there a C compiler?", error)
+        return False
+    return True
 
 
 class Runner:
@@ -160,8 +172,8 @@ class Runner:
         self.model = model
         self.cache = cache
         self.ahead = model.device.type == "cuda"
-        # On a GPU: the decode kernel, where it knows the head size, and graphs of decode steps with it.
-        self._kernel = model.device.type == "cuda" and has_kernel(model.shape.head_dim)
+        # Graphs are of decode steps with the kernel.
+        self._kernel = has_kernel(model, cache)
         self._graphs: DecodeGraphs | None = None
         self._order: list[Sequence] = []
         self._masks = Masks()
@@ -171,49 +183,24 @@ class Runner:
         """Launch and collect."""
         return self.collect(self.launch(chunks))
 
+    def capture(self, max_batch: int, max_context: int, captured: Callable[[], None]) -> None:
+        """Capture decode steps as CUDA graphs; nothing on a CPU."""
+        if self._kernel:
+            self._graphs = DecodeGraphs(self.model, self.cache, max_batch, max_context, captured)
+
+    @failures()
+    def wipe(self, blocks: list[int]) -> None:
+        """See KVCache.wipe."""
+        if blocks:
+            self.cache.wipe(blocks)
+
+    @failures()
     @torch.inference_mode()
     def launch(self, chunks: list[Chunk]) -> Launched:
         """Begin to compute the chunks' keys and values, and to draw where they reach their last token.
 
         Raises OutOfMemory. The step launched before has to be collected: the two share buffers.
         """
-        with failures():
-            return self._launch(chunks)
-
-    @torch.inference_mode()
-    def collect(self, launched: Launched) -> list[Drawn]:
-        """What a step drew; waits for it. Raises OutOfMemory."""
-        with failures():
-            if launched.done:
-                launched.done.synchronize()
-            return self._drawn(launched)
-
-    def capture(self, max_batch: int, max_context: int, captured: Callable[[], None]) -> None:
-        """Capture decode steps as CUDA graphs; nothing on a CPU."""
-        if self._kernel and self._compiles():
-            self._graphs = DecodeGraphs(self.model, self.cache, max_batch, max_context, captured)
-
-    def _compiles(self) -> bool:
-        """Whether the decode kernel can be used here: Triton needs a C compiler."""
-        from providers.local.engine.splitkv import decode
-
-        shape, device = self.model.shape, self.model.device
-        q = torch.zeros(1, shape.kv_heads, shape.heads // shape.kv_heads, shape.head_dim, device=device)
-        table = torch.full((1, 1), NULL_BLOCK, device=device)
-        try:
-            decode(q.to(self.model.dtype), self.cache.layers[0], table, torch.ones_like(table[0]))
-        except Exception as error:
-            log.warning("no CUDA graphs: the decode kernel does not compile (%s); is there a C compiler?", error)
-            self._kernel = False
-        return self._kernel
-
-    def wipe(self, blocks: list[int]) -> None:
-        """See KVCache.wipe."""
-        if blocks:
-            with failures():
-                self.cache.wipe(blocks)
-
-    def _launch(self, chunks: list[Chunk]) -> Launched:
         decodes = all(len(chunk.fed) == 1 and chunk.draws for chunk in chunks)
         graphs = self._graphs if decodes and self._graphs and len(chunks) <= self._graphs.most else None
         parts = [self._in_place(chunks)] if graphs else grouped(chunks, self._kernel)
@@ -332,7 +319,12 @@ class Runner:
             done.record()
         return Launched(chunks, batch, ids, logits, plain, done)
 
-    def _drawn(self, launched: Launched) -> list[Drawn]:
+    @failures()
+    @torch.inference_mode()
+    def collect(self, launched: Launched) -> list[Drawn]:
+        """What a step drew; waits for it. Raises OutOfMemory."""
+        if launched.done:
+            launched.done.synchronize()
         drawn: list[Drawn] = []
         tokens = launched.batch.read(launched.ids.tolist(), launched.logits)
         at = 0
