@@ -7,8 +7,6 @@ position, not on the step). https://github.com/apoorvumang/prompt-lookup-decodin
 
 from __future__ import annotations
 
-from providers.local.engine.sequence import Sequence
-
 # Two tokens in a row come back by chance too often, four too rarely.
 NGRAM = 3
 LONGEST = 8
@@ -36,27 +34,3 @@ class Drafts:
             self._length = min(LONGEST, self._length * 2)
         elif right * 2 < proposed:
             self._length = max(1, self._length // 2)
-
-
-class Drafting:
-    """Who drafts, and how much: only while few sequences run, because then a step's extra tokens are nearly free.
-
-    most_rows   tokens of a step up to which that holds
-    """
-
-    def __init__(self, most_rows: int) -> None:
-        self._most_rows = most_rows
-
-    def draft(self, sequence: Sequence, running: int, blocks_available: int) -> list[int]:
-        """A draft for `sequence`, or none.
-
-        Penalties and constraints change with every token, and are judged one token at a time.
-        """
-        share = self._most_rows // running - 1
-        room = sequence.max_new - sequence.generated - 1
-        if share < 1 or room < 1 or sequence.sampling.penalised or sequence.constraint or blocks_available < running:
-            return []
-        if sequence.drafts is None:
-            sequence.drafts = Drafts()
-        drafted: list[int] = sequence.drafts.propose(sequence.tokens, min(share, room))
-        return drafted

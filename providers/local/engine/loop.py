@@ -17,7 +17,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from providers.local.engine.drafts import Drafting
 from providers.local.engine.errors import OutOfMemory
 from providers.local.engine.preparation import Preparation
 from providers.local.engine.replies import Reply, Told
@@ -60,6 +59,7 @@ class Loop:
     """
     preparation   makes the sequence for a key and its ask
     end_tokens    tokens that end a reply
+    draft_rows    tokens of a step up to which more of them are nearly free, so that drafts pay
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class Loop:
         runner: Runner,
         preparation: Preparation,
         end_tokens: frozenset[int],
-        drafting: Drafting,
+        draft_rows: int,
     ) -> None:
         self.scheduler = scheduler
         self.preparation = preparation
         self.counters = Counters()
         self._runner = runner
         self._ends = end_tokens
-        self._drafting = drafting
+        self._draft_rows = draft_rows
         self._sequences: dict[Key, Sequence] = {}
         self._flying: Flying | None = None
         # What the step under way has brought so far.
@@ -153,7 +153,12 @@ class Loop:
                 self.scheduler.add(made)
 
     def _draft(self, sequence: Sequence) -> list[int]:
-        return self._drafting.draft(sequence, len(self.scheduler.running), self.scheduler.blocks.available)
+        """A draft for `sequence`, or none: penalties and constraints change with every token, one at a time."""
+        running = len(self.scheduler.running)
+        most = min(self._draft_rows // running, sequence.max_new - sequence.generated) - 1
+        if most < 1 or sequence.sampling.penalised or sequence.constraint or self.scheduler.blocks.available < running:
+            return []
+        return sequence.drafts.propose(sequence.tokens, most)
 
     def _collect(self, flying: Flying) -> list[Drawn]:
         """What the step drew; who made it fail is told, and the rest of it runs again."""

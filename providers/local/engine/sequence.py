@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from providers.local.engine.drafts import Drafts
+
 
 @dataclass(slots=True)
 class Sampling:
@@ -57,7 +59,7 @@ class Sequence:
     # them.
     text: Any = None
     constraint: Any = None
-    drafts: Any = None
+    drafts: Drafts = field(default_factory=Drafts)
     # Generated tokens and how often each: what the penalties need, kept up to date only where they are on.
     counts: dict[int, int] = field(default_factory=dict)
 

@@ -12,7 +12,6 @@ from functools import partial
 import torch
 
 from providers.local.engine.blocks import Blocks
-from providers.local.engine.drafts import Drafting
 from providers.local.engine.kvcache import BLOCK_TOKENS, KVCache
 from providers.local.engine.loop import Loop
 from providers.local.engine.model import Model
@@ -88,8 +87,8 @@ def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tupl
         sequence, chat=chat, generation=folder.generation, max_context=planned.max_context, grammars=grammars
     )
     # On a GPU a decode step's time is its launches, which graphs save; a drafted one would have to do without them.
-    drafting = Drafting(0 if runner.ahead else DRAFT_ROWS)
-    return Loop(scheduler, runner, Preparation(make), chat.end_tokens, drafting), planned
+    draft_rows = 0 if runner.ahead else DRAFT_ROWS
+    return Loop(scheduler, runner, Preparation(make), chat.end_tokens, draft_rows), planned
 
 
 def report(loop: Loop, folder: Folder, options: Options, planned: Plan) -> Report:

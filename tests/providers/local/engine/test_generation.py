@@ -8,7 +8,6 @@ from functools import cache
 import pytest
 import torch
 
-from providers.local.engine.drafts import Drafting
 from providers.local.engine.serving.chat import Chat
 from providers.local.engine.serving.folder import open_folder
 from tests.providers.local.engine.running import a_loop, asking, run
@@ -86,7 +85,7 @@ def test_speculation_changes_no_token_and_is_right_now_and_then(models):
     texts = []
     for rows in (0, 64):
         loop = a_loop(models["qwen2"][0])
-        loop._drafting = Drafting(rows)
+        loop._draft_rows = rows
         asks = [asking(question, max_tokens=100) for question in QUESTIONS[:4]]
         asks += [asking("hello", max_tokens=60, temperature=0.7, seed=5, top_k=3, logprobs=0)]
         answers = run(loop, asks)
