@@ -69,9 +69,7 @@ def open_folder(model: str) -> Folder:
         path = _from_hub(model)
     config = _read(path, "config.json", model)
     if "auto_map" in config:
-        raise CannotLoad(
-            f"{model} wants to run code of its own (auto_map in config.json); only built-in architectures are served"
-        )
+        raise CannotLoad(f"{model} wants to run code of its own (auto_map in config.json), which the engine never does")
     named = config.get("architectures") or ["none named"]
     architecture = named[0] if isinstance(named, list) else named
     if architecture not in ARCHITECTURES:
@@ -83,9 +81,7 @@ def open_folder(model: str) -> Folder:
     generation = _read(path, "generation_config.json", model) if (path / "generation_config.json").exists() else {}
     template = _template(path, tokenizer)
     if not template:
-        raise CannotLoad(
-            f"{model} has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json)"
-        )
+        raise CannotLoad(f"{model} has no chat template, neither as chat_template.jinja nor in tokenizer_config.json")
     return Folder(path, model, config, tokenizer, generation, template, _weights(path, model))
 
 
@@ -143,9 +139,7 @@ def _weights(path: Path, model: str) -> list[Path]:
     if missing:
         raise CannotLoad(f"{model} has no {missing[0]}, which its index names")
     if not files:
-        if any(list(path.glob(pattern)) for pattern in PICKLES):
-            raise CannotLoad(
-                f"{model} has pickled weights only; convert them to safetensors: a pickle can run any code"
-            )
+        if any(next(path.glob(pattern), None) for pattern in PICKLES):
+            raise CannotLoad(f"{model} has only pickled weights, which can run any code; convert them to safetensors")
         raise CannotLoad(f"{model} has no weights (*.safetensors)")
     return files

@@ -127,6 +127,20 @@ def test_a_model_too_large_for_the_machine(folder, monkeypatch):
     assert "does not fit" in sentence(folder)
 
 
+@pytest.mark.parametrize(
+    ("limit", "left"), [("max", None), (4 << 30, (4 << 30) - (3 << 30) + (2 << 30)), (1 << 50, None)]
+)
+def test_files_that_a_container_has_read_do_not_count_as_memory_that_is_taken(monkeypatch, tmp_path, limit, left):
+    """Reading a model's weights fills the container's page cache, which the kernel gives up for whoever wants memory."""
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    machine = memory.free_bytes(torch.device("cpu"))
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text(f"{3 << 30}\n")
+    (tmp_path / "memory.stat").write_text(f"anon {1 << 30}\nfile {2 << 30}\ninactive_file {2 << 30}\nactive_file 0\n")
+    free = memory.free_bytes(torch.device("cpu"))
+    assert free == left if left and left < machine else abs(free - machine) < 1 << 30
+
+
 def test_a_cache_too_large_for_the_machine(folder):
     assert "kv_cache_mb" in sentence(folder, kv_cache_mb=1 << 40)
 
