@@ -131,7 +131,7 @@ def test_a_model_too_large_for_the_machine(folder, monkeypatch):
     ("limit", "left"), [("max", None), (4 << 30, (4 << 30) - (3 << 30) + (2 << 30)), (1 << 50, None)]
 )
 def test_files_that_a_container_has_read_do_not_count_as_memory_that_is_taken(monkeypatch, tmp_path, limit, left):
-    """Reading a model's weights fills the container's page cache, which the kernel gives up for whoever wants memory."""
+    """A model's weights fill the page cache, which the kernel gives up for whoever wants memory."""
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
     machine = memory.free_bytes(torch.device("cpu"))
     (tmp_path / "memory.max").write_text(f"{limit}\n")
