@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import gevent
+
 from providers.http import Client
 
 
@@ -55,6 +57,13 @@ class Caller:
             while self.sock.recv(65536):
                 pass
         self.closed_at_once.set()
+
+    def closes(self, seconds: float) -> bool:
+        """Whether the script's `wait_for_close` ends so soon; other greenlets run on meanwhile."""
+        with gevent.Timeout(seconds, False):
+            while not self.closed_at_once.is_set():
+                gevent.sleep(0.002)
+        return self.closed_at_once.is_set()
 
 
 class Server:

@@ -23,7 +23,7 @@ def timed_out(limits: Limits, script) -> tuple[TimedOut, float]:
                 if data.startswith(b"data"):
                     response.deadlines.event(True)
         took = time.monotonic() - began
-        assert all(caller.closed_at_once.wait(2) for caller in server.callers)
+        assert all(caller.closes(at_most(0.2)) for caller in server.callers)
     assert f"timeouts.{caught.value.deadline}" in caught.value.message
     return caught.value, took
 

@@ -122,8 +122,7 @@ def test_the_connection_is_let_go_at_the_end_marker_although_the_upstream_keeps_
         began = time.monotonic()
         assert list(providers(server.url).stream(REQUEST))[-1][-1].finish_reason == "stop"
         assert time.monotonic() - began < at_most(0.2)
-        gevent.sleep(0.15)
-        assert server.callers[0].closed_at_once.wait(at_most(0.2))
+        assert server.callers[0].closes(at_most(0.2))
 
 
 def test_silence_after_the_finish_reason_is_a_complete_reply():
@@ -150,7 +149,7 @@ def test_stopping_closes_the_upstreams_connection_at_once():
         next(iter(stream))
         began = time.monotonic()
         stream.close()
-        assert server.callers[0].closed_at_once.wait(at_most(0.2))
+        assert server.callers[0].closes(at_most(0.2))
         assert time.monotonic() - began < at_most(0.2)
 
 
@@ -168,7 +167,7 @@ def test_a_stream_can_be_stopped_from_outside_while_it_waits():
         stream.close()
         waiting.join(at_most(1))
         assert waiting.dead
-        assert server.callers[0].closed_at_once.wait(at_most(0.2))
+        assert server.callers[0].closes(at_most(0.2))
 
 
 def failing(script, **settings) -> tuple[str, ProviderError, int]:

@@ -66,8 +66,7 @@ def test_a_kept_connection_is_closed_after_its_time(client, monkeypatch):
 
     with serving(script) as server:
         read(client, server.url)
-        gevent.sleep(0.1)
-        assert server.callers[0].closed_at_once.wait(at_most(1))
+        assert server.callers[0].closes(at_most(1))
 
 
 def test_a_body_that_ends_just_after_the_reply_still_keeps_its_connection(client, monkeypatch):
@@ -100,8 +99,7 @@ def test_an_upstream_that_hangs_after_the_reply_is_let_go(client):
         with client.ask("POST", server.url, {}) as response:
             next(response.pieces())
             response.done()
-        gevent.sleep(0.15)
-        assert server.callers[0].closed_at_once.wait(at_most(0.2))
+        assert server.callers[0].closes(at_most(0.2))
 
 
 @pytest.mark.parametrize("before", [b"", b"HTTP/1.1 2", HEAD, HEAD + b"data: x\n\n"])
@@ -121,7 +119,7 @@ def test_killing_the_greenlet_closes_the_connection_at_once(client, before):
         gevent.sleep(0.01)
         began = time.monotonic()
         reading.kill()
-        assert server.callers[0].closed_at_once.wait(at_most(0.2))
+        assert server.callers[0].closes(at_most(0.2))
         assert time.monotonic() - began < at_most(0.2)
 
 

@@ -63,9 +63,9 @@ def request(method: str, path: str, body: Any = None, **headers: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + content
 
 
-def question(stream: str, provider: str) -> bytes:
+def question(stream: str, provider: str, **fields: Any) -> bytes:
     """The request that asks for a numbered stream; asked twice, it is still one answer."""
-    body = {"question": stream, "provider": provider, "database": "none"}
+    body = {"question": stream, "provider": provider, "database": "none", **fields}
     return request("POST", "/getAnwser", body, Idempotency_Key=stream)
 
 
@@ -75,15 +75,18 @@ def follow(last_id: str) -> bytes:
 
 
 class Reader:
-    """One stream's reader.
+    """One stream's reader; `fields` are further ones of its question.
 
     events   those that came, over all its connections; `times` has when, in seconds, monotonic
     broke    the last connection ended before its reply did
     """
 
-    def __init__(self, address: tuple[str, int], stream: str, count: int = 40, provider: str = "steady") -> None:
+    def __init__(
+        self, address: tuple[str, int], stream: str, count: int = 40, provider: str = "steady", **fields: Any
+    ) -> None:
         self.address = address
         self.provider = provider
+        self.fields = fields
         self.recording = Recording(stream, count)
         self.reply = Reply()
         self.events: list[Event] = []
@@ -97,11 +100,11 @@ class Reader:
 
     def ask(self) -> Reader:
         """Send the question."""
-        return self._send(question(self.recording.stream, self.provider))
+        return self._send(question(self.recording.stream, self.provider, **self.fields))
 
     def ask_on(self, sock: socket.socket) -> Reader:
         """The same over a connection that is there already."""
-        return self._send(question(self.recording.stream, self.provider), sock=sock)
+        return self._send(question(self.recording.stream, self.provider, **self.fields), sock=sock)
 
     def follow(self, address: tuple[str, int] | None = None) -> Reader:
         """Return to the answer, after the last event that came; who has no id asks again, with the same key."""

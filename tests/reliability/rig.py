@@ -31,6 +31,7 @@ STREAMS = {
     "quick": ("count=40,pace=0", 40),
     "steady": ("count=40,pace=0.01", 40),
     "slow": ("count=40,pace=0.05", 40),
+    "lasting": ("count=200,pace=0.05", 200),
     "long": ("count=400,pace=0.05", 400),
     "late": ("count=20,pace=0.01,wait=0.6", 20),
     "lull": ("count=20,pace=0.01,lull=0.6", 20),

@@ -14,6 +14,7 @@ import threading
 import time
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from providers.local.wire import Ask, Failed, Hello, Piece, Step, frame, from_engine
 from providers.scripted import Upstream
@@ -88,8 +89,12 @@ class Local:
     def socket(self) -> Path:
         return next((self.gateway.folder / "run").glob("*.sock"))
 
-    def ask(self, name: str, provider: str = "local") -> Reader:
-        return Reader(self.gateway.address, name, 0 if provider == "local" else 40, provider).ask()
+    def ask(self, name: str, provider: str = "local", **fields: Any) -> Reader:
+        return Reader(self.gateway.address, name, 0 if provider == "local" else 40, provider, **fields).ask()
+
+    def answered(self, name: str) -> Reader:
+        """A short reply of the engine's, asked for."""
+        return self.ask(name, max_tokens=50)
 
 
 def told_within(readers: list[Reader], since: float, seconds: float, end: str) -> None:
@@ -114,7 +119,7 @@ def killed(where: Path, stack: contextlib.ExitStack) -> None:
     os.kill(local.engine, signal.SIGKILL)
     killed_at = time.monotonic()
     told_within(mine, killed_at, at_most(1), "failed:engine_died")
-    meanwhile = local.ask("hello again")
+    meanwhile = local.answered("hello again")
     assert problems(hosted.read().recording) == []
     assert problems(meanwhile.read(timeout_s=LOADED_S).recording) == []
 
@@ -138,7 +143,7 @@ def keeper_killed(where: Path, stack: contextlib.ExitStack) -> None:
     wait_until(lambda: not Path(f"/proc/{engine}").exists())
     wait_until(lambda: "has died; it is started again" in local.gateway.said())
     wait_until(lambda: not Path(f"/proc/{keeper}").exists() and len(local.gateway.children()) > 2, LOADED_S)
-    assert problems(local.ask("hello again").read(timeout_s=LOADED_S).recording) == []
+    assert problems(local.answered("hello again").read(timeout_s=LOADED_S).recording) == []
 
 
 @scenario(
@@ -160,7 +165,7 @@ def stopped(where: Path, stack: contextlib.ExitStack) -> None:
     told_within(mine, stopped_at, SILENCE_S + at_most(2), "failed:engine_timeout")
     local.ready()
     assert local.engine not in (0, first)
-    assert problems(local.ask("hello").read(timeout_s=LOADED_S).recording) == []
+    assert problems(local.answered("hello").read(timeout_s=LOADED_S).recording) == []
 
 
 @scenario(
@@ -192,7 +197,7 @@ def crash_loop(where: Path, stack: contextlib.ExitStack) -> None:
     assert problems(local.ask("s1", "steady").read().recording) == []
     weights.write_bytes(whole)
     local.ready()
-    assert problems(local.ask("hello at last").read(timeout_s=LOADED_S).recording) == []
+    assert problems(local.answered("hello at last").read(timeout_s=LOADED_S).recording) == []
 
 
 @scenario(
@@ -222,7 +227,7 @@ def garbage_for_the_engine(where: Path, stack: contextlib.ExitStack) -> None:
                     pass
     assert problems(reader.read(timeout_s=LOADED_S).recording) == []
     assert local.engine == before
-    assert problems(local.ask("hello again").read(timeout_s=LOADED_S).recording) == []
+    assert problems(local.answered("hello again").read(timeout_s=LOADED_S).recording) == []
 
 
 @scenario(
@@ -250,7 +255,7 @@ def garbage_for_the_worker(where: Path, stack: contextlib.ExitStack) -> None:
     path.unlink()
     real.rename(path)
     assert problems(hosted.read().recording) == []
-    assert problems(local.ask("hello again").read(timeout_s=LOADED_S).recording) == []
+    assert problems(local.answered("hello again").read(timeout_s=LOADED_S).recording) == []
 
 
 def _lie(listener: socket.socket) -> None:
@@ -276,14 +281,14 @@ def cut(where: Path, stack: contextlib.ExitStack) -> None:
     proxy = stack.enter_context(Proxy(to=str(real), listen=str(path)))
     # The worker has a connection to the engine itself by now; this one goes through the proxy.
     os.kill(local.engine, signal.SIGKILL)
-    wait_until(lambda: local.ask(f"hi {time.monotonic_ns()}").read(timeout_s=LOADED_S).end == "done", LOADED_S)
+    wait_until(lambda: local.answered(f"hi {time.monotonic_ns()}").read(timeout_s=LOADED_S).end == "done", LOADED_S)
     proxy.set(Fault(slices=(1, 3, 7)))
     reader = local.ask("hello").read_events(4)
     proxy.set(Fault(reset_after=0))
     cut_at = time.monotonic()
     told_within([reader], cut_at, at_most(1), "failed:engine_died")
     proxy.set(None)
-    assert problems(local.ask("hello again").read(timeout_s=LOADED_S).recording) == []
+    assert problems(local.answered("hello again").read(timeout_s=LOADED_S).recording) == []
     proxy.close()
     real.rename(path)
 

@@ -283,7 +283,7 @@ def redis_read_only(where: Path, stack: contextlib.ExitStack) -> None:
 )
 def redis_emptied(where: Path, stack: contextlib.ExitStack) -> None:
     shared = Shared(where, stack)
-    reader = Reader(shared.gateway.address, "emptied", 400, "long").ask().read_events(8)
+    reader = Reader(shared.gateway.address, "emptied", 200, "lasting").ask().read_events(8)
     worker = shared.gateway.worker_of(reader.port)
     reader.leave()
     reader.follow_on(shared.elsewhere(worker)).read_events(12)
