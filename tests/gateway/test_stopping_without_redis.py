@@ -68,6 +68,6 @@ def test_a_worker_that_hangs_does_not_keep_the_server_from_ending(upstream, stor
         assert here.process.wait(40) == 0
         took_s = time.monotonic() - signalled_at
         said = here.log.read_text("utf-8")
-    # graceful_timeout is 5 s.
-    assert took_s <= DRAIN_S + min(4.0, at_most(1))
+    assert took_s <= DRAIN_S + at_most(1)
+    # gunicorn itself would kill it after 5 s, in silence.
     assert f"worker {frozen} hangs" in said
