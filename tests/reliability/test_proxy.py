@@ -147,7 +147,8 @@ def test_slices_are_segments_of_their_own(proxy, echo):
             assert received(sock, 3) == b"abc"
     assert echo.wait_ended() == "closed"
     assert b"".join(echo.reads) == b"abc" * 5
-    assert echo.segments == 10
+    # More where one was sent again, to a machine that was late to acknowledge it.
+    assert echo.segments >= 10
 
 
 def test_latency_delays_each_way_as_told(proxy):
