@@ -11,7 +11,6 @@ import contextlib
 import logging
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +22,7 @@ from gateway import errors
 from gateway.errors import Failure
 from gateway.events import Batch, Encoder
 from gateway.followed import Followed, Reading
+from gateway.kept import Kept
 from gateway.log.memory import Full
 from gateway.log.mirroring import Mirroring
 from gateway.record import Record
@@ -31,12 +31,6 @@ from gateway.steps import Correcting, Done, Start, Step
 from providers.delta import Usage
 
 log = logging.getLogger("sluice")
-
-# Ended answers are kept for log_age_s, but no more of them than this, so that a busy worker's memory is bounded.
-KEPT_BYTES = 256 << 20
-# What an ended answer takes beside its log.
-KEPT_BESIDE_BYTES = 4 << 10
-SWEEP_S = 1.0
 
 
 class Observer:
@@ -218,9 +212,14 @@ class Answer(Followed):
     def _append(self, batch: Batch) -> None:
         final = self.complete
         try:
-            self.log.append(batch, final=final)
+            if final and self.failure is None and len(batch.ends) > 1:
+                # The end itself always fits; what comes with it is measured like anything else.
+                self.log.append(batch.without_last())
+                self.log.append(batch.last(), final=True)
+            else:
+                self.log.append(batch, final=final)
         except Full:
-            self._encoder.n = self.log.count
+            self._encoder.back_to(self.log.count)
             self.fail(Failure("upstream_too_large", "the answer is longer than this gateway keeps of one answer"))
             return
         if self._home.mirror is None or not self._home.mirror.put(self):
@@ -271,9 +270,7 @@ class Answers:
         self._coming: list[str] = []
         self._undecided: dict[tuple[str, str], Event] = {}
         self._drained = False
-        self._kept: deque[Answer] = deque()
-        self._kept_bytes = 0
-        self._sweeper: gevent.Greenlet | None = None
+        self._kept = Kept(server.log_age_s, self._forget)
         self._idle = Event()
         self._idle.set()
 
@@ -387,15 +384,11 @@ class Answers:
 
     def ended(self, answer: Answer) -> None:
         """Called by an answer, once, at its end."""
+        # First of all, so that nothing that goes wrong after it leaves an answer without its account.
+        self.tell(self.observer.ended, answer)
         self.running.discard(answer)
         self._note_idle()
-        self._kept.append(answer)
-        self._kept_bytes += answer.log.size_bytes + 4 * len(answer.question) + KEPT_BESIDE_BYTES
-        while self._kept_bytes > KEPT_BYTES:
-            self._forget()
-        if not self._sweeper:
-            self._sweeper = gevent.spawn(self._sweep)
-        self.tell(self.observer.ended, answer)
+        self._kept.add(answer, answer.log.size_bytes + 4 * len(answer.question))
 
     def tell(self, call: Callable[..., None], *told: Any) -> None:
         """Tell the observer; accounts that fail harm no answer."""
@@ -404,17 +397,7 @@ class Answers:
         except Exception:
             log.exception("an answer could not be accounted for")
 
-    def _sweep(self) -> None:
-        while self._kept:
-            oldest_s = time.monotonic() - self._kept[0].ended_at
-            if oldest_s < self.server.log_age_s:
-                gevent.sleep(max(min(SWEEP_S, self.server.log_age_s), self.server.log_age_s - oldest_s))
-            else:
-                self._forget()
-
-    def _forget(self) -> None:
-        answer = self._kept.popleft()
-        self._kept_bytes -= answer.log.size_bytes + KEPT_BESIDE_BYTES
+    def _forget(self, answer: Answer) -> None:
         self._all.pop(answer.id, None)
         if answer.asked.key is not None and self._keys.get(answer.asked.key) is answer:
             del self._keys[answer.asked.key]

@@ -56,6 +56,15 @@ class Batch:
             self._events = read(self.sse)
         return self._events
 
+    def without_last(self) -> Batch:
+        """All but the last event."""
+        return Batch(self.first, self.sse[: self.ends[-2]], self.ends[:-1])
+
+    def last(self) -> Batch:
+        """The last event alone."""
+        start = self.ends[-2] if len(self.ends) > 1 else 0
+        return Batch(self.first + len(self.ends) - 1, self.sse[start:], [self.ends[-1] - start])
+
 
 def read(sse: bytes) -> list[Event]:
     """The events in bytes that an `Encoder` wrote: whole events, each of id, an event name or none, one data line."""
@@ -79,6 +88,11 @@ class Encoder:
         self.started = n > 0
         self.ended = False
         self._prefix = f"id: {answer_id}.".encode()
+
+    def back_to(self, n: int) -> None:
+        """Nothing is kept of what was written after the n-th event."""
+        self.n = n
+        self.started, self.ended = n > 0, False
 
     def batch(self, found: Iterable[Step], timing: dict[str, float] | None = None) -> Batch | None:
         """The events of one batch, None if it makes none; neighbouring texts are one event. `timing` is for `done`."""

@@ -9,11 +9,12 @@ import gevent
 import pytest
 from gevent.event import Event as Happened
 
-from gateway import answers as module
+from gateway import kept as module
 from gateway.answers import Answers, Asked, Observer
 from gateway.errors import Failure
 from gateway.forms import Sse
 from gateway.presence import Reader
+from gateway.record import Record
 from gateway.settings import Server
 from gateway.steps import Done, Start, Text
 from providers.errors import CutOff
@@ -152,6 +153,26 @@ def test_an_answer_longer_than_its_log_fails_and_its_flow_is_closed(counting):
     assert ids == [f"id: {answer.id}.{n}".encode() for n in range(1, len(found) + 1)]
 
 
+@pytest.mark.parametrize(
+    ("batches", "expected"),
+    [
+        ([[Start("p", "m"), Text("x" * 2000)]], ["start", "failed"]),
+        ([[Text("x" * 2000)]], ["start", "failed"]),
+        ([[Start("p", "m"), Text("x" * 2000), Done("stop")]], ["start", "failed"]),
+        ([[Start("p", "m"), Text("a")], [Text("x" * 2000), Done("stop")]], ["start", "message", "failed"]),
+    ],
+    ids=["the first batch", "the first batch, without a start", "the only batch", "the last batch"],
+)
+def test_every_batch_is_measured_and_the_start_comes_first(counting, batches, expected):
+    answer = ask(Answers(Server(log_bytes=1024), counting), iter(batches), provider="p", model="m")
+    found = read(answer)
+    assert [name for name, _ in found] == expected
+    assert (found[0].data["provider"], found[-1].data["code"]) == ("p", "upstream_too_large")
+    ids = [line for line in answer.after(0).sse.split(b"\n") if line.startswith(b"id: ")]
+    assert ids == [f"id: {answer.id}.{n}".encode() for n in range(1, len(found) + 1)]
+    assert counting.ends == ["upstream_too_large"]
+
+
 def test_an_answer_expires_some_time_after_its_end_with_its_key():
     answers = Answers(Server(log_age_s=0.5))
     answer = ask(answers, said("a"), idempotency=("k", "d"))
@@ -173,6 +194,26 @@ def test_ended_answers_are_kept_within_bounds(monkeypatch):
     kept = answers.kept()
     assert 0 < len(kept) < 10
     assert kept == made[-len(kept) :]
+
+
+def test_the_oldest_alone_go_however_many_came_before(monkeypatch, counting):
+    """What a forgotten answer was counted for is given back whole, its question too."""
+    monkeypatch.setattr(module, "KEPT_BYTES", 50_000)
+    answers = Answers(Server(), counting)
+    made = [ask(answers, said("a"), record=Record("汉" * 1000, "d")) for _ in range(40)]
+    for answer in made:
+        read(answer)
+    assert len(answers.kept()) == 5
+    assert answers.kept() == made[-5:]
+    assert counting.ends == ["stop"] * 40
+
+
+def test_an_answer_that_is_not_kept_is_accounted_for(monkeypatch, counting):
+    monkeypatch.setattr(module, "KEPT_BYTES", 1000)
+    answers = Answers(Server(), counting)
+    assert names(ask(answers, said("a"))) == ["start", "message", "done"]
+    assert (answers.kept(), counting.ends) == ([], ["stop"])
+    assert not answers.running
 
 
 def test_accounts_that_fail_harm_no_answer(caplog):
