@@ -1,8 +1,10 @@
 """Drawing tokens: penalties, temperature, top-k, top-p, min-p, in this order, as transformers does it.
 
 What is drawn for a sequence depends on its logits, its parameters, its seed and how many tokens it has, and on
-nothing else in the batch: each draw takes one number from a counter (seed, position), and inverts the cumulative
-distribution there. So a draft that is judged in one step draws exactly what it would have drawn one token at a time.
+nothing else in the batch: it is the maximum of log p + Gumbel noise (https://arxiv.org/abs/1611.00712), and the noise
+is a function of (seed, position, token). So a draft that is judged in one step draws exactly what it would have drawn
+one token at a time. And logits that another batch has rounded otherwise draw the same token, but where two are equal
+to within that rounding; to invert a running sum adds up the rounding of every token before.
 
 `draw` is tensors alone: it can be captured, and the ids it leaves are all that has to be read of a step. A row for
 which its candidates do not suffice says so in its id, and is drawn again from all tokens (`Batch.read`).
@@ -33,14 +35,30 @@ NO_NUMBERS, TOO_FEW = -1, -2
 _MASK = (1 << 64) - 1
 
 
-def uniform(seed: int, position: int) -> float:
-    """A number in [0, 1), a function of its arguments: the upper 53 bits of splitmix64 (Steele, Lea, Flood 2014)."""
+def counter(seed: int, position: int) -> int:
+    """Where a draw's noise begins, a function of its arguments: the upper 53 bits of splitmix64 (Steele, Lea, Flood
+    2014), so that float64 holds it."""
     z = (seed * 0x9E3779B97F4A7C15 + (position + 1) * 0xD1B54A32D192ED03) & _MASK
     for _ in range(2):
         z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
         z ^= z >> 31
-    return (z >> 11) / (1 << 53)
+    return z >> 11
+
+
+def gumbel(counters: Tensor, of: Tensor) -> Tensor:
+    """−log(−log u), float64, with u from splitmix64 of a row's counter and of what the noise is for.
+
+    counters   (rows,) float64
+    of         (rows or 1, n) int64   tokens; runs of tokens as −1 − run
+    """
+    # int64 wraps around, and its shifts copy the sign.
+    z = counters.long().unsqueeze(1) * -0x61C8864680B583EB + of * -0x2E4AB5CD2E6D12FD
+    z = (z ^ (z >> 30 & (1 << 34) - 1)) * -0x40A7B892E31B1A47
+    z = (z ^ (z >> 27 & (1 << 37) - 1)) * -0x6B2FB644ECCEEE15
+    z = z ^ (z >> 31 & (1 << 33) - 1)
+    u = ((z >> 12 & (1 << 52) - 1).double() + 0.5) * 2.0**-52
+    return u.log_().neg_().log_().neg_()
 
 
 class Inputs:
@@ -53,7 +71,7 @@ class Inputs:
 
     NUMBERS = (
         "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
-        "seen", "uniform",
+        "seen", "counter",
     )  # fmt: skip
 
     def __init__(self, rows: int, tokens: int, device: torch.device) -> None:
@@ -146,23 +164,19 @@ def _temperatures(numbers: Tensor) -> Tensor:
 
 
 def _draw_plain(logits: Tensor, numbers: Tensor, work: Work) -> Tensor:
-    """From the whole softmax: first a run of RUN tokens, by the runs' sums, then a token of that run.
+    """From the whole softmax: first a run of RUN tokens, by the runs' log-sum-exps, then a token of that run.
 
-    A running sum over all of a large vocabulary in float64 takes four times as long, and in float32 it drifts.
+    Both by Gumbel's maximum, which is exact for each: so 850 numbers are drawn for a vocabulary of 152k.
     """
     rows, size = logits.shape
-    weights = torch.zeros(rows, -(-size // RUN) * RUN, device=logits.device)
-    scaled = torch.div(logits, _temperatures(numbers), out=weights[:, :size])
-    scaled.sub_(scaled.amax(-1, keepdim=True)).exp_()
-    runs = weights.view(rows, -1, RUN)
-    sums = runs.sum(-1, dtype=torch.float64)
-    target = numbers[8].unsqueeze(1) * sums.sum(-1, keepdim=True)
-    run = _first_beyond(sums, target)
-    # What is left of the target within the run, kept inside it whatever rounding did.
-    within = runs[torch.arange(rows, device=logits.device), run].double()
-    left = target - (sums.cumsum(-1) - sums).gather(1, run.unsqueeze(1))
-    last = within.sum(-1, keepdim=True) * (1 - 1e-9)
-    return run * RUN + _first_beyond(within, left.clamp_(min=0).minimum(last))
+    scaled = torch.full((rows, -(-size // RUN) * RUN), float("-inf"), device=logits.device)
+    torch.div(logits, _temperatures(numbers), out=scaled[:, :size])
+    runs = scaled.view(rows, -1, RUN)
+    mass = runs.logsumexp(-1).double()
+    run = (mass + gumbel(numbers[8], -1 - torch.arange(runs.shape[1], device=logits.device).unsqueeze(0))).argmax(-1)
+    tokens = run.unsqueeze(1) * RUN + torch.arange(RUN, device=logits.device)
+    scores = scaled.gather(1, tokens).double()
+    return tokens.gather(1, (scores + gumbel(numbers[8], tokens)).argmax(-1, keepdim=True)).squeeze(1)
 
 
 def _draw_filtered(logits: Tensor, numbers: Tensor, work: Work) -> Tensor:
@@ -184,21 +198,13 @@ def _draw_filtered(logits: Tensor, numbers: Tensor, work: Work) -> Tensor:
     weights = (scores - total).exp()
     before = weights.cumsum(-1) - weights
     weights *= (before < top_p) & (weights >= weights[:, :1] * min_p)
-    chosen = _first_beyond(weights, numbers[8].unsqueeze(1) * weights.sum(-1, keepdim=True)).unsqueeze(1)
-    drawn = tokens.gather(1, chosen)
+    drawn = tokens.gather(1, (weights.log() + gumbel(numbers[8], tokens)).argmax(-1, keepdim=True))
     if wanted < size:
         # Also every token that equals the last one kept has to be there, because ids decide among equals.
         last = ((weights > 0).sum(-1, keepdim=True) - 1).clamp_(min=0)
         complete = (best.gather(1, last) > best[:, -1:]) & ((k <= wanted) | (k == size))
         drawn.masked_fill_(~complete, TOO_FEW)
     return drawn.squeeze(1)
-
-
-def _first_beyond(weights: Tensor, target: Tensor) -> Tensor:
-    """The first index at which the running sum of a row's weights exceeds its target."""
-    found = torch.searchsorted(weights.cumsum(-1), target, right=True).squeeze(1)
-    # A row of NaN has no such index; it fails by itself, and must not make this one fail the batch.
-    return found.clamp_(max=weights.shape[1] - 1)
 
 
 class Batch:
@@ -272,8 +278,8 @@ class Batch:
         positions   as its sequence's how-many-th generated token each row draws
         """
         inputs, host = self.inputs, self._host
-        uniforms = [uniform(self.sequences[i].sampling.seed, positions[i]) for i in self._drawn]
-        host[8, self._drawn] = torch.tensor(uniforms, dtype=torch.float64)
+        counters = [counter(self.sequences[i].sampling.seed, positions[i]) for i in self._drawn]
+        host[8, self._drawn] = torch.tensor(counters, dtype=torch.float64)
         if fresh := [each for i, place in self._places.items() for each in self._fresh(i, place)]:
             row, at, token, times = sent([list(each) for each in zip(*fresh, strict=True)], inputs.seen.device)
             inputs.seen.index_put_((row, at), token)

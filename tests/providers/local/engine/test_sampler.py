@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from providers.local.engine import sampler
-from providers.local.engine.sampler import Batch, most_likely, uniform
+from providers.local.engine.sampler import Batch, counter, gumbel, most_likely
 from providers.local.engine.sequence import Sampling, Sequence
 
 LOGITS = torch.tensor([2.0, 1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -30.0])
@@ -132,13 +132,51 @@ def test_logits_that_are_no_numbers_are_told_for_their_row_alone():
     assert sample(logits, rows) == [0, None, None, 0]
 
 
-def test_the_counter_is_uniform_and_its_draws_are_unrelated():
-    for numbers in ([uniform(7, i) for i in range(10_000)], [uniform(i, 0) for i in range(10_000)]):
-        cells = torch.tensor(numbers).histc(50, 0, 1)
-        assert chi_square(cells.double(), torch.full((50,), 0.02).double()) < 6
-        pairs = torch.tensor([int(a * 7) * 7 + int(b * 7) for a, b in itertools.pairwise(numbers)])
-        assert chi_square(pairs.bincount(minlength=49).double(), torch.full((49,), 1 / 49).double()) < 6
-    assert uniform(1 << 63, 1 << 40) < 1
+def uniforms(seeds, positions, tokens):
+    """The uniform numbers behind the noise of such draws."""
+    counters = torch.tensor([counter(*each) for each in itertools.product(seeds, positions)], dtype=torch.float64)
+    return (-(-gumbel(counters, torch.tensor([list(tokens)]))).exp()).exp().flatten()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ([7], range(10_000), [0]),
+        (range(10_000), [0], [3]),
+        ([7], [5], range(10_000)),
+        ([1 << 63], [1 << 40], range(-5_000, 0)),
+    ],
+    ids=["positions", "seeds", "tokens", "runs"],
+)
+def test_noise_is_uniform_and_neighbours_are_unrelated(told):
+    numbers = uniforms(*told)
+    assert chi_square(numbers.histc(50, 0, 1).double(), torch.full((50,), 0.02).double()) < 6
+    pairs = (numbers[:-1] * 7).long() * 7 + (numbers[1:] * 7).long()
+    assert chi_square(pairs.bincount(minlength=49).double(), torch.full((49,), 1 / 49).double()) < 6
+
+
+def test_draws_from_many_runs_of_tokens_have_the_distribution_of_the_softmax():
+    logits = torch.randn(1, 1500, generator=torch.Generator().manual_seed(3)) * 2
+    rows = [a_row(position=i, seed=9) for i in range(20_000)]
+    drawn = torch.tensor(sample(logits.expand(20_000, -1).clone(), rows))
+    likely = logits[0].softmax(-1).double()
+    # Together, so that each is expected often enough.
+    order = likely.argsort(descending=True)
+    counts, likely = drawn.bincount(minlength=1500).double()[order], likely[order]
+    cells = [slice(i, i + 1) for i in range(40)] + [slice(i, i + 73) for i in range(40, 1500, 73)]
+    together = torch.stack([torch.stack([each[cell].sum() for cell in cells]) for each in (counts, likely)])
+    assert chi_square(*together) < 6
+
+
+@pytest.mark.parametrize("filters", [{}, {"top_p": 0.95}, {"top_k": 50}, {"min_p": 0.01}], ids=str)
+def test_what_another_batch_rounds_otherwise_draws_the_same(filters):
+    # So far apart are float32 logits of one sequence alone and among others.
+    chance = torch.Generator().manual_seed(1)
+    logits = torch.randn(512, 20_000, generator=chance)
+    rows = [a_row(position=i, seed=i, **filters) for i in range(512)]
+    otherwise = logits + torch.randn(logits.shape, generator=chance) * 1e-6
+    differ = [a != b for a, b in zip(sample(logits, rows), sample(otherwise, rows), strict=True)]
+    assert sum(differ) <= 1
 
 
 @pytest.mark.parametrize("filters", [*FILTERS, {"repetition_penalty": 1e-300}], ids=str)
