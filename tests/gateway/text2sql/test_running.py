@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 
@@ -150,10 +151,10 @@ def gone(server, within_s: float) -> bool:
 
 
 def started(server) -> bool:
-    end = time.monotonic() + 10
-    while not server.running() and time.monotonic() < end:
+    end = time.monotonic() + 30
+    while not (running := server.running()) and time.monotonic() < end:
         gevent.sleep(0.02)
-    return server.running() == 1
+    return running > 0
 
 
 def test_the_limit_holds_without_the_servers_own(server, opened, monkeypatch):
@@ -231,7 +232,12 @@ def test_statements_beyond_the_connections_wait_and_are_told_that_the_database_i
         database.run(verdict)
     with pytest.raises(SqlLimit):
         running.get()
-    assert database.run(quick).rows == [[1]]
+    # The one connection may still be busy with ending that.
+    for _ in range(8):
+        with contextlib.suppress(SqlLimit):
+            assert database.run(quick).rows == [[1]]
+            return
+    pytest.fail("the connection never came back")
 
 
 def test_an_error_of_the_databases_is_told_in_its_words(server, opened):
