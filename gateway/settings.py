@@ -65,6 +65,23 @@ class Server(Section):
             raise ValueError('it is HOST:PORT, such as "127.0.0.1:9001"')
         return value
 
+    @field_validator("redis_url")
+    @classmethod
+    def _a_redis(cls, value: str | None) -> str | None:
+        from redis import Redis, RedisError
+
+        if not value:
+            return None
+        try:
+            # Asks nobody yet. What is wrong may be beside a password, so that only ours is told.
+            way = Redis.from_url(value).connection_pool.make_connection()
+            known = bool(getattr(way, "host", "") or getattr(way, "path", ""))
+        except (ValueError, TypeError, RedisError):
+            known = False
+        if not known:
+            raise ValueError("it is no URL of a Redis; expected redis://HOST:PORT/0, rediss://… or unix:///PATH")
+        return value
+
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach `bind`."""

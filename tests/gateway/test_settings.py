@@ -59,6 +59,33 @@ def test_a_problem_names_its_key(raw, told):
     assert told in problem(raw)
 
 
+NO_REDIS = [
+    "http://x/",
+    "foo",
+    "redis://h:port/0",
+    "redis://h:70000/0",
+    "unix://",
+    "redis://h?tries=many",
+    "redis://[::1/0",
+]
+
+
+@pytest.mark.parametrize(
+    "url", [*NO_REDIS, f"redis://u:{SECRET}@h:{SECRET}/0", f"rediss://:{SECRET}@h?ssl_cert_reqs=x"]
+)
+def test_a_redis_url_that_cannot_be_used_is_told_without_what_it_says(url):
+    told = problem(minimal(server={"redis_url": url}))
+    assert told.startswith("server.redis_url: it is no URL of a Redis; expected redis://HOST:PORT/0")
+    assert len(told.splitlines()) == 1 and SECRET not in told
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h", "rediss://u:p%40@[::1]:6380/3?socket_timeout=2", "unix:///run/r.sock?db=1"]
+)
+def test_a_redis_url_is_taken_as_it_is(url):
+    assert parse(minimal(server={"redis_url": url})).server.redis_url == url
+
+
 def test_a_vendors_client_that_is_not_installed_is_told_at_the_start(monkeypatch):
     monkeypatch.setitem(sys.modules, "dashscope", None)
     told = {"type": "dashscope", "model": "m", "api_key": "k", "transport": "sdk"}
