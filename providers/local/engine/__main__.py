@@ -1,4 +1,5 @@
-"""`python -m providers.local.engine --options JSON --listen FD --beat FD --epoch N`: the keeper starts it so.
+"""`python -m providers.local.engine --options JSON --listen FD --beat FD --epoch N --keeper PID`: so the keeper starts
+it.
 
 Over the beat pipe it tells the keeper, a line each: `loading` (still at it), `serving`, `beat`, or `cannot <one
 sentence>`.
@@ -54,9 +55,12 @@ def main() -> int:
     parser.add_argument("--listen", required=True, type=int)
     parser.add_argument("--beat", required=True, type=int)
     parser.add_argument("--epoch", required=True, type=int)
+    parser.add_argument("--keeper", required=True, type=int)
     arguments = parser.parse_args()
-    # Dies with the keeper, whatever ends that.
+    # Dies with the keeper, whatever ends that, also where it ended before this line.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != arguments.keeper:
+        return 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     beat = Beat(arguments.beat)
@@ -65,7 +69,8 @@ def main() -> int:
         # Only now, because it takes a second, and what was wrong so far is told at once.
         from providers.local.engine.serving.assembly import assemble
 
-        server = assemble(folder, arguments.options, socket.socket(fileno=arguments.listen), arguments.epoch, beat)
+        listener = socket.socket(fileno=arguments.listen)
+        server = assemble(folder, arguments.options, listener, arguments.epoch, beat, arguments.keeper)
     except CannotLoad as error:
         log.error("%s", error)
         beat.tell(f"cannot {error}")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import socket
 import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -61,7 +65,7 @@ def test_after_a_while_the_engine_is_tried_again(engine):
 def an_engine_that(says: str, tmp_path, monkeypatch, clock) -> Engine:
     """An engine whose process says one word to its keeper and is killed."""
     script = tmp_path / "python"
-    # The words of its command line end with: --beat FD --epoch N.
+    # Of its command line it wants --beat FD.
     script.write_text(f'#!/bin/sh\nwhile [ "$1" != --beat ]; do shift; done\necho {says} >/proc/$$/fd/$2\nkill -9 $$\n')
     script.chmod(0o700)
     monkeypatch.setattr(keeper.sys, "executable", str(script))
@@ -103,12 +107,55 @@ def test_an_engine_that_served_is_started_again_at_once(tmp_path, monkeypatch):
 def test_whatever_goes_wrong_while_loading_is_one_sentence_without_a_path(models):
     options = msgspec.json.encode(Options(str(models["qwen3"][0]), device="cpu", threads=-1)).decode()
     command = [sys.executable, "-m", "providers.local.engine", "--options", options, "--epoch", "1"]
+    command += ["--keeper", str(os.getpid())]
     with socket.socket(socket.AF_UNIX) as listener:
         command += ["--listen", str(listener.fileno()), "--beat", "1"]
         process = subprocess.run(command, pass_fds=[listener.fileno()], capture_output=True, text=True, timeout=120)
     *_, last = process.stdout.splitlines()
     assert last == "cannot qwen3 could not be loaded: RuntimeError; the engine's log tells more"
     assert process.returncode == 2 and "Traceback" in process.stderr
+
+
+@pytest.mark.parametrize("delay_s", [0, 0.02, 0.1])
+def test_an_engine_whose_keeper_is_killed_just_after_starting_it_ends_too(models, tmp_path, delay_s):
+    configuration = ProviderConfiguration(type="local", model=str(models["qwen3"][0]), kv_cache_mb=8, threads=1)
+    process = keeper.start("local", configuration, tmp_path / "run")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    last = time.monotonic() + 60
+    while not (pids := children.read_text().split()):
+        assert time.monotonic() < last
+    time.sleep(delay_s)
+    process.kill()
+    process.wait()
+    while Path(f"/proc/{pids[0]}").exists():
+        assert time.monotonic() < last
+        time.sleep(0.05)
+
+
+def test_a_stopped_keeper_ends_with_its_master(tmp_path):
+    """As its master a process that starts it and is killed; somebody else holds the pipe open."""
+    path = tmp_path / "engine.sock"
+    command = [sys.executable, "-m", "providers.local.keeper", "--socket", str(path)]
+    command += ["--options", msgspec.json.encode(Options(str(tmp_path / "nothing"))).decode()]
+    begin = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", begin, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as master:
+        pid = int(master.stdout.readline())
+        last = time.monotonic() + 30
+        while not path.exists():
+            assert time.monotonic() < last
+            time.sleep(0.05)
+        os.kill(pid, signal.SIGSTOP)
+        master.kill()
+        master.wait()
+        try:
+            while Path(f"/proc/{pid}").exists():
+                assert time.monotonic() < last
+                time.sleep(0.05)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_the_socket_is_its_owners_only_and_an_old_one_does_not_hinder(tmp_path):

@@ -26,6 +26,11 @@ FROM_ENGINE = [
     Failed(1, "context_length", "too long"),
     Down("no model", 30.0),
 ]
+ASKED = frame(Ask(1, 2, [{"role": "user", "content": "X"}]))[4:]
+
+
+def framed(body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + body
 
 
 @given(cuts=st.lists(st.integers(1, 30), min_size=1))
@@ -48,7 +53,10 @@ def test_messages_arrive_whole_however_the_socket_cuts_them(messages, reader, cu
         frame(Hello(1, "m", 2)),
         b"\0\0\0\0",
         b"\0\0\0\2\xc1\xc1",
+        framed(ASKED.replace(b"\xa1X", b"\xa1\xff")),
+        framed(ASKED.replace(b"\xa1X", b"\x91" * 1000 + b"\xc0")),
     ],
+    ids=["http", "length", "text", "hello", "empty", "reserved", "utf-8", "depth"],
 )
 def test_what_is_no_message_is_told_apart(garbage):
     with pytest.raises(BrokenFrame):

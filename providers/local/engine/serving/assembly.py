@@ -36,9 +36,11 @@ DRAFT_ROWS = 16
 
 
 def assemble(
-    folder: Folder, options: Options, listener: socket.socket, epoch: int, beat: Callable[..., None]
+    folder: Folder, options: Options, listener: socket.socket, epoch: int, beat: Callable[..., None], keeper: int
 ) -> Server:
     """An engine that serves `folder` on `listener`. `beat` is called while it loads, with "loading", and when it runs.
+
+    keeper   the process that started this one, and that it ends with
 
     Raises CannotLoad.
     """
@@ -46,7 +48,7 @@ def assemble(
     loop, planned = build(folder, options, lambda: beat("loading"))
     hello = Hello(epoch, folder.name, planned.max_context)
     log.info("%s serves after %.1f s", folder.name, time.monotonic() - began)
-    return Server(listener, loop, hello, partial(report, loop, folder, options, planned), beat)
+    return Server(listener, loop, hello, partial(report, loop, folder, options, planned), beat, keeper)
 
 
 def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tuple[Loop, Plan]:

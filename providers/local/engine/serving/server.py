@@ -52,6 +52,7 @@ class Server:
 
     listener   the keeper's listening socket
     beat       called every step and at least every second
+    keeper     the process that started this one
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class Server:
         hello: Hello,
         report: Callable[[], FromEngine],
         beat: Callable[[], None],
+        keeper: int,
     ) -> None:
         self._listener = listener
         self._loop = loop
         self._hello = hello
         self._report = report
         self._beat = beat
+        self._keeper = keeper
         self._selector = selectors.DefaultSelector()
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ)
@@ -77,13 +80,16 @@ class Server:
         self._connections: dict[int, Connection] = {}
 
     def run(self) -> None:
-        """Serve until the process is told to end."""
-        parent = os.getppid()
-        while os.getppid() == parent:
-            self._attend(0 if self._loop.busy else BEAT_S)
-            self._beat()
-            if self._loop.busy:
-                self._send_step()
+        """Serve until the keeper is gone."""
+        while os.getppid() == self._keeper:
+            self.turn(BEAT_S)
+
+    def turn(self, timeout: float) -> None:
+        """Take what workers have sent, waiting up to `timeout` seconds where there is nothing to do; then one step."""
+        self._attend(0 if self._loop.busy else timeout)
+        self._beat()
+        if self._loop.busy:
+            self._send_step()
 
     def _attend(self, timeout: float) -> None:
         """Take what workers have sent, so that a cancel or a new question counts in the very next step."""
