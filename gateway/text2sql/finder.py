@@ -20,9 +20,14 @@ import re
 from gateway.text2sql.guard import STATEMENT_CHARACTERS
 
 LABELS = "sql|sqlite3?|postgres|postgresql|pgsql|psql|mysql|mariadb"
+_MOST_LINE = 400  # characters of a line that may open a block; so many are kept while it comes
+_MOST_FENCE = 99
+_BACKTICKS, _TILDES = rf"`{{3,{_MOST_FENCE}}}+(?!`)", rf"~{{3,{_MOST_FENCE}}}+(?!~)"
+# Nothing is taken otherwise than it was first, and no run is begun in its middle: each character is read a few times.
 _OPENING = re.compile(
-    rf"""(?:^[ \t>*\-+\d.]*(?P<fence>`{{3,}}|~{{3,}})[ \t]*(?P<info>[^\n`]*)\n)
-       | (?P<inline>`{{3,}})[ \t]*\{{?\.?(?P<label>{LABELS})\b\}}?[ \t]*\n?""",
+    rf"""^(?=[^\n]{{0,{_MOST_LINE}}}+(?:\n|\Z))
+         [ \t>*\-+0-9.]*+(?P<fence>{_BACKTICKS}|{_TILDES})[ \t]*+(?P<info>[^\n`]*+)(?P<end>\n|\Z)
+       | (?<!`)(?P<inline>{_BACKTICKS})[ \t]{{0,20}}+\{{?\.?(?P<label>{LABELS})\b\}}?""",
     re.VERBOSE | re.MULTILINE | re.IGNORECASE,
 )
 _SQL_LABEL = re.compile(rf"\{{?\.?(?:{LABELS})\b", re.IGNORECASE)
@@ -30,7 +35,6 @@ _SQL_LABEL = re.compile(rf"\{{?\.?(?:{LABELS})\b", re.IGNORECASE)
 _QUERY = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*+(?:select|with)\b", re.IGNORECASE | re.DOTALL)
 _IN_CAPITALS = re.compile(r"^[ \t]*(?:SELECT|WITH)\b", re.MULTILINE)
 _IN_ANY_CASE = re.compile(_IN_CAPITALS.pattern, re.MULTILINE | re.IGNORECASE)
-_MOST_LINE = 400  # characters of a line that are kept while it may still become a fence
 
 
 class Finder:
@@ -42,12 +46,14 @@ class Finder:
     def __init__(self) -> None:
         self.statement: str | None = None
         self.partial = ""
-        self._text = ""  # from where the next fence could begin
+        self._text = ""  # from where the next fence could begin, or of the open block
+        self._at = 0  # where the open block's content, or what follows the last one, begins in it
         self._closing: re.Pattern[str] | None = None
         self._fence_characters = 0
-        self._looked = 0  # characters of `_text` in which no closing fence begins
+        self._looked = 0  # up to where no closing fence begins
         self._is_sql = False
         self._labelled = False
+        self._query_at = 0  # how long an unlabelled block is when it is next asked whether it begins like a query
         self._had_fence = False
 
     def feed(self, text: str) -> str | None:
@@ -78,36 +84,43 @@ class Finder:
 
     def _step(self) -> bool:
         """Take the next fence from the text; False when more has to come first."""
-        if self._closing is None:
-            match = _OPENING.search(self._text)
-            if match is None:
-                self._forget()
-                return False
-            if match.group("inline") and self._may_be_fence(match):
-                return False
-            fence = match.group("fence") or match.group("inline")
-            self._is_sql = bool(match.group("label") or _SQL_LABEL.match(match.group("info") or ""))
-            self._labelled = bool(match.group("label") or (match.group("info") or "").strip())
-            self._fence_characters, self._looked = len(fence), 0
-            self._closing = re.compile(re.escape(fence[0]) + "{" + str(len(fence)) + ",}")
-            self._had_fence = True
-            self._text = self._text[match.end() :]
+        if self._closing is None and not self._open():
+            self._forget()
+            return False
+        assert self._closing is not None
         closing = self._closing.search(self._text, self._looked)
         if closing is None:
             return self._still_open()
-        content = self._text[: closing.start()].strip()
-        if self._is_block(content) and content:
+        content = self._text[self._at : closing.start()].strip()
+        if content and self._is_block(content):
             self.statement = content
         self.partial = ""
         self._closing = None
-        # The line break that ended the line before a fence lets the next one begin a line.
-        self._text = self._text[closing.end() :]
+        self._at = closing.end()
+        return True
+
+    def _open(self) -> bool:
+        """Whether a block begins in the text; not yet, if its opening may still become another."""
+        match = _OPENING.search(self._text, self._at)
+        if match is None or (match.end() == len(self._text) and match["end"] != "\n"):
+            return False
+        fence, info = match["fence"] or match["inline"], match["info"] or ""
+        self._is_sql = bool(match["label"] or _SQL_LABEL.match(info))
+        self._labelled = bool(match["label"] or info.strip())
+        self._closing = re.compile(f"(?<!{fence[0]}){fence[0]}{{{len(fence)},}}+")
+        self._fence_characters, self._query_at = len(fence), 0
+        self._at = self._looked = match.end()
+        self._had_fence = True
         return True
 
     def _still_open(self) -> bool:
         """Look at a block that has no closing fence yet; True if it is complete all the same."""
+        self._text, self._at = self._text[self._at :], 0
         self._looked = max(0, len(self._text) - self._fence_characters + 1)
         is_long = len(self._text) > STATEMENT_CHARACTERS
+        if len(self._text) < self._query_at and not (is_long or self._is_sql):
+            return False
+        self._query_at = len(self._text) + len(self._text) // 16
         if self._is_block(self._text):
             self.partial = "" if is_long else self._text
             self.statement = self._text.strip() if is_long else None
@@ -120,21 +133,16 @@ class Finder:
         return False
 
     def _is_block(self, content: str) -> bool:
-        return self._is_sql or (not self._labelled and _QUERY.match(content) is not None)
-
-    def _may_be_fence(self, match: re.Match[str]) -> bool:
-        """Whether the rest of its line could still make a fence of its own of what looks like an inline one."""
-        rest = self._text[match.end() :]
-        if match.group().endswith("\n") or "\n" in rest or "`" in rest or len(rest) > _MOST_LINE:
-            return False
-        before = self._text[: match.start()].rpartition("\n")[2]
-        return not rest or not before.strip(" \t>*-+.0123456789")
+        return self._is_sql or (not self._labelled and _QUERY.match(content, 0, STATEMENT_CHARACTERS) is not None)
 
     def _forget(self) -> None:
-        # A fence needs its line from the start, so the last line is kept; of a long one the end, marked as no start.
-        self._text = self._text[self._text.rfind("\n") + 1 :]
-        if len(self._text) > _MOST_LINE:
-            self._text = "…" + self._text[-_MOST_LINE // 2 :]
+        # A fence needs its line from the start, so the last line is kept. Of a long one the end, and of what follows a
+        # block that, with the character before: it begins no line, and no run of backticks.
+        begins = max(self._text.rfind("\n") + 1, self._at - 1)
+        self._at = 1 if begins == self._at - 1 else 0
+        if len(self._text) - begins > _MOST_LINE:
+            begins, self._at = len(self._text) - _MOST_LINE // 2, 1
+        self._text = self._text[begins:]
 
 
 def _unfenced(whole: str) -> str | None:

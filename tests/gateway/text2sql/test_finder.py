@@ -45,6 +45,12 @@ CASES = [
     ("select the `name`;", None),
     ("WITH a AS (SELECT 1)\nSELECT * FROM a;\n", "WITH a AS (SELECT 1)\nSELECT * FROM a;"),
     ("```text\nnothing\n```\nSELECT 1", None),
+    ("```python\nx\n``````sql select 1```", None),
+    ("```python" + " x" * 300 + "\n```sql\nselect 1\n```", "select 1"),
+    ("`" * 120 + "sql\nselect 1\n" + "`" * 120, None),
+    (" " * 500 + "```sql\nselect 1\n```", "select 1"),
+    ("x ```sql" + " " * 500 + "select 1```", "select 1"),
+    ("x ```" + " " * 300 + "sql select 1```", None),
     ("```sql\nselect 1", "select 1"),
     ("```sql\nselect 1\n``", "select 1"),
     ("", None),
@@ -138,3 +144,39 @@ def test_no_reply_takes_long_to_search(reply):
     assert found(reply, [reply]) is None
     # Milliseconds; with a search that tries again and again it would be minutes, or years.
     assert time.process_time() - begun < 2
+
+
+def test_random_fences_are_read_the_same_however_the_reply_is_cut():
+    parts = ["`", "``", "```", "````", "~~~", "~", "\n", " ", "sql", "{sql}", "lite", "python", "1. ", "> ", "x"]
+    parts += ["select 1", "SELECT 2;", "-- y\n", "\n```\n", "```sql\n", "~~~\n", " " * 150, "`" * 99, "long " * 50]
+    outcomes = set()
+    for seed in range(3_000):
+        rng = random.Random(seed)
+        reply = "".join(rng.choices(parts, k=rng.randint(2, 14)))
+        whole = found(reply, [reply])
+        cuts = sorted(rng.choices(range(len(reply)), k=3))
+        assert found(reply, list(reply)) == whole, reply
+        assert found(reply, [reply[a:b] for a, b in zip([0, *cuts], [*cuts, len(reply)], strict=True)]) == whole, reply
+        outcomes.add(whole is None)
+    assert outcomes == {True, False}
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000, 10**9])
+@pytest.mark.parametrize(
+    ("opening", "rest"),
+    [
+        ("", "`"), ("", "~"), ("```", " "), ("~~~", "x"), ("x ```sql", " "), ("", "``` "), ("", "```sql``` "),
+        ("", "```\n"), ("", "```py\n```\n"), ("`" * 99 + "py\n", "`" * 98 + " "), ("", "`` "), ("```\n", " "),
+        ("```\n", "/**/"), ("", "x ```sqlx"), ("", "1. "), ("", "~~~ a\n~~~\n"), ("```\n", "("),
+    ],
+)  # fmt: skip
+def test_the_cost_is_linear_whatever_the_reply_is_made_of(opening, rest, size):
+    def cost(characters: int) -> float:
+        reply = opening + rest * (characters // len(rest))
+        pieces = [reply[i : i + size] for i in range(0, len(reply), size)]
+        begun = time.process_time()
+        found(reply, pieces)
+        return time.process_time() - begun
+
+    # Eight times as much, at most 20 times the work: 64 times is what a quadratic search would take.
+    assert min(cost(16_000) for _ in range(3)) < 20 * max(min(cost(2_000) for _ in range(5)), 0.0002)
