@@ -17,6 +17,7 @@ from typing import Any
 
 import gevent
 from gevent.event import Event
+from gevent.pool import Pool
 
 from gateway import errors
 from gateway.errors import Failure
@@ -31,6 +32,9 @@ from gateway.steps import Correcting, Done, Start, Step
 from providers.delta import Usage
 
 log = logging.getLogger("sluice")
+
+# One of so many connections is never taken by those who follow an answer that is there.
+SPARE = 10
 
 
 class Observer:
@@ -261,6 +265,8 @@ class Answers:
         self.server = server
         self.mirror: Mirroring | None = None
         self.observer = observer or Observer()
+        # This worker's connections, where their number is bounded.
+        self.connections: Pool | None = None
         self.draining = False
         self.running: set[Answer] = set()
         self._streams_per_key = streams_per_key
@@ -285,6 +291,21 @@ class Answers:
                 "rate_limited", f"this key has {self._streams_per_key} answers running already", retry_after=1
             )
 
+    def admit_reader(self) -> None:
+        """Raises Failure if one more reader of an answer that is there would leave others no connection: those who ask,
+        who stop an answer, and who look after the gateway.
+        """
+        if self.connections is None:
+            return
+        kept_free = self.server.max_streams - len(self.running) + self.connections.size // SPARE
+        if self.connections.free_count() < kept_free:
+            raise Failure("overloaded", "this worker has no room for more readers of answers that are there")
+
+    @property
+    def crowded(self) -> bool:
+        """Whether even of the connections that readers leave to others few are free."""
+        return self.connections is not None and self.connections.free_count() < self.connections.size // SPARE
+
     def _streams_of(self, owner: str) -> int:
         return self._coming.count(owner) + sum(answer.asked.owner == owner for answer in self.running)
 
@@ -298,6 +319,7 @@ class Answers:
         while key is not None:
             if before := self._keys.get(key):
                 _same_question(asked, before.asked.idempotency)
+                self.admit_reader()
                 return before
             if key not in self._undecided:
                 break
@@ -312,6 +334,7 @@ class Answers:
                 return answer
         answer_id, digest = claimed
         _same_question(asked, (asked.idempotency[0], digest) if asked.idempotency else None)
+        self.admit_reader()
         return self._soon(answer_id, asked.owner)
 
     @contextlib.contextmanager

@@ -35,7 +35,9 @@ def ask() -> Response:
     form = request.args.get("format")
     if unknown := [name for name in request.args if name != "format"]:
         raise Failure("bad_request", f"{unknown[0]}: a POST takes its fields in the body", param=unknown[0])
-    return _reply(_parsed(question.from_json, body()), forms.chosen(request.accept_mimetypes, form))
+    media, given = forms.chosen(request.accept_mimetypes, form), body()
+    reply = _returning(media)
+    return _reply(_parsed(question.from_json, given), media) if reply is None else reply
 
 
 @routes.get("/getAnwser")
@@ -43,12 +45,19 @@ def ask() -> Response:
 def ask_by_get() -> Response:
     not_head()
     media = forms.chosen(request.accept_mimetypes, request.args.get("format"))
-    if (last := request.headers.get("Last-Event-ID")) is not None:
-        # An EventSource that was cut and comes back: it follows, and never asks again.
-        return follow(*event_id(last), media)
+    if (reply := _returning(media)) is not None:
+        return reply
     _utf8(request.query_string)
     values = {name: given for name, given in request.args.lists() if name not in ("format", "key")}
     return _reply(_parsed(question.from_query, values), media, key=request.args.get("key"))
+
+
+def _returning(media: str) -> Response | None:
+    """For an EventSource, or a client like it, that was cut and sends its question again: it follows, and never asks
+    again. None for whoever asks.
+    """
+    last = request.headers.get("Last-Event-ID")
+    return None if last is None else follow(*event_id(last), media)
 
 
 def _utf8(query: bytes) -> None:
@@ -127,10 +136,12 @@ def event_id(given: str) -> tuple[str, int]:
 
 def follow(answer_id: str, after: int, media: str) -> Response:
     """The events after the `after`-th of an answer that is there; 204 if it has ended and there are none."""
-    answer = here().answers.find(answer_id, g.owner)
+    answers = here().answers
+    answer = answers.find(answer_id, g.owner)
     answer.reach(after)
     if after and answer.ended and after == answer.shown:
         return asking.described(Response(status=204), answer)
+    answers.admit_reader()
     if media == forms.WHOLE:
         return asking.whole(answer)
     if media == forms.CSV:

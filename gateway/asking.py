@@ -88,7 +88,7 @@ def stream(answer: Followed, form: Writing, after: int = 0, *, fails_early: bool
     first delta is a reply of its own.
     """
     sluice = here()
-    reader = Reader(answer, form, Client.of(request.environ), after)
+    reader = Reader(answer, form, _client(), after)
     try:
         if after == 0:
             reader.hold(sluice.settings.server.commit_after_s)
@@ -153,12 +153,16 @@ def rows_alone(answer: Followed) -> Response:
 
 def _ended(answer: Followed) -> bool:
     """Wait for the answer's end; False when the client left before."""
-    reader = Reader(answer, forms.Sse(), Client.of(request.environ))
+    reader = Reader(answer, forms.Sse(), _client())
     try:
         reader.until_ended()
     finally:
         reader.close()
     return answer.ended
+
+
+def _client() -> Client | None:
+    return Client.of(request.environ, here().settings.server.write_timeout_s)
 
 
 def so_far(answer: Followed) -> list[Event]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import math
 import select
 import socket
 import sys
@@ -83,6 +84,24 @@ def hangups() -> Hangups | None:
     return _hangups
 
 
+def _end_when_silent(sock: Any, timeout_s: float) -> None:
+    """Have the system end the connection of a client that vanished without a word: its power cut, its network gone.
+
+    What was sent may be unacknowledged for `timeout_s`; where nothing is sent, probes find it out. Without this it
+    takes Linux a quarter of an hour, and the upstream is paid for as long.
+    """
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or not hasattr(socket, "TCP_USER_TIMEOUT"):
+        return
+    # The system takes whole seconds, and no more of them than these.
+    idle_s = math.ceil(min(timeout_s, 32767))
+    unacknowledged_ms = math.ceil(min(timeout_s * 1000, 2**31 - 1))
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unacknowledged_ms)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle_s)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, idle_s // 3))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
 class Client:
     """The client's connection, as gunicorn hands it over in `environ["gunicorn.socket"]`."""
 
@@ -97,11 +116,12 @@ class Client:
         self.gone = False
 
     @classmethod
-    def of(cls, environ: dict[str, Any]) -> Client | None:
+    def of(cls, environ: dict[str, Any], write_timeout_s: float) -> Client | None:
         """The connection of this request; None under another server, where a disconnect shows when writing."""
         sock = environ.get("gunicorn.socket")
         if sock is None or hasattr(sock, "_sslobj") or environ["REQUEST_METHOD"] == "HEAD":
             return None
+        _end_when_silent(sock, write_timeout_s)
         return cls(sock)
 
     def watch(self, on_gone: Callable[[], None]) -> None:

@@ -50,6 +50,8 @@ LATE_S = 0.7
 STUCK_S = 0.5
 # A worker that is told to stop while it starts has so long to let in whoever waits for it.
 LET_IN_S = 0.1
+# Where connections are short, one that waits for a further request is kept no longer than this.
+SHORT_WAIT_S = 0.2
 
 
 # Workers that the master itself has killed, while they started or hung: nothing to do with memory.
@@ -227,10 +229,13 @@ class Worker(GeventWorker):
     def timeout_ctx(self) -> Iterator[None]:
         """Around the wait for a request's head."""
         connection = gevent.getcurrent().connection
+        wait_s = self.cfg.keepalive
         if connection not in self.fresh:
             self.idle.add(connection)
+            if self.answers.crowded:
+                wait_s = SHORT_WAIT_S
         try:
-            with gevent.Timeout(self.cfg.keepalive, False):
+            with gevent.Timeout(wait_s, False):
                 yield
         finally:
             self.idle.discard(connection)
@@ -238,6 +243,8 @@ class Worker(GeventWorker):
 
     def run(self) -> None:
         pool = Pool(self.worker_connections)
+        self.answers = self.wsgi.extensions["sluice"].answers
+        self.answers.connections = pool
         servers = []
         for sock in self.sockets:
             sock.setblocking(1)

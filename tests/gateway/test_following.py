@@ -108,6 +108,25 @@ def test_an_event_source_that_returns_follows_and_never_asks_again(live, upstrea
     assert len(asked_about(upstream, "source")) == 1
 
 
+def test_a_client_that_sends_its_post_again_after_a_cut_follows_and_never_asks_again(live, upstream):
+    body = {"question": "posted", "provider": "slow"}
+    with live.call("POST", "/getAnwser", body) as reply:
+        first = list(itertools.islice(reply.events(), 4))
+    back = {"Last-Event-ID": first[-1].id}
+    with live.call("POST", "/getAnswer", body, back) as reply:
+        assert reply.headers["x-answer-id"] == first[0].data["id"]
+        rest = list(reply.events())
+        assert [event.n for event in rest] == list(range(5, rest[-1].n + 1))
+        assert rest[-1].name == "done"
+    with live.call("POST", "/getAnwser", body, {"Last-Event-ID": rest[-1].id}) as reply:
+        assert (reply.status, reply.body()) == (204, b"")
+    with live.call("POST", "/getAnwser", body, {"Last-Event-ID": "unknown-answer.3"}) as reply:
+        assert (reply.status, reply.json()["error"]["code"]) == (404, "not_found")
+    with live.call("POST", "/getAnwser", body, {"Last-Event-ID": "none"}) as reply:
+        assert (reply.status, reply.json()["error"]["code"]) == (400, "bad_request")
+    assert len(asked_about(upstream, "posted")) == 1
+
+
 @pytest.mark.parametrize("last", ["", "x", "x.y", ".3", "x.", "x.-1", "x.01", "x.1.2", "a b.1", "x.99999999999"])
 def test_a_last_event_id_that_is_none_is_400(live, upstream, last):
     for path in ("/getAnwser?question=malformed", "/answers/x/events"):
