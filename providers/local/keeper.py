@@ -217,8 +217,8 @@ def main() -> None:
     parser.add_argument("--retry-after-s", type=float, default=RETRY_AFTER_S)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # The pipe's other end is also in the master's workers, which may outlive it for a moment: do not wait for them. Only
-    # a kill ends a keeper that is stopped; its socket lies there then, and whoever is the next takes it away.
+    # The pipe's other end is also in the master's workers, which may outlive it for a moment: do not wait for them.
+    # Only a kill ends a keeper that is stopped; its socket lies there then, and whoever is the next takes it away.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # An interrupt in a terminal reaches the whole group; the master decides when the engine ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -98,9 +98,12 @@ class Model:
         self.embedding = weights.take("model.embed_tokens.weight", shape.vocabulary, shape.hidden)
         self.layers = [self._layer(weights, f"model.layers.{i}") for i in range(shape.layers)]
         self.norm = weights.take("model.norm.weight", shape.hidden)
-        self.head = Linear(
-            self.embedding if shape.tied else weights.take("lm_head.weight", shape.vocabulary, shape.hidden)
-        )
+        head = self.embedding
+        # A head of its own counts even where the configuration says that there is none; transformers does so too.
+        if not shape.tied or weights.has("lm_head.weight"):
+            told = weights.take("lm_head.weight", shape.vocabulary, shape.hidden)
+            head = head if shape.tied and torch.equal(head, told) else told
+        self.head = Linear(head)
         weights.finish()
         self.attention = Attention(shape.heads, shape.kv_heads, shape.head_dim)
         self.cos, self.sin = self._rotations(max_context)

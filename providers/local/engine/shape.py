@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -41,33 +42,50 @@ def shape(config: dict[str, Any]) -> Shape:
     """The shape that a config.json describes. Raises CannotLoad."""
     named = config["architectures"]
     family = named[0] if isinstance(named, list) else named
-    try:
-        heads = config["num_attention_heads"]
-        # Older files keep rope_theta at the top and the rest in rope_scaling; newer ones have all of it in
-        # rope_parameters.
-        rope = dict(config.get("rope_scaling") or {}) | dict(config.get("rope_parameters") or {})
-        rope.setdefault("rope_theta", config.get("rope_theta", 10_000.0))
-        rope.setdefault("rope_type", rope.get("type", "default"))
-        bias = config.get("attention_bias", False)
-        return Shape(
-            layers=config["num_hidden_layers"],
-            hidden=config["hidden_size"],
-            intermediate=config["intermediate_size"],
-            heads=heads,
-            kv_heads=config.get("num_key_value_heads") or heads,
-            head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-            vocabulary=config["vocab_size"],
-            max_context=config.get("max_position_embeddings", 2048),
-            norm_eps=config.get("rms_norm_eps", 1e-6),
-            qkv_bias=True if family == "Qwen2ForCausalLM" else bias,
-            output_bias=False if family == "Qwen2ForCausalLM" else bias,
-            mlp_bias=config.get("mlp_bias", False),
-            qk_norm=family == "Qwen3ForCausalLM",
-            tied=config.get("tie_word_embeddings", False),
-            rope=rope,
-        )
-    except KeyError as missing:
-        raise CannotLoad(f"config.json has no {missing.args[0]}") from None
+    heads, hidden = _count(config, "num_attention_heads"), _count(config, "hidden_size")
+    # Older files keep rope_theta at the top and the rest in rope_scaling; newer ones have all of it in
+    # rope_parameters.
+    rope = dict(config.get("rope_scaling") or {}) | dict(config.get("rope_parameters") or {})
+    rope.setdefault("rope_theta", config.get("rope_theta", 10_000.0))
+    rope.setdefault("rope_type", rope.get("type", "default"))
+    if "original_max_position_embeddings" in config:
+        rope["original_max_position_embeddings"] = config["original_max_position_embeddings"]
+    bias = config.get("attention_bias", False)
+    return Shape(
+        layers=_count(config, "num_hidden_layers"),
+        hidden=hidden,
+        intermediate=_count(config, "intermediate_size"),
+        heads=heads,
+        kv_heads=_count(config, "num_key_value_heads") if config.get("num_key_value_heads") else heads,
+        head_dim=_count(config, "head_dim") if config.get("head_dim") else hidden // heads,
+        vocabulary=_count(config, "vocab_size"),
+        max_context=_count(config, "max_position_embeddings", 2048),
+        norm_eps=_number(config, "rms_norm_eps", 1e-6),
+        qkv_bias=True if family == "Qwen2ForCausalLM" else bias,
+        output_bias=False if family == "Qwen2ForCausalLM" else bias,
+        mlp_bias=config.get("mlp_bias", False),
+        qk_norm=family == "Qwen3ForCausalLM",
+        tied=config.get("tie_word_embeddings", False),
+        rope=rope,
+    )
+
+
+def _number(told: dict[str, Any], name: str, default: float | None = None) -> float:
+    """What config.json says of `name`, if that is a positive number. Raises CannotLoad."""
+    value = told.get(name, default)
+    if value is None and name not in told:
+        raise CannotLoad(f"config.json has no {name}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise CannotLoad(f"{name} in config.json is {json.dumps(value)}, which is no positive number")
+    return value
+
+
+def _count(told: dict[str, Any], name: str, default: int | None = None) -> int:
+    """Likewise a positive whole number."""
+    value = _number(told, name, default)
+    if not isinstance(value, int):
+        raise CannotLoad(f"{name} in config.json is {value}, which is no whole number")
+    return value
 
 
 def rope_frequencies(shape: Shape) -> tuple[list[float], float]:
@@ -77,18 +95,21 @@ def rope_frequencies(shape: Shape) -> tuple[list[float], float]:
     smooth passage; yarn (https://arxiv.org/abs/2309.00071) likewise, with a factor on the attention as well.
     """
     rope, dim = shape.rope, shape.head_dim
-    base, kind = float(rope["rope_theta"]), rope["rope_type"]
+    base, kind = _number(rope, "rope_theta"), rope["rope_type"]
     plain = [base ** (-2 * i / dim) for i in range(dim // 2)]
     if kind == "default":
         return plain, 1.0
     if kind not in ("linear", "llama3", "yarn"):
         raise CannotLoad(f"the engine does not know rope_type {kind}")
-    factor = float(rope["factor"])
+    original = _number(rope, "original_max_position_embeddings", shape.max_context)
+    if kind == "yarn" and rope.get("factor", 0) is None:
+        factor = shape.max_context / original
+    else:
+        factor = _number(rope, "factor")
     if kind == "linear":
         return [frequency / factor for frequency in plain], 1.0
-    original = float(rope.get("original_max_position_embeddings") or shape.max_context)
     if kind == "llama3":
-        low, high = float(rope["low_freq_factor"]), float(rope["high_freq_factor"])
+        low, high = _number(rope, "low_freq_factor"), _number(rope, "high_freq_factor")
         turns = [original * frequency / (2 * math.pi) for frequency in plain]
         keep = [min(1.0, max(0.0, (turn - low) / (high - low))) for turn in turns]
         return [f * (k + (1 - k) / factor) for f, k in zip(plain, keep, strict=True)], 1.0
@@ -101,10 +122,15 @@ def _yarn(
     def pair(turns: float) -> float:
         return dim * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))
 
+    def scale(part: float) -> float:
+        return 0.1 * part * math.log(factor) + 1 if factor > 1 else 1.0
+
     low, high = pair(float(rope.get("beta_fast") or 32)), pair(float(rope.get("beta_slow") or 1))
     if rope.get("truncate", True):
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, dim - 1)
     keep = [1 - min(1.0, max(0.0, (i - low) / max(high - low, 0.001))) for i in range(dim // 2)]
-    attention = rope.get("attention_factor") or (0.1 * math.log(factor) + 1 if factor > 1 else 1.0)
+    attention, part, whole = (rope.get(name) for name in ("attention_factor", "mscale", "mscale_all_dim"))
+    if attention is None:
+        attention = scale(float(part)) / scale(float(whole)) if part and whole else scale(1)
     return [f * (k + (1 - k) / factor) for f, k in zip(plain, keep, strict=True)], float(attention)

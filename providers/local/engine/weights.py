@@ -37,6 +37,10 @@ class Weights:
         except Exception as error:
             raise CannotLoad(f"{path.name} of {model} cannot be read: {error}") from None
 
+    def has(self, name: str) -> bool:
+        """Whether there is a tensor of that name that nobody took."""
+        return name in self._files
+
     def take(self, name: str, *shape: int) -> Tensor:
         """The tensor. Raises CannotLoad if the files have none of that name and shape, or no plain numbers in it."""
         if name not in self._files:
@@ -53,6 +57,6 @@ class Weights:
 
     def finish(self) -> None:
         """Raises CannotLoad where the files have more than was taken: then config.json describes another model."""
-        left = [name for name in self._files if not name.endswith(("rotary_emb.inv_freq", "lm_head.weight"))]
+        left = [name for name in self._files if not name.endswith("rotary_emb.inv_freq")]
         if left:
             raise CannotLoad(f"the weights of {self._model} have {left[0]}, which config.json does not describe")

@@ -12,6 +12,7 @@ from functools import partial
 import torch
 
 from providers.local.engine.blocks import Blocks
+from providers.local.engine.errors import CannotLoad
 from providers.local.engine.kvcache import BLOCK_TOKENS, KVCache
 from providers.local.engine.loop import Loop
 from providers.local.engine.model import Model
@@ -60,6 +61,11 @@ def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tupl
     with reading(f"config.json of {folder.name}"):
         shaped = shape(folder.config)
         rope_frequencies(shaped)
+        if chat.largest >= shaped.vocabulary:
+            raise CannotLoad(
+                f"the tokeniser of {folder.name} has tokens up to number {chat.largest}, "
+                f"and vocab_size in config.json is {shaped.vocabulary}"
+            )
         planned = plan(folder, shaped, options, chat.shortest())
     with reading(f"generation_config.json of {folder.name}"):
         sampling(Ask(0, 0, []), folder.generation)

@@ -34,6 +34,9 @@ class Chat:
         self.tokenizer.no_padding()
         self.vocabulary = vocabulary(self.tokenizer)
         added = self.tokenizer.get_added_tokens_decoder()
+        self.largest = max(self.tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
+        vocabulary_size = folder.config.get("vocab_size")
+        self._unknown = {token for token in added if isinstance(vocabulary_size, int) and token >= vocabulary_size}
         # One character cannot be broken: special ones are left out of what people write, others are text anyway.
         controls = {token.content for token in added.values() if len(token.content) > 1 or token.special}
         self._controls = sorted(controls, key=len, reverse=True)
@@ -69,7 +72,10 @@ class Chat:
         parts = self.tokenizer.encode_batch_fast(text.split(BREAK), add_special_tokens=False)
         if (count := sum(map(len, parts))) > most:
             raise ContextTooLong(f"the prompt has {count:,} tokens; this model takes {most:,} at most")
-        return [token for part in parts for token in part.ids]
+        tokens = [token for part in parts for token in part.ids]
+        if self._unknown and not self._unknown.isdisjoint(tokens):
+            raise Rejected("the model's chat template writes a control token that the model does not know")
+        return tokens
 
     def shortest(self) -> int:
         """Tokens of a conversation in which next to nothing is said; 1 where the template refuses such a one."""

@@ -1,7 +1,7 @@
 """A model's folder: what is in it, judged before anything heavy is imported or read.
 
 config.json                                 the architecture (transformers' form)
-*.safetensors [model.safetensors.index.json]    the weights
+model.safetensors, or the files that model.safetensors.index.json names    the weights
 tokenizer.json, tokenizer_config.json       tokens, their special ones, the chat template
 chat_template.jinja                         the template, where it is a file of its own
 generation_config.json                      how its makers sample; where it ends
@@ -124,22 +124,24 @@ def _template(path: Path, tokenizer: dict[str, Any]) -> str:
             return file.read_text(encoding="utf-8")
     template = tokenizer.get("chat_template") or ""
     if isinstance(template, list):
-        template = next((entry["template"] for entry in template if entry["name"] == "default"), "")
-    return str(template)
+        named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
+        template = named[0].get("template") if named else ""
+    return template if isinstance(template, str) else ""
 
 
 def _weights(path: Path, model: str) -> list[Path]:
+    if (path / "model.safetensors").is_file():
+        return [path / "model.safetensors"]
+    files: list[Path] = []
     if (path / "model.safetensors.index.json").is_file():
         index = _read(path, "model.safetensors.index.json", model)
         with reading(f"model.safetensors.index.json of {model}"):
             files = [path / name for name in sorted(set(index["weight_map"].values()))]
-    else:
-        files = sorted(path.glob("*.safetensors"))
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise CannotLoad(f"{model} has no {missing[0]}, which its index names")
     if not files:
         if any(next(path.glob(pattern), None) for pattern in PICKLES):
             raise CannotLoad(f"{model} has only pickled weights, which can run any code; convert them to safetensors")
-        raise CannotLoad(f"{model} has no weights (*.safetensors)")
+        raise CannotLoad(f"{model} has no weights: neither model.safetensors nor an index of several")
     return files

@@ -24,6 +24,8 @@ RANGES = {
     "frequency_penalty": (-2, 2),
 }
 
+MOST_LOGPROBS = 20
+
 
 def sampling(ask: Ask, generation: dict[str, Any]) -> Sampling:
     """How to sample for `ask`; what it leaves open is as in generation_config.json. Raises Rejected."""
@@ -43,8 +45,13 @@ def sampling(ask: Ask, generation: dict[str, Any]) -> Sampling:
             value == 0 and name in ("top_p", "repetition_penalty")
         ):
             raise Rejected(f"{name} {value} is not in its range")
+    top_k = told.get("top_k", 0)
+    if not float(top_k).is_integer():
+        raise Rejected(f"top_k {top_k} is no whole number")
+    if ask.logprobs is not None and not 0 <= ask.logprobs <= MOST_LOGPROBS:
+        raise Rejected(f"logprobs {ask.logprobs} is not in its range")
     seed = ask.seed if ask.seed is not None else secrets.randbits(62)
-    return Sampling(**told | {"top_k": max(0, told.get("top_k", 0)), "seed": seed, "logprobs": ask.logprobs})
+    return Sampling(**told | {"top_k": max(0, int(top_k)), "seed": seed, "logprobs": ask.logprobs})
 
 
 def sequence(

@@ -112,6 +112,9 @@ def test_a_seed_gives_the_same_text_whatever_the_batch(models):
         {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
          "original_max_position_embeddings": 64},
         {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 128},
+        {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 40.0, "original_max_position_embeddings": 64,
+         "mscale": 0.707, "mscale_all_dim": 1.0},
+        {"rope_type": "yarn", "rope_theta": 10000.0, "factor": None, "original_max_position_embeddings": 128},
     ],
     ids=lambda rope: rope["rope_type"],
 )  # fmt: skip
@@ -132,6 +135,26 @@ def test_heads_of_their_own_and_biases_are_as_in_transformers(tmp_path):
         "tie_word_embeddings": True,
     }
     model = make_model(tmp_path, "llama", **changes)
+    answer = run(a_loop(tmp_path), [asking("hello")])[0]
+    prompt = torch.tensor([answer.tokens[:-24]])
+    expected = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=24, do_sample=False)
+    assert answer.tokens == expected[0].tolist()
+
+
+@pytest.mark.parametrize("kept", ["both, different", "both, alike", "the head alone is missing"])
+def test_a_head_that_lies_beside_tied_weights_counts_as_in_transformers(tmp_path, kept):
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoModelForCausalLM
+
+    make_model(tmp_path, "qwen2", tie_word_embeddings=True)
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors.pop("lm_head.weight", None)
+    if kept.startswith("both"):
+        embedding = tensors["model.embed_tokens.weight"]
+        other = torch.randn(embedding.shape, generator=torch.Generator().manual_seed(3)) * 0.2
+        tensors["lm_head.weight"] = other if kept == "both, different" else embedding.clone()
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     answer = run(a_loop(tmp_path), [asking("hello")])[0]
     prompt = torch.tensor([answer.tokens[:-24]])
     expected = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=24, do_sample=False)

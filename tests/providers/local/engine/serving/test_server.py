@@ -37,7 +37,7 @@ def test_a_worker_that_stops_reading_is_let_go_and_one_that_is_slow_gets_all(mon
 @pytest.fixture
 def serving(models, tmp_path):
     """A server with its loop but no process of its own, and a way to connect to it."""
-    told = {name: 0 for name in Report.__struct_fields__} | {"model": "m", "device": "cpu", "dtype": "float32"}
+    told = dict.fromkeys(Report.__struct_fields__, 0) | {"model": "m", "device": "cpu", "dtype": "float32"}
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "engine.sock"))
         listener.listen()
@@ -59,10 +59,8 @@ def test_no_frame_with_flipped_bytes_ends_the_server(serving):
     made, connect = serving
     rnd = random.Random(3)
     content = ["hello", "沈塘桥", [{"type": "text", "text": "x"}]]
-    whole = [
-        Ask(1, 7, [{"role": "user", "content": told}], max_tokens=2, temperature=1.0, seed=5, top_k=3, logprobs=1, stop=["x"])
-        for told in content
-    ]  # fmt: skip
+    how = {"max_tokens": 2, "temperature": 1.0, "seed": 5, "top_k": 3, "logprobs": 1, "stop": ["x"]}
+    whole = [Ask(1, 7, [{"role": "user", "content": told}], **how) for told in content]
     valid = [msgspec.msgpack.encode(message) for message in [*whole, Cancel(7), Inquire()]]
     for _ in range(3000):
         body = bytearray(rnd.choice(valid))

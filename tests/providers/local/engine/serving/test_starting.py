@@ -70,6 +70,7 @@ def test_no_weights_at_all(folder):
 
 
 def test_a_shard_that_its_index_names_and_nobody_brought(folder):
+    (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-00001.safetensors"}}))
     assert "model-00001.safetensors" in sentence(folder)
 
@@ -115,6 +116,26 @@ def test_no_chat_template(folder):
     change(folder, "tokenizer_config.json", chat_template=None)
     (folder / "chat_template.jinja").unlink(missing_ok=True)
     assert "chat template" in sentence(folder)
+
+
+@pytest.mark.parametrize("told", [[1], [{"name": "default"}], [{"name": "other", "template": "x"}], 7])
+def test_chat_templates_none_of_which_is_one(folder, told):
+    change(folder, "tokenizer_config.json", chat_template=told)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    assert sentence(folder).startswith("model has no chat template")
+
+
+def test_only_the_files_that_transformers_would_read_are_the_weights(folder):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: tensor * 0 for name, tensor in tensors.items()}, folder / "older.safetensors")
+    save_file({"tok_embeddings.weight": torch.zeros(2, 2)}, folder / "consolidated.safetensors")
+    assert [path.name for path in open_folder(str(folder)).weight_files] == ["model.safetensors"]
+    (folder / "model.safetensors").rename(folder / "part.safetensors")
+    assert sentence(folder) == "model has no weights: neither model.safetensors nor an index of several"
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "part.safetensors"}}))
+    assert [path.name for path in open_folder(str(folder)).weight_files] == ["part.safetensors"]
 
 
 def test_a_chat_template_that_is_none(folder):
@@ -197,11 +218,17 @@ def test_auto_takes_bfloat16_on_a_cpu_only_where_it_is_multiplied_and_the_model_
         ({"hidden_size": 72}, "config.json asks for"),
         ({"num_attention_heads": 8}, "config.json asks for"),
         ({"num_key_value_heads": 3}, "config.json asks for"),
-        ({"vocab_size": 300}, "config.json asks for"),
+        ({"vocab_size": 500}, "config.json asks for"),
+        ({"vocab_size": 300}, "has tokens up to number 399, and vocab_size in config.json is 300"),
         ({"num_hidden_layers": 1}, "have model.layers.1"),
-        ({"num_attention_heads": "4"}, "config.json of model"),
-        ({"num_attention_heads": 0, "head_dim": None}, "config.json of model"),
-        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "config.json of model"),
+        ({"num_attention_heads": "4"}, 'num_attention_heads in config.json is "4", which is no positive number'),
+        ({"num_attention_heads": 0, "head_dim": None}, "num_attention_heads in config.json is 0, which is no positive"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers in config.json is -1, which is no positive number"),
+        ({"num_hidden_layers": 2.5}, "num_hidden_layers in config.json is 2.5, which is no whole number"),
+        ({"rms_norm_eps": None}, "rms_norm_eps in config.json is null, which is no positive number"),
+        ({"rope_parameters": {"rope_theta": None}}, "rope_theta in config.json is null, which is no positive number"),
+        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "config.json has no factor"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": None}}, "factor in config.json is null, which is no"),
     ],
 )
 def test_a_configuration_that_is_not_the_weights(folder, told, words):
@@ -210,7 +237,14 @@ def test_a_configuration_that_is_not_the_weights(folder, told, words):
 
 
 @pytest.mark.parametrize(
-    "told", [{"eos_token_id": "x"}, {"do_sample": True, "temperature": 9.0}, {"do_sample": True, "top_p": 0.0}]
+    "told",
+    [
+        {"eos_token_id": "x"},
+        {"do_sample": True, "temperature": 9.0},
+        {"do_sample": True, "top_p": 0.0},
+        {"do_sample": True, "top_k": 20.5},
+        {"do_sample": True, "top_k": float("nan")},
+    ],
 )
 def test_a_generation_configuration_that_cannot_be_meant(folder, told):
     (folder / "generation_config.json").write_text(json.dumps(told))
@@ -235,6 +269,7 @@ def test_weights_that_are_no_plain_numbers_or_of_another_shape(folder, change, w
 
 
 def test_an_index_without_a_map_and_a_configuration_that_is_a_folder(folder):
+    (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text('{"weight_map": null}')
     assert "index.json of model cannot be read" in sentence(folder)
     (folder / "config.json").unlink()
