@@ -30,7 +30,7 @@ from providers.errors import (
 )
 from providers.local import socket_path
 from providers.local.connection import Connection, Mailbox
-from providers.local.wire import Ask, Cancel, Failed, Inquire, Piece, Report
+from providers.local.wire import MAX_ASK_BYTES, Ask, Cancel, Failed, Inquire, Piece, Report, frame
 
 FAILURES: dict[str, type[ProviderError]] = {
     "bad_request": Rejected,
@@ -77,10 +77,11 @@ class Adapter:
         connection = self._chosen(request, deadlines.first_token)
         assert connection.hello is not None
         id = connection.next_id()
+        framed = _framed(_asked(request, self._configuration, connection.hello.epoch, id))
         mailbox = connection.sequences[id] = Mailbox()
         ended = False
         try:
-            connection.send(_asked(request, self._configuration, connection.hello.epoch, id))
+            connection.send(framed)
             kind, last = "first_token", began + deadlines.first_token
             while not ended:
                 arrived = _within(mailbox, min(last, began + deadlines.total), kind)
@@ -229,6 +230,18 @@ def _asked(request: ChatRequest, configuration: ProviderConfiguration, epoch: in
         constrain_dialect=request.constrain_dialect,
         **told,
     )
+
+
+def _framed(ask: Ask) -> bytes:
+    """The ask as it goes over the socket. Raises Rejected for what the engine would close the connection for."""
+    try:
+        framed = frame(ask)
+    except Exception as error:
+        # Integers of more than 64 bits, halves of surrogate pairs, very many levels.
+        raise Rejected(f"a message of this conversation cannot be sent to the engine: {error}") from None
+    if len(framed) > MAX_ASK_BYTES:
+        raise ContextTooLong(f"the messages take {len(framed):,} bytes; the engine takes {MAX_ASK_BYTES:,} at most")
+    return framed
 
 
 def _deltas(piece: Piece) -> list[Delta]:

@@ -19,7 +19,6 @@ from gevent.hub import get_hub
 
 from providers.errors import BrokenProtocol, EngineDied, EngineTimeout, ProviderError, Unreachable
 from providers.local.wire import (
-    Ask,
     BrokenFrame,
     Cancel,
     Down,
@@ -66,9 +65,9 @@ class Connection:
     def next_id(self) -> int:
         return next(self._ids)
 
-    def send(self, message: Ask | Cancel | Inquire) -> None:
-        """Queue a message; never waits, so it may be called while a greenlet is being killed."""
-        self._unsent.append(frame(message))
+    def send(self, message: bytes | Cancel | Inquire) -> None:
+        """Queue a message, or a frame; never waits, so it may be called while a greenlet is being killed."""
+        self._unsent.append(message if isinstance(message, bytes) else frame(message))
         self._more.set()
 
     def close(self) -> None:

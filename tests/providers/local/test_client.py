@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import time
+from functools import reduce
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -153,6 +154,18 @@ def test_garbage_on_the_socket_closes_that_connection_only(engine):
             intruder.sendall(garbage)
             while intruder.recv(4096):
                 pass
+    assert running.get()[-1].finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [2**70, "\ud800", reduce(lambda inner, _: [inner], range(500), "x"), "x" * (9 << 20)],
+    ids=["integer", "surrogate", "levels", "length"],
+)
+def test_a_message_that_cannot_be_sent_is_refused_and_others_go_on(engine, told):
+    running = gevent.spawn(deltas, engine, asking(max_tokens=100))
+    with pytest.raises(Rejected, match="message"):
+        deltas(engine, ChatRequest([{"role": "user", "content": "hello", "extra": told}]))
     assert running.get()[-1].finish_reason == "length"
 
 

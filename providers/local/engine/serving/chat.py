@@ -12,7 +12,9 @@ from datetime import datetime
 from typing import Any
 
 import jinja2
-from jinja2.ext import loopcontrols
+from jinja2 import nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
@@ -22,6 +24,7 @@ from providers.local.engine.serving.folder import Folder, reading
 
 # A private-use character: put into what people wrote wherever that spells a control token, so that it stays text.
 BREAK = "\ue0ff"
+MOST_LEVELS = 100
 
 
 class Chat:
@@ -38,8 +41,12 @@ class Chat:
         vocabulary_size = folder.config.get("vocab_size")
         self._unknown = {token for token in added if isinstance(vocabulary_size, int) and token >= vocabulary_size}
         # One character cannot be broken: special ones are left out of what people write, others are text anyway.
-        controls = {token.content for token in added.values() if len(token.content) > 1 or token.special}
-        self._controls = sorted(controls, key=len, reverse=True)
+        controls = [token for token in added.values() if len(token.content) > 1 or token.special]
+        self._controls = sorted({token.content for token in controls}, key=len, reverse=True)
+        self._normalised: list[str] = []
+        if (normalizer := self.tokenizer.normalizer) is not None:
+            normalised = {normalizer.normalize_str(token.content) for token in controls if token.normalized}
+            self._normalised = sorted(normalised - {""}, key=len, reverse=True)
         # Composing (NFC) makes a character of three at most.
         self._longest = 3 * max(map(len, self.tokenizer.get_vocab()))
         self._special = _special_tokens(folder.tokenizer)
@@ -55,7 +62,7 @@ class Chat:
 
         Raises ContextTooLong where they are more than `most`; where that is certain, before they are counted.
         """
-        safe = [{**message, "content": self._as_text(message.get("content"))} for message in messages]
+        safe = [self._safe({**message, "content": _joined(message.get("content"))}) for message in messages]
         try:
             text = self._template.render(
                 **{"messages": safe, "tools": None, "documents": None, "add_generation_prompt": True}
@@ -84,20 +91,55 @@ class Chat:
         except Rejected:
             return 1
 
-    def _as_text(self, content: Any) -> Any:
-        if isinstance(content, list):
-            parts = [part.get("text") if isinstance(part, dict) else part for part in content]
-            texts = [part for part in parts if isinstance(part, str)]
-            if len(texts) < len(parts):
-                raise Rejected("a part of a message's content has no text")
-            content = "".join(texts)
-        if not isinstance(content, str):
-            return content
-        content = content.replace(BREAK, "")
-        for control in self._controls:
-            if control in content:
-                content = content.replace(control, control[:1] + BREAK + control[1:] if control[1:] else "")
+    def _safe(self, told: Any, level: int = 0) -> Any:
+        """What people wrote, however deep it lies, so that none of it becomes a control token."""
+        if isinstance(told, str):
+            return self._broken(told)
+        if level > MOST_LEVELS:
+            raise Rejected(f"a message has more than {MOST_LEVELS} levels")
+        if isinstance(told, list):
+            return [self._safe(each, level + 1) for each in told]
+        if isinstance(told, dict):
+            return {self._safe(name, level + 1): self._safe(each, level + 1) for name, each in told.items()}
+        return told
+
+    def _broken(self, text: str) -> str:
+        text = text.replace(BREAK, "")
+        if self._normalised:
+            # The tokeniser looks for these in what its normaliser makes of the text.
+            seen = self.tokenizer.normalizer.normalize_str(text)
+            if any(control in seen for control in self._normalised):
+                text = _break(seen, self._normalised)
+        return _break(text, self._controls)
+
+
+def _joined(content: Any) -> Any:
+    """A message's content as one text."""
+    if not isinstance(content, list):
         return content
+    parts = [part.get("text") if isinstance(part, dict) else part for part in content]
+    texts = [part for part in parts if isinstance(part, str)]
+    if len(texts) < len(parts):
+        raise Rejected("a part of a message's content has no text")
+    return "".join(texts)
+
+
+def _break(text: str, controls: list[str]) -> str:
+    for control in controls:
+        if control in text:
+            text = text.replace(control, control[:1] + BREAK + control[1:] if control[1:] else "")
+    return text
+
+
+class Generation(Extension):
+    """{% generation %} … {% endgeneration %} marks what a model is trained on; here it is only what it contains."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.Scope(body, lineno=line)
 
 
 def _special_tokens(configured: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +160,8 @@ def _environment() -> jinja2.Environment:
     ) -> str:
         return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    extensions = [loopcontrols, Generation]
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
     environment.filters["tojson"] = tojson
     environment.globals["raise_exception"] = raise_exception
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
