@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from providers.errors import Rejected
 from providers.local.engine.preparation import Preparation
 from providers.local.wire import BrokenFrame, Failed, Piece
 from tests.providers.local.engine.running import a_loop, asking
@@ -119,6 +120,29 @@ def test_two_requests_under_one_number_break_their_connection(loop, gate, when):
     steps(loop, ended(1))
     assert ask(loop, 1, "hello") is None  # the number is free again
     steps(loop, ended(1))
+
+
+def test_readers_take_turns_in_preparation():
+    begun, gate = [], threading.Event()
+
+    def make(key, ask):
+        begun.append(key[1])
+        assert gate.wait(10)
+        raise Rejected("enough is known")
+
+    preparation = Preparation(make)
+    for number in range(20):
+        preparation.begin((1, number), asking("x", salt="greedy"))
+    preparation.begin((1, 100), asking("x", salt="modest"))
+    preparation.begin((1, 101), asking("x", salt="modest"))
+    preparation.begin((1, 200), asking("x", salt="another"))
+    gate.set()
+    preparation.settle()
+    # Two were under way when the others came.
+    assert set(begun[:2]) == {0, 1}
+    assert begun.index(100) < 5 and begun.index(200) < 5 and begun.index(101) < 8
+    greedy = [number for number in begun if number < 20]
+    assert all(abs(number - at) <= 1 for at, number in enumerate(greedy)), "two threads begin them, in order"
 
 
 class Panic(BaseException):
