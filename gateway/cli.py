@@ -69,7 +69,14 @@ def _not_free(bind: str) -> str | None:
     """Why nothing can listen on `bind`: gunicorn would try for five seconds, with the engine started beside it."""
     from gunicorn.util import parse_address
 
-    address = parse_address(bind)
+    try:
+        address = parse_address(bind)
+        known = not isinstance(address, tuple) or (bool(address[0]) and 0 <= address[1] <= 65535)
+    except (RuntimeError, ValueError):
+        known = False
+    if not known:
+        click.echo(f"sluice: {bind}: expected HOST:PORT, with an IPv6 host in brackets ([::1]:9001)", err=True)
+        sys.exit(2)
     if not isinstance(address, tuple):
         return None  # a Unix socket, which gunicorn makes anew, or a descriptor that is bound already
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET

@@ -8,14 +8,16 @@ started ends in exactly one cause: `streams_started_total` = sum of `streams_end
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
+import time
 from bisect import bisect_left
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gevent
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server, values
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -23,6 +25,48 @@ from providers.delta import Usage
 
 if TYPE_CHECKING:
     from providers import Providers
+
+log = logging.getLogger("sluice.metrics")
+
+# A process's file of one kind of metric has room for some hundred series, and grows.
+FILE_BYTES = 64 << 10
+# A scrape that meets a file in the making, or one that goes, is tried again.
+TRIES, AGAIN_S = 4, 0.02
+
+
+class Allocated(MmapedDict):
+    """A file of metrics whose blocks are taken from the disk before anything is written into it.
+
+    prometheus-client's own is sparse and mapped: on a full disk the next write would kill the process by SIGBUS.
+    """
+
+    def __init__(self, filename: str, read_mode: bool = False) -> None:
+        super().__init__(filename if read_mode else _made(filename), read_mode)
+
+    def _init_value(self, key: str) -> None:
+        if self._used + 4 * len(key) + 64 > self._capacity:
+            # What is about to be added, should there be no room for it. Raises OSError on a full disk.
+            os.posix_fallocate(self._f.fileno(), self._capacity, self._capacity)
+        super()._init_value(key)
+
+
+def _made(filename: str) -> str:
+    """The file, made if it is not there; whoever reads it finds it whole. Where it cannot be, one that nobody reads."""
+    if os.path.exists(filename):
+        return filename
+    try:
+        with open(f"{filename}.new", "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, FILE_BYTES)
+        os.replace(f"{filename}.new", filename)
+    except OSError as error:
+        log.error("metrics of process %d are not counted: %s: %s", os.getpid(), filename, error.strerror)
+        # Its descriptor stays open with the process.
+        return f"/proc/self/fd/{os.memfd_create('metrics')}"
+    return filename
+
+
+if hasattr(os, "posix_fallocate") and hasattr(os, "memfd_create"):
+    values.MmapedDict = Allocated  # type: ignore[misc]
 
 FIRST_TOKEN_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 BETWEEN_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -124,19 +168,38 @@ def watch(providers: Providers, every_s: float = 0.1) -> None:
         STALL.observe(max(0.0, loop.now() - before - every_s))
         ticks += 1
         if ticks % 20 == 0:
-            for provider in providers.described():
-                BREAKER.labels(provider.name).set(provider.breaker == "open")
-            for name, report in providers.engines().items():
-                for figure, value in report.items():
-                    if isinstance(value, int | float):
-                        ENGINE.labels(name, figure).set(value)
+            try:
+                _describe(providers)
+            except OSError as error:
+                log.error("providers' figures are not counted: %s", error.strerror)
+
+
+def _describe(providers: Providers) -> None:
+    for provider in providers.described():
+        BREAKER.labels(provider.name).set(provider.breaker == "open")
+    for name, report in providers.engines().items():
+        for figure, value in report.items():
+            if isinstance(value, int | float):
+                ENGINE.labels(name, figure).set(value)
+
+
+class Collector(MultiProcessCollector):
+    """Adds the files up; one that goes while they are read is no reason to answer nothing."""
+
+    def collect(self) -> Any:
+        for _ in range(TRIES - 1):
+            try:
+                return super().collect()
+            except Exception:
+                time.sleep(AGAIN_S)
+        return super().collect()
 
 
 def main() -> None:
     """Serve /metrics until standard input ends, which is how the master's death is noticed."""
     host, _, port = sys.argv[1].rpartition(":")
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    Collector(registry, os.environ["PROMETHEUS_MULTIPROC_DIR"])
     try:
         start_http_server(int(port), host.strip("[]"), registry)
     except OSError as error:

@@ -113,7 +113,11 @@ class Beside:
     def attend(self) -> None:
         """Start again what has died."""
         for child in self._children.values():
-            child.attend()
+            try:
+                child.attend()
+            except Exception:
+                # It is called in the master's loop, which must go on: it would end with every worker.
+                log.exception("%s could not be looked after", child.name)
 
     def forget(self) -> None:
         """In a forked worker: let go of the pipes by which those processes notice that the master has died."""
@@ -248,7 +252,7 @@ def on_starting(server: Any) -> None:
     # From here on: a signal that comes now waits until the workers are there to be told.
     server.init_signals()
     refuse(judged(server.address))
-    server.attend, server.judge = _beside.attend, judged
+    server.attend, server.judge, server.prepare = _beside.attend, judged, prepare
     settings = configuration.running() or read()
     server.drain_s = lambda: (configuration.running() or settings).server.drain_s
     logs.configure(settings.folder)
@@ -271,7 +275,10 @@ def when_ready(server: Any) -> None:
 
 def on_reload(server: Any) -> None:
     # gunicorn has just read its own configuration anew, and ours with it.
-    _beside.follow(configuration.running() or read())
+    try:
+        _beside.follow(configuration.running() or read())
+    except Exception:
+        log.exception("the processes beside the workers could not all follow the configuration")
 
 
 def post_fork(server: Any, worker: Any) -> None:
@@ -284,15 +291,33 @@ def child_exit(server: Any, worker: Any) -> None:
     The former is what prometheus_client.multiprocess.mark_process_dead does; importing it here would make every stop
     half a second longer.
     """
-    if worker.killed:
+    try:
+        if worker.killed:
+            _account_for(worker)
+        for gauges in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob(f"gauge_live*_{worker.pid}.db"):
+            gauges.unlink(missing_ok=True)
+    except Exception:
+        # It is called in the master's loop, which must go on: it would end with every worker.
+        log.exception("what worker %d left could not be accounted for", worker.pid)
+
+
+def _account_for(worker: Any) -> None:
+    left = worker.roll.left()
+    lost = {"worker": worker.pid, "cause": "worker_died", "message": "the worker that made it was killed"}
+    count = len(left)
+    try:
         from gateway import metrics
 
-        left = worker.roll.left()
-        lost = {"worker": worker.pid, "cause": "worker_died", "message": "the worker that made it was killed"}
-        for n in range(metrics.died(worker.pid)):
+        # Fewer where its file is gone, or could not be made.
+        count = max(count, metrics.died(worker.pid))
+    finally:
+        for n in range(count):
             logs.answered((left[n] if n < len(left) else {}) | lost)
-    for gauges in (run_dir() / "metrics").glob(f"gauge_live*_{worker.pid}.db"):
-        gauges.unlink(missing_ok=True)
+
+
+def prepare() -> None:
+    """While the server waits for a worker that hangs: what `child_exit` will need takes half a second to import."""
+    import gateway.metrics  # noqa: F401
 
 
 def on_exit(server: Any) -> None:

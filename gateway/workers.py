@@ -46,8 +46,10 @@ STAY, LEAVE, STOP, HURRY = range(4)
 LAST_S = 0.4
 # A worker that has not ended so long after drain_s, and has not told for STUCK_S that it lives, is killed: the server
 # ends within drain_s + 1 s also where an event loop hangs. One that is only slow has graceful_timeout.
-LATE_S = 0.7
+LATE_S = 0.4
 STUCK_S = 0.5
+# One that has been silent for so long while the server stops may come to that: a running worker tells each 0.05 s.
+SILENT_S = 0.3
 # A worker that is told to stop while it starts has so long to let in whoever waits for it.
 LET_IN_S = 0.1
 # Where connections are short, one that waits for a further request is kept no longer than this.
@@ -73,9 +75,11 @@ class Master(Arbiter):
 
     WORKERS: dict[int, Worker]
     num_workers: int
-    # What the hooks in serving.py do: look after the processes beside the workers, judge addresses (a sentence for each
-    # that must not be listened on), and tell how long answers have at the end.
+    # What the hooks in serving.py do: look after the processes beside the workers, load what is needed when a worker is
+    # killed, judge addresses (a sentence for each that must not be listened on), and tell how long answers have at the
+    # end.
     attend: Callable[[], None] = staticmethod(lambda: None)
+    prepare: Callable[[], None] = staticmethod(lambda: None)
     judge: Callable[[list[Any]], list[str]] = staticmethod(lambda addresses: [])
     drain_s: Callable[[], float] = staticmethod(lambda: 0.0)
     _grace_s: int | None = None
@@ -143,10 +147,16 @@ class Master(Arbiter):
 
     def _kill_stuck(self) -> None:
         """While the server stops: end the workers that are late and give no sign of life."""
+        now = time.monotonic()
+        if now - self._told_at < SILENT_S:
+            return
+        silent_s = {worker: now - worker.tmp.last_update() for worker in self.WORKERS.values()}
+        if any(s > SILENT_S for s in silent_s.values()):
+            self.prepare()
         if self.left_s > 0:
             return
-        for worker in list(self.WORKERS.values()):
-            if time.monotonic() - worker.tmp.last_update() > STUCK_S and worker.pid not in KILLED:
+        for worker, s in silent_s.items():
+            if s > STUCK_S and worker.pid not in KILLED:
                 KILLED.add(worker.pid)
                 log.error("worker %d hangs, and is killed", worker.pid)
                 self.kill_worker(worker.pid, signal.SIGKILL)
@@ -167,7 +177,12 @@ class Master(Arbiter):
         known = sorted(self.WORKERS.values(), key=lambda worker: worker.age, reverse=True)
         staying = [worker for worker in known if worker.shared[0] != LEAVING]
         for _ in range(self.num_workers - len(staying)):
-            self.spawn_worker()
+            try:
+                self.spawn_worker()
+            except OSError as error:
+                if not any(worker.shared[0] == SERVING for worker in known):
+                    raise
+                log.error("a new worker cannot start (%s); those that serve go on", error.strerror)
         kept = staying[: self.num_workers]
         if len(kept) == self.num_workers and all(worker.shared[0] == SERVING for worker in kept):
             for worker in known:

@@ -135,6 +135,13 @@ def test_an_address_that_is_in_use_is_told_in_a_sentence_before_anything_is_star
     assert told.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("bind", ["::1:9100", "127.0.0.1:99999", "127.0.0.1:port", "[::1:9100"])
+def test_an_address_that_is_none_is_told_in_a_sentence(bind):
+    told = sluice("serve", "--bind", bind)
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr == f"sluice: {bind}: expected HOST:PORT, with an IPv6 host in brackets ([::1]:9001)\n"
+
+
 def test_nobody_there_is_told_in_a_sentence():
     told = sluice("ask", "hello", "--url", f"http://127.0.0.1:{free_port()}")
     assert told.returncode == 1
