@@ -6,7 +6,8 @@ way before new ones. A sequence is admitted when its whole prompt finds blocks a
 one more. When a running one finds none, the youngest gives up its own and waits; its tokens are kept, and computed
 again later.
 
-Readers take turns: the next to be admitted belongs to the reader (the salt) with the fewest sequences running.
+Readers (salts) take turns: what a step has for prompts is first shared among them, and the next to be admitted belongs
+to the one with the fewest sequences running.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from collections.abc import Callable
 
 from providers.local.engine.blocks import Blocks, chain
 from providers.local.engine.sequence import Chunk, Sequence
+
+# So many readers at most share what a step has for prompts: more and smaller chunks would make all of them late.
+SHARES = 4
 
 
 class Scheduler:
@@ -53,27 +57,38 @@ class Scheduler:
                 budget -= 1 + len(drafted)
         # However many decode, prompts go on too: a full batch must not starve those who wait to join the next.
         budget = max(budget, self.budget // 4)
-        for sequence in self.running:
-            if sequence.waiting_tokens > 1 and budget > 0:
-                chunks.append(Chunk(sequence, sequence.computed, min(sequence.waiting_tokens, budget)))
-                budget -= chunks[-1].count
-        self._admit(chunks, budget)
-        return chunks
+        return chunks + self._prompts(budget)
 
-    def _admit(self, chunks: list[Chunk], budget: int) -> None:
-        underway = self._underway()
-        while budget > 0 and self.waiting and len(self.running) < self.max_batch:
-            sequence = self._next()
-            if not self._enter(sequence, underway):
-                return
-            count = min(sequence.waiting_tokens, budget)
-            chunks.append(Chunk(sequence, sequence.computed, count))
+    def _prompts(self, budget: int) -> list[Chunk]:
+        """Chunks of prompts: to each reader its share of the budget, then what is left of that to whoever is first."""
+        chunks = [Chunk(sequence, sequence.computed, 0) for sequence in self.running if sequence.waiting_tokens > 1]
+        readers = {chunk.sequence.salt for chunk in chunks} | {sequence.salt for sequence in self.waiting}
+        given: Counter[str] = Counter()
+
+        def give(chunk: Chunk, most: int) -> None:
+            nonlocal budget
+            salt, wanted = chunk.sequence.salt, chunk.sequence.waiting_tokens - chunk.count
+            count = max(0, min(wanted, budget, most - given[salt]))
+            chunk.count += count
+            given[salt] += count
             budget -= count
-            underway.update(sequence.chain)
 
-    def _next(self) -> Sequence:
+        for most in (max(1, budget // min(max(1, len(readers)), SHARES)), budget):
+            for chunk in chunks:
+                give(chunk, most)
+            underway = self._underway() if self.waiting else set()
+            while budget > 0 and len(self.running) < self.max_batch:
+                sequence = self._next([waiting for waiting in self.waiting if given[waiting.salt] < most])
+                if sequence is None or not self._enter(sequence, underway):
+                    break
+                chunks.append(Chunk(sequence, sequence.computed, 0))
+                give(chunks[-1], most)
+                underway.update(sequence.chain)
+        return [chunk for chunk in chunks if chunk.count]
+
+    def _next(self, waiting: list[Sequence]) -> Sequence | None:
         busy = Counter(sequence.salt for sequence in self.running)
-        return min(self.waiting, key=lambda sequence: (busy[sequence.salt], sequence.arrived))
+        return min(waiting, key=lambda sequence: (busy[sequence.salt], sequence.arrived), default=None)
 
     def _underway(self) -> set[bytes]:
         """Digests of blocks that running sequences are about to fill."""

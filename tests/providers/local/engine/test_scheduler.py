@@ -153,6 +153,43 @@ def test_readers_take_turns():
     assert set(run(scheduler)) == {greedy[0].key, modest.key}
 
 
+def test_readers_share_what_a_step_has_for_prompts():
+    scheduler, long = a_scheduler(blocks=99), a_sequence(100, salt="long")
+    scheduler.add(long)
+    assert run(scheduler) == {long.key: 16}
+    short, behind = a_sequence(10, salt="short"), a_sequence(3, salt="long")
+    scheduler.add(behind)
+    scheduler.add(short)
+    assert run(scheduler) == {long.key: 8, short.key: 8}
+    assert run(scheduler) == {long.key: 14, short.key: 2}
+    assert run(scheduler) == {long.key: 15, short.key: 1}, "one reader's prompts come one after another"
+
+
+def test_what_a_reader_leaves_of_its_share_goes_to_the_others():
+    scheduler, long = a_scheduler(blocks=99), a_sequence(100, salt="long")
+    scheduler.add(long)
+    run(scheduler)
+    short = a_sequence(2, salt="short")
+    scheduler.add(short)
+    assert run(scheduler) == {long.key: 14, short.key: 2}
+
+
+def test_of_many_readers_those_who_came_first_have_a_quarter_each():
+    scheduler = a_scheduler(blocks=199, max_batch=8)
+    sequences = [a_sequence(20, salt=str(i)) for i in range(8)]
+    for sequence in sequences:
+        scheduler.add(sequence)
+    assert run(scheduler) == {sequence.key: 4 for sequence in sequences[:4]}
+
+
+def test_a_reader_who_finds_no_blocks_takes_nothing_of_the_step():
+    scheduler, long = a_scheduler(blocks=12), a_sequence(36, salt="long")
+    scheduler.add(long)
+    run(scheduler)
+    scheduler.add(a_sequence(20, salt="other"))
+    assert run(scheduler) == {long.key: 16}
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 14), st.integers(1, 10), st.sampled_from("ab")), min_size=1, max_size=8),
