@@ -13,7 +13,17 @@ from providers.scripted import Upstream
 from tests.reliability.load import Load
 from tests.reliability.numbered import problems
 from tests.reliability.reader import Reader, fetch, request
-from tests.reliability.rig import STREAMS, Gateway, Nginx, UpstreamProcess, answers, at_most, changed, wait_until
+from tests.reliability.rig import (
+    STARTED_S,
+    STREAMS,
+    Gateway,
+    Nginx,
+    UpstreamProcess,
+    answers,
+    at_most,
+    changed,
+    wait_until,
+)
 from tests.reliability.scenarios import scenario
 
 DRAIN_S = 3
@@ -30,18 +40,28 @@ def gateway(where: Path, stack: contextlib.ExitStack, **options) -> tuple[Upstre
 
 def on_worker(made: Gateway, worker: int, names: str, provider: str, count: int = 40) -> Reader:
     """A reader whose stream this worker produces; the connections that others accepted are let go unused."""
-    sock = wait_until(lambda: connected_to(made, lambda pid: pid == worker), every_s=0)
+    sock = connected_to(made, lambda pid: pid == worker)
     return Reader(made.address, f"{names}-{sock.getsockname()[1]}", count, provider).ask_on(sock)
 
 
-def connected_to(made: Gateway, wanted) -> socket.socket | None:
-    """A connection whose other end is a worker that is `wanted`; None if this one was another's."""
-    sock = socket.create_connection(made.address, 5)
-    wait_until(lambda: made.worker_of(sock.getsockname()[1]), every_s=0.002)
-    if wanted(made.worker_of(sock.getsockname()[1])):
-        return sock
-    sock.close()
-    return None
+def connected_to(made: Gateway, wanted) -> socket.socket:
+    """A connection whose other end is a worker that is `wanted`, as soon as one serves.
+
+    Whoever else takes it first is stopped for the next try: on one processor it would be the same one each time.
+    """
+    stopped = set()
+    try:
+        while True:
+            sock = socket.create_connection(made.address, 5)
+            worker = wait_until(lambda port=sock.getsockname()[1]: made.worker_of(port), STARTED_S, every_s=0.002)
+            if wanted(worker):
+                return sock
+            sock.close()
+            os.kill(worker, signal.SIGSTOP)
+            stopped.add(worker)
+    finally:
+        for worker in stopped:
+            os.kill(worker, signal.SIGCONT)
 
 
 def taken_by(made: Gateway) -> int:
