@@ -10,7 +10,7 @@ from typing import Any
 
 from providers.errors import Rejected
 from providers.local.engine.constraint import Constraint
-from providers.local.engine.serving.sqlgrammar import PROSE_CHARACTERS, grammar
+from providers.local.engine.serving.sqlgrammar import grammar
 
 log = logging.getLogger("sluice.engine")
 
@@ -29,7 +29,7 @@ class Grammars:
     ends         tokens that end a reply, where the grammar lets it end
     """
 
-    def __init__(self, tokenizer: str, vocabulary: int, ends: Collection[int], prose: int = PROSE_CHARACTERS) -> None:
+    def __init__(self, tokenizer: str, vocabulary: int, ends: Collection[int], prose: int | None = None) -> None:
         self._told = (tokenizer, vocabulary, sorted(ends))
         self._prose = prose
         self._compiled: OrderedDict[Hashable, Any] = OrderedDict()
@@ -73,7 +73,10 @@ class Grammars:
     def _compile(self, schema: Mapping[str, Sequence[str]], dialect: str) -> Any:
         from llguidance import LLMatcher, LLParserLimits
 
-        text = LLMatcher.grammar_from_lark(grammar(schema, dialect, self._prose))
+        lark = grammar(schema, dialect, self._prose)
+        if not lark:
+            raise Rejected("constrain sql needs a schema that has columns, with names that can be written")
+        text = LLMatcher.grammar_from_lark(lark)
         matcher = LLMatcher(self._tokenizer, text, limits=LLParserLimits(max_items_in_row=20_000), log_level=0)
         if matcher.is_error():
             raise Rejected("constrain sql cannot be used with this schema: its grammar does not compile")

@@ -1,4 +1,4 @@
-"""The grammar of replies whose SQL names only what a schema has: free prose, then at most one fenced SELECT.
+"""The grammar of replies whose SQL names only what a schema has: free prose with at most one fenced SELECT.
 
 Which columns there are depends on the tables that are read, so the grammar has one scope per table, and one per pair
 of tables that may be joined; a pair's columns are written with their table. Until its FROM a statement may belong to
@@ -10,12 +10,13 @@ Lark's form as llguidance reads it (https://github.com/guidance-ai/llguidance/bl
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 # 21 scopes: 0.04 ms a mask at worst; 36: 0.12; 105: 1.7 (tables of 20 columns with the same names).
 MOST_SCOPES = 24
-PROSE_CHARACTERS = 4000
 
 # Words that stand bare for no column or table in one at least of SQLite, PostgreSQL 16, MariaDB, MySQL 8 (its manual's
 # list) and sqlglot: each keyword of each was tried as both, in the statements that the grammar knows.
@@ -51,17 +52,24 @@ RESERVED = frozenset(
 PLAIN = "[a-z一-鿿][a-z0-9_一-鿿]*"
 QUOTES = {"mysql": "`", "mariadb": "`"}
 
+# Prose never holds what the gateway would take for a statement (gateway/text2sql/finder.py): another fence, or a line
+# that begins with SELECT or WITH, in any letters that Python takes for those. A lexeme is as long as it can be, so the
+# prose and the fence behind it are one; and it has no limit, for counting would be a state per character.
 COMMON = r"""
-start: PROSE (FENCE query ";"? CLOSE)?
-PROSE: /([^`]|`[^`]|``[^`]){0,%d}/
-FENCE: "```sql\n"
-CLOSE: "\n```" /\n?/
+start: PROSE | FENCED query ";"? CLOSE AFTER?
+OTHER_FENCES: /(?s:.*)(```|~~~)(?s:.*)/
+UNFENCED: /((?s:.*)\n)?[ \t]*(?i:[sſ]elect|w[iıİ]th)([^A-Za-z0-9_](?s:.*))?/
+TEXT: /(?s:.)%s/ & ~OTHER_FENCES & ~UNFENCED
+PROSE: TEXT
+FENCED: (TEXT & ~/(?s:.*)`/) "```sql\n"
+CLOSE: "\n```"
+AFTER: "\n" TEXT
 WS: /( |\n {0,8})/
 COMMA: /, ?/
 COMPARE: / ?(=|<>|!=|<=|>=|<|>) ?/
 ARITHMETIC: / [-+*\/] /
 ALIAS: /[A-Za-z一-鿿][A-Za-z0-9_一-鿿]{0,30}/ & ~/(?i:%s)/
-STRING: /'([^'\\\x00-\x1f]|''){0,60}'/
+STRING: /'([^'\\\x00-\x1f]|''){0,60}'/ & ~/(?s:.*)```(?s:.*)/
 NUMBER: /(0|[1-9][0-9]{0,9})(\.[0-9]{1,6})?/
 COUNT: /[1-9][0-9]{0,5}/
 value: STRING | "-"? NUMBER
@@ -98,28 +106,27 @@ def _in_both_cases(rules: str) -> str:
     return re.sub(r'"([A-Z][A-Z ]*)"i', lambda match: f'("{match[1]}" | "{match[1].lower()}")', rules)
 
 
-def grammar(schema: Mapping[str, Sequence[str]], dialect: str = "", prose_characters: int = PROSE_CHARACTERS) -> str:
-    """The grammar for `schema`, table → columns, in `dialect`'s quotes; tables without columns are left out."""
-    quote = QUOTES.get(dialect, '"')
-    tables = [
-        (
-            _literal(".".join(_written(part, quote) for part in table.split("."))),
-            [_literal(_written(column, quote)) for column in columns],
-        )
-        for table, columns in schema.items()
-        if columns
-    ]
+def grammar(schema: Mapping[str, Sequence[str]], dialect: str = "", prose_characters: int | None = None) -> str:
+    """The grammar for `schema`, table → columns, in `dialect`'s quotes; "" if none of its names can be written.
+
+    prose_characters  at most so many before the statement, and behind it; None for any number
+    """
+    tables = _tables(schema, QUOTES.get(dialect, '"'))
+    if not tables:
+        return ""
     scopes = {}
     if len(tables) > MOST_SCOPES:
         scopes["all"] = _everything(tables)
     else:
         scopes |= {str(i): _alone(table) for i, table in enumerate(tables)}
-        pairs = list(combinations(range(len(tables)), 2))
+        # Two that a query would call alike are not joined.
+        pairs = [pair for pair in combinations(range(len(tables)), 2) if len({tables[i].folded for i in pair}) == 2]
         # Tables that share a column's name are what is joined most.
-        pairs.sort(key=lambda pair: not {*tables[pair[0]][1]} & {*tables[pair[1]][1]})
+        pairs.sort(key=lambda pair: not {*tables[pair[0]].columns} & {*tables[pair[1]].columns})
         for first, second in pairs[: MOST_SCOPES - len(tables)]:
             scopes[f"{first}_{second}"] = _joined(tables[first], tables[second])
-    rules = [COMMON % (prose_characters, "|".join(sorted(RESERVED)))]
+    limit = "*" if prose_characters is None else f"{{0,{prose_characters}}}"
+    rules = [COMMON % (limit, "|".join(sorted(RESERVED)))]
     rules += [(scope + SCOPE).replace("@", number) for number, scope in scopes.items()]
     # A subquery's result is one column of one table: enough for "the one with the most", and no more scopes.
     single = [f"single_{number}" for number in scopes if "_" not in number]
@@ -127,20 +134,43 @@ def grammar(schema: Mapping[str, Sequence[str]], dialect: str = "", prose_charac
     return _in_both_cases("".join(rules))
 
 
-Table = tuple[str, list[str]]
+class Table(NamedTuple):
+    """
+    name     as FROM has it, with its schema
+    called   as its columns have it
+    folded   the same for every spelling that a server might take for it
+    columns  as they are written
+    """
+
+    name: str
+    called: str
+    folded: str
+    columns: list[str]
+
+
+def _tables(schema: Mapping[str, Sequence[str]], quote: str) -> list[Table]:
+    """What of `schema` can be written, in Lark's strings."""
+    tables = []
+    for name, columns in schema.items():
+        written = [_written(part, quote) for part in name.split(".")]
+        usable = [_literal(each) for each in (_written(column, quote) for column in columns) if each]
+        if usable and all(written):
+            last = name.rpartition(".")[2]
+            tables.append(Table(_literal(".".join(written)), _literal(written[-1]), last.casefold(), usable))
+    return tables
 
 
 def _qualified(table: Table) -> list[str]:
-    return [f'{table[0]} "." {column}' for column in table[1]]
+    return [f'{table.called} "." {column}' for column in table.columns]
 
 
 def _alone(table: Table) -> str:
-    return f"\nfrom_@: {table[0]}\ncolumn_@: {_any(table[1] + _qualified(table))}"
+    return f"\nfrom_@: {table.name}\ncolumn_@: {_any(table.columns + _qualified(table))}"
 
 
 def _joined(left: Table, right: Table) -> str:
     joined = [
-        f'{first[0]} WS ("LEFT"i WS)? "JOIN"i WS {second[0]} WS "ON"i WS on_@'
+        f'{first.name} WS ("LEFT"i WS)? "JOIN"i WS {second.name} WS "ON"i WS on_@'
         for first, second in ((left, right), (right, left))
     ]
     return (
@@ -150,20 +180,23 @@ def _joined(left: Table, right: Table) -> str:
 
 
 def _everything(tables: Sequence[Table]) -> str:
-    bare = list(dict.fromkeys(column for _, columns in tables for column in columns))
+    bare = list(dict.fromkeys(column for table in tables for column in table.columns))
     qualified = [column for table in tables for column in _qualified(table)]
     return (
-        f"\ntable_@: {_any([name for name, _ in tables])}\nqualified_@: {_any(qualified)}"
+        f"\ntable_@: {_any([table.name for table in tables])}\nqualified_@: {_any(qualified)}"
         f"\ncolumn_@: {_any(bare)} | qualified_@"
         '\nfrom_@: table_@ (WS "JOIN"i WS table_@ WS "ON"i WS qualified_@ / ?= ?/ qualified_@)?'
     )
 
 
 def _written(name: str, quote: str) -> str:
-    """A name as SQL writes it, in quotes unless it means the same without them to every server."""
+    """A name as SQL writes it, in quotes unless it means the same without them to every server; "" if it cannot be."""
+    if not name or any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        return ""
     if re.fullmatch(PLAIN, name) and name not in RESERVED:
         return name
-    return quote + name.replace(quote, quote * 2) + quote
+    written = quote + name.replace(quote, quote * 2) + quote
+    return "" if "```" in written else written  # that would end the block
 
 
 def _literal(text: str) -> str:
