@@ -217,8 +217,11 @@ class Proxy:
         start = asyncio.start_unix_server if isinstance(self.address, str) else asyncio.start_server
         self._loop.run_until_complete(start(self._serve, sock=self._listener))
         self._loop.run_forever()
-        for task in asyncio.all_tasks(self._loop):
+        running = asyncio.all_tasks(self._loop)
+        for task in running:
             task.cancel()
+        # They end now, not when the garbage collector finds them and their loop closed.
+        self._loop.run_until_complete(asyncio.gather(*running, return_exceptions=True))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
