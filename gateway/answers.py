@@ -174,14 +174,14 @@ class Answer(Followed):
         if not self._encoder.started:
             found = self._started(found)
         said = self.first_delta_at is not None or any(type(step) not in (Start, Done, Correcting) for step in found)
+        if said and self.first_delta_at is None:
+            self.first_delta_at = self._last_delta_at = now
         done = found[-1]
         if type(done) is Done:
             self.usage, self.cause = done.usage, done.finish_reason
-            self.timing = self._timed(done.timing, now)
+            self.timing = self._timed(done.timing)
         elif said:
             self._last_delta_at = now
-        if said and self.first_delta_at is None:
-            self.first_delta_at = now
         if batch := self._encoder.batch(found, self.timing):
             if said:
                 self._home.tell(self._home.observer.read, self, now)
@@ -237,14 +237,14 @@ class Answer(Followed):
         if batch := self.log.after(self.shown, until=n):
             self.show(batch, final=self.complete and n == self.log.count)
 
-    def _timed(self, told: dict[str, float], now: float) -> dict[str, float]:
-        """The answer's timing in ms: what the flow told, and what shows from here."""
-        first = self.first_delta_at or now
-        seconds = {
-            "queue": self._begun_at - self.asked.received_at,
-            "prompt": 0.0,
-            "first_token": first - self.asked.received_at,
-            "generate": self._last_delta_at - first if self.first_delta_at else 0.0,
+    def _timed(self, told: dict[str, float]) -> dict[str, float]:
+        """The answer's timing in ms: what the flow told, and what shows from here; no first token where none came."""
+        first = self.first_delta_at
+        seconds = {"queue": self._begun_at - self.asked.received_at, "prompt": 0.0}
+        if first is not None:
+            seconds["first_token"] = first - self.asked.received_at
+        seconds |= {
+            "generate": self._last_delta_at - first if first is not None else 0.0,
             "sql": 0.0,
             "gateway": self._spent_s,
         }
@@ -254,7 +254,7 @@ class Answer(Followed):
         """The timing at its end, or what of it is known by now."""
         if self.timing or self.first_delta_at is None:
             return self.timing
-        timed = self._timed({}, self.first_delta_at)
+        timed = self._timed({})
         return {name: timed[name] for name in ("queue", "first_token")}
 
 

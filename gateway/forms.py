@@ -66,7 +66,7 @@ class NdJson:
 
 
 class Text:
-    """The reply's text and nothing else; there is no room for heartbeats in it."""
+    """The reply's text, and a last line where it is not complete; there is no room for heartbeats in it."""
 
     content_type = "text/plain; charset=utf-8"
     opening = b""
@@ -82,9 +82,13 @@ class Text:
                 pieces.append(data["text"])
                 self._last = data["text"][-1]
             elif name == "failed":
-                line_end = "" if self._last == "\n" else "\n"
-                pieces.append(f"{line_end}[failed: {data['code']}] {data['message']}\n")
+                pieces.append(self._line(f"[failed: {data['code']}] {data['message']}"))
+            elif name == "done" and data["finish_reason"] == "cancelled":
+                pieces.append(self._line("[cancelled]"))
         return "".join(pieces).encode()
+
+    def _line(self, told: str) -> str:
+        return ("" if self._last == "\n" else "\n") + told + "\n"
 
 
 STREAMED: dict[str, Callable[[], Writing]] = {

@@ -65,7 +65,7 @@ class Chunks:
         if name == "tool_calls":
             return self._choice({"tool_calls": [self._piece(piece) for piece in data["tool_calls"]]})
         if name == "done":
-            last = self._choice({}, finish_reason=data["finish_reason"])
+            last = self._choice({}, finish_reason=_reason(data))
             if self._with_usage:
                 last += b'%b[],"usage":%b}\n\n' % (self._head, _encode(usage(data["usage"])))
             return last + DONE
@@ -91,6 +91,15 @@ class Chunks:
             "type": "function",
             "function": {"name": piece["name"]} | function,
         }
+
+
+def _reason(done: dict[str, Any]) -> str:
+    """Why it ended, in OpenAI's words: they have none for an answer that was stopped, and typed clients know no other.
+
+    It was cut short, as one of `length` is; never is it complete.
+    """
+    reason: str = done["finish_reason"]
+    return "length" if reason == "cancelled" else reason
 
 
 def usage(told: dict[str, int] | None) -> dict[str, Any] | None:
@@ -134,7 +143,7 @@ def completion(found: list[Event]) -> dict[str, Any]:
         "index": 0,
         "message": message,
         "logprobs": {"content": logprobs, "refusal": None} if logprobs else None,
-        "finish_reason": end["finish_reason"],
+        "finish_reason": _reason(end),
     }
     return {
         "id": f"chatcmpl-{about['id']}",

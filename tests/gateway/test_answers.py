@@ -115,6 +115,13 @@ def test_stopping_an_answer_that_has_not_begun_asks_nothing(answers, counting):
     assert (names(answer), asked, counting.ends) == (["start", "done"], [], ["cancelled"])
 
 
+def test_an_answer_that_said_nothing_has_no_time_of_a_first_token(answers):
+    silent, spoke = ask(answers, said()), ask(answers, said("a"))
+    ends = [read(answer)[-1].data["timing"] for answer in (silent, spoke)]
+    assert ["first_token" in timing for timing in ends] == [False, True]
+    assert ends[0].keys() | {"first_token"} == ends[1].keys()
+
+
 def test_stopping_closes_the_flow_at_once(answers):
     closed, begun = Happened(), Happened()
 

@@ -44,6 +44,22 @@ def test_numbers_have_no_gaps_whatever_a_batch_holds():
     assert batches[2] is batches[3] is None
 
 
+@pytest.mark.parametrize(("said", "told"), [([], ""), ([Text("a")], "a\n"), ([Text("a\n")], "a\n")])
+def test_a_text_that_was_stopped_says_so_in_a_last_line(said, told):
+    form, batches = forms.Text(), written([*said, Done("cancelled")])
+    assert "".join(form.write(batch).decode() for batch in batches) == told + "[cancelled]\n"
+
+
+def test_openai_s_clients_are_told_of_a_stopped_answer_in_a_word_that_they_know():
+    batches = written([Text("a")], [Done("cancelled")])
+    form = openai_form.Chunks(with_usage=False)
+    *_, last, end = b"".join(form.write(batch) for batch in batches).split(b"\n\n")[:-1]
+    assert json.loads(last.removeprefix(b"data: "))["choices"][0]["finish_reason"] == "length"
+    assert end == b"data: [DONE]"
+    whole = openai_form.completion([event for batch in batches for event in batch.events])
+    assert whole["choices"][0]["finish_reason"] == "length"
+
+
 @pytest.mark.parametrize("text", ["\n\n", "\r", "\u2028\x85", "\x00", '"\\', "data: x\n\nevent: y", "👩\u200d👧", " "])
 def test_any_text_comes_back_as_it_went_in(text):
     found = sse(written([Text(text)]))
