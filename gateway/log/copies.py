@@ -39,6 +39,8 @@ log = logging.getLogger("sluice.redis")
 UNKNOWN_S = 5.0
 # A copy that nobody follows is kept so long: whoever is just looking for it may still join.
 UNREAD_S = 10.0
+# An answer's end is waited for so long after its worker was told to stop it, and that is said again so often.
+STOPS_S, SAY_AGAIN_S = 3.0, 0.3
 # A reader that has seen more than Redis waits so long for the rest to come.
 LAGS_S = 3.0
 
@@ -58,6 +60,8 @@ class Copy(Followed):
         self.lacks_since: float | None = None
         # It is none any more: who still comes to it is cut.
         self.broken = False
+        # Its worker has forgotten it.
+        self.gone = False
         # The worker died, and what it may have shown beyond the log is lost.
         self.died = False
         self._copies = copies
@@ -112,8 +116,8 @@ class Copy(Followed):
             reader.cut()
 
     def cancel(self) -> None:
-        if not self.ended:
-            self._copies.tell(self, "stop")
+        """Have its worker stop it; raises Failure if the end does not come."""
+        self._copies.stop(self)
 
     def end(self, failure: Failure) -> Batch:
         """The entry that ends it with `failure`; it is for the caller to share and to take."""
@@ -154,6 +158,9 @@ class Copies:
         if copy is None:
             told = self._mirror.client.hgetall(meta_key(answer_id))
             about = {name.decode(): value.decode() for name, value in told.items()}
+            if not about:
+                # There may be one that could not be written.
+                self._mirror.be_sure()
             if about.get("owner") != owner or "worker" not in about:
                 return None
             copy = Copy(answer_id, about, self)
@@ -164,20 +171,46 @@ class Copies:
                 # News first, then the log once more: nothing falls between.
                 self._subscribe(copy)
                 self._catch_up(copy)
-                self._mend(copy)
-        if not copy.ended and not self._mirror.up:
-            # What Redis has may be old, for it takes nothing new.
-            self._mirror.renew()
+                if not self._mend(copy):
+                    return None
+        if not copy.ended:
+            # What Redis has may be old, if it takes nothing new.
+            self._mirror.be_sure()
         copy.unread_since = time.monotonic()
         return copy if copy.owner == owner else None
 
-    def _mend(self, copy: Copy) -> None:
-        """Where Redis lacks something of it, have its worker write it anew, and wait a moment for that."""
-        if copy.gap or not copy.log.count:
+    def _mend(self, copy: Copy) -> bool:
+        """Where Redis lacks something of it, have its worker write it anew, and wait for that; False: it is gone."""
+        finished = "ended" in copy.about
+        if copy.gap or finished or not copy.log.count:
             self.tell(copy, "lacks")
         deadline = time.monotonic() + TIMEOUT_S
-        while copy.gap and not copy.broken and time.monotonic() < deadline:
+        while (copy.gap or finished) and not (copy.ended or copy.broken) and time.monotonic() < deadline:
             gevent.sleep(0.02)
+        if not finished or copy.ended:
+            return True
+        # A log that Redis has dropped, of an answer that does not run: nobody can have it any more.
+        self._break_off(copy)
+        if self._mirror.client.exists(worker_key(copy.worker)) and not copy.gone:
+            raise Failure("overloaded", "Redis does not have this answer now; ask again in a moment")
+        return False
+
+    def stop(self, copy: Copy) -> None:
+        """Tell the copy's worker to stop it until its end has come; raises Failure if it does not come."""
+        deadline = time.monotonic() + STOPS_S
+        try:
+            while not (copy.ended or copy.broken) and time.monotonic() < deadline:
+                # Nobody need hear it: the worker's own connection may just be down.
+                self._mirror.client.publish(*self._told(copy, "stop"))
+                again = time.monotonic() + SAY_AGAIN_S
+                while not (copy.ended or copy.broken) and time.monotonic() < again:
+                    gevent.sleep(0.01)
+                if not copy.ended:
+                    self._catch_up(copy)
+        except FAILS as error:
+            self._mirror.lost(error)
+        if not copy.ended:
+            raise Failure("overloaded", "the worker of this answer does not say that it has stopped; ask again")
 
     def _catch_up(self, copy: Copy) -> None:
         entries = self._mirror.client.xrange(log_key(copy.id), min=f"{copy.log.count + 1}-0")
@@ -199,6 +232,7 @@ class Copies:
             log.warning("answer %s was ended: its worker died", copy.id)
             pipe = client.pipeline(transaction=False)
             pipe.publish(meta_key(copy.id), entry)
+            pipe.hset(meta_key(copy.id), "ended", "1")
             for key in filter(None, (meta_key(copy.id), log_key(copy.id), copy.about.get("claim"))):
                 pipe.pexpire(key, int(self._mirror.answers.server.log_age_s * 1000))
             pipe.execute()
@@ -271,7 +305,8 @@ class Copies:
         logs = dict(zip(copies, found[len(workers) :], strict=False))
         self._missing = {worker: self._missing.get(worker, now) for worker in workers if not leases[worker]}
         for copy in copies:
-            if copy.ended:
+            if copy.ended or "ended" in copy.about:
+                # Nothing to end, though its log may be gone; `_mend` sees to that.
                 continue
             if now - self._missing.get(copy.worker, now) >= GRACE_S:
                 self._end(copy)
@@ -324,6 +359,7 @@ class Copies:
                 self._mirror.asked(message["data"])
             elif copy is not None and not message["data"]:
                 # Its worker has forgotten the answer, whose end has passed us by.
+                copy.gone = True
                 self._break_off(copy)
             elif copy is not None and not copy.take(unpacked(message["data"])):
                 gevent.spawn(self._quietly, lambda: self._catch_up(copy))

@@ -1,7 +1,7 @@
 """How answers lie in Redis: the names of keys, and the entries of a log.
 
 sluice:answer:<id>        hash    worker, owner, request_id, provider, model, question, database; claim: the name of
-                                  its idempotency key's entry
+                                  its idempotency key's entry; ended: its log is whole
 sluice:answer:<id>:log    stream  one entry for each write; its id is the number of its last event, so that Redis
                                   itself refuses an entry twice, and everything after one that says "worker died"
 sluice:answer:<id>        channel the same entries as they are written; empty: its worker has forgotten the answer

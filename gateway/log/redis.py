@@ -36,6 +36,7 @@ from gateway.log.entries import (
     refused,
     worker_key,
 )
+from gateway.log.restoring import Restoring, pieces
 
 if TYPE_CHECKING:
     from gateway.answers import Answer, Answers
@@ -47,6 +48,8 @@ UNTENDED_S = 30.0
 TEND_S = 5.0
 # So many answers' keys go in one round trip, so that thousands of them do not hold up the streams.
 AT_ONCE = 100
+# A log is written in entries of about so many bytes at most.
+ENTRY_BYTES = 256 << 10
 # Connections to Redis at most; whoever finds none free waits its turn.
 CONNECTIONS = 8
 TURN_S = 5.0
@@ -85,7 +88,7 @@ class Mirror:
         self._copies = Copies(self)
         # How often Redis came back: what was on its way to it before may not be there.
         self._life = 0
-        self._leased = False
+        self._restoring = Restoring(self)
         loops = (self._write, self._keep, self._tend, self._copies.listen, self._copies.watch)
         self._greenlets = [gevent.spawn(loop) for loop in loops]
 
@@ -102,7 +105,7 @@ class Mirror:
     @property
     def settled(self) -> bool:
         """See mirroring.Mirroring."""
-        return not self.up or not (self._behind or self._writing)
+        return not self.up or not (self._behind or self._writing or self._restoring.busy)
 
     def claim(self, answer: Answer) -> tuple[str, str] | None:
         """See mirroring.Mirroring; without Redis the key holds in this worker only."""
@@ -146,57 +149,81 @@ class Mirror:
         about |= {"question": answer.question, "database": answer.database}
         if asked.idempotency is not None:
             about["claim"] = _claim_key(answer)
+        if answer.complete:
+            about["ended"] = "1"
         pipe.hset(meta_key(answer.id), mapping=about)
         pipe.pexpire(meta_key(answer.id), self._untended_ms)
 
     def _write(self) -> None:
         while True:
             self._something.wait()
-            self._something.clear()
-            self._writing, self._behind = list(self._behind), {}
+            self._writing = next(pieces(list(self._behind), AT_ONCE), [])
+            for answer in self._writing:
+                del self._behind[answer]
             try:
-                self._share(self._writing)
+                if self.up:
+                    self.share(self._writing)
             except Exception as error:  # whatever it is: without this greenlet no reader sees anything
                 self.lost(error)
-                for answer in self._writing:
+            if not self.up:
+                # Each would wait for Redis by itself; once it is back, they are looked through anyway.
+                unseen, self._behind = [*self._writing, *self._behind], {}
+                for answer in unseen:
                     answer.show_until(answer.log.count)
             self._writing = []
+            if not self._behind:
+                self._something.clear()
 
-    def _share(self, answers: list[Answer]) -> None:
+    def share(self, answers: list[Answer]) -> None:
         """Write what Redis lacks of these answers in one round trip, then show it to their readers."""
         life = self._life
         pipe = self.client.pipeline(transaction=False)
         # (answer, its last event, which result of the pipeline is its entry's)
         written: list[tuple[Answer, int, int]] = []
         for answer in answers:
-            if answer.mirrored == 0:
-                self._introduce(pipe, answer)
-                if answer.asked.idempotency is not None:
-                    pipe.set(_claim_key(answer), self._claim(answer), nx=True, px=self._untended_ms)
-            if (batch := answer.log.after(answer.mirrored)) is not None:
-                last, entry = batch.first + len(batch.ends) - 1, packed(batch)
-                written.append((answer, last, len(pipe)))
-                # A log that Redis has dropped is not begun in its middle.
-                dropped = answer.mirrored > 0
-                pipe.xadd(log_key(answer.id), {"e": entry}, id=f"{last}-0", nomkstream=dropped)
-                pipe.publish(meta_key(answer.id), entry)
-                if answer.mirrored == 0:
-                    pipe.pexpire(log_key(answer.id), self._untended_ms)
-                if answer.complete:
-                    self._expire(pipe, answer)
+            written += self._add(pipe, answer)
         results = pipe.execute(raise_on_error=False)
         failed = [result for result in results if isinstance(result, Exception)]
         if others := [error for error in failed if not refused(error)]:
             raise others[0]
         if life != self._life:
-            # Redis was lost and is back: what was written may be gone, and everything is written anew.
+            # Redis was lost and is back: what was written may be gone, and everything is looked through.
             return
+        anew = set()
         for answer, last, at in written:
+            if answer in anew:
+                continue
             if results[at] is None:
+                anew.add(answer)
                 self._write_anew(answer)
             elif not refused(results[at]) or self._superseded(answer):
                 answer.mirrored = last
                 answer.show_until(last)
+            else:
+                anew.add(answer)
+
+    def _add(self, pipe: Any, answer: Answer) -> Iterator[tuple[Answer, int, int]]:
+        """Add to `pipe` what Redis lacks of the answer: the log before the hash, by which it is found."""
+        # Fixed here: more may come while others run.
+        complete, count, mirrored = answer.complete, answer.log.count, answer.mirrored
+        while (batch := answer.log.after(mirrored, ENTRY_BYTES, count)) is not None:
+            last, entry = batch.first + len(batch.ends) - 1, packed(batch)
+            yield answer, last, len(pipe)
+            # A log that Redis has dropped is not begun in its middle.
+            pipe.xadd(log_key(answer.id), {"e": entry}, id=f"{last}-0", nomkstream=mirrored > 0)
+            pipe.publish(meta_key(answer.id), entry)
+            if mirrored == 0:
+                pipe.pexpire(log_key(answer.id), self._untended_ms)
+            mirrored = last
+            if last < count:
+                # A long answer, whose entries took their time.
+                gevent.sleep(0)
+        if answer.mirrored == 0 or complete:
+            self._introduce(pipe, answer)
+            if answer.asked.idempotency is not None:
+                pipe.set(_claim_key(answer), self._claim(answer), nx=True, px=self._untended_ms)
+        if complete:
+            self._expire(pipe, answer)
 
     def _expire(self, pipe: Any, answer: Answer) -> None:
         """The answer is complete: what Redis has of it lives as long as in memory."""
@@ -207,14 +234,14 @@ class Mirror:
     def _superseded(self, answer: Answer) -> bool:
         """Redis refused an entry: True if another worker took us for dead, and ended the answer."""
         if self.client.xrange(log_key(answer.id), min=f"{LAST_ENTRY}-0"):
-            self._give_up(answer)
+            self.give_up(answer)
             return True
         # An entry from before Redis was lost came late: write the log anew.
         self.client.delete(log_key(answer.id))
         self._write_anew(answer)
         return False
 
-    def _give_up(self, answer: Answer) -> None:
+    def give_up(self, answer: Answer) -> None:
         """Another worker has ended the answer, for everybody."""
         answer.fail(Failure("worker_died", "the worker was silent too long, and its answer was ended"))
 
@@ -252,8 +279,9 @@ class Mirror:
         """Redis does not do what it should: go on without it until it does."""
         if not isinstance(error, FAILS):
             log.error("a fault in the way to Redis", exc_info=error)
-        if self.up:
-            self.up = False
+        self.up = False
+        if not self._restoring.failing:
+            self._restoring.failing = True
             log.warning("Redis fails (%s): answers stay in their workers' memory until it is back", _told(error))
         for answer in self.answers.running:
             answer.show_until(answer.log.count)
@@ -272,37 +300,28 @@ class Mirror:
             gevent.sleep(RENEW_S)
 
     def renew(self) -> None:
-        """Renew the lease. Where Redis is back, or has dropped it, write everything anew; raises redis.RedisError."""
+        """Renew the lease. Where Redis is back, or has dropped it, see what it has; raises redis.RedisError."""
         before = self.client.set(worker_key(self.worker), "1", px=int(LEASE_S * 1000), get=True)
-        if not self.up or (before is None and self._leased):
-            self._back()
-        self._leased = True
+        if before is None:
+            self._restoring.wanted = True
+        if self._restoring.wanted or not self.up:
+            self._restoring.begin()
 
-    def _back(self) -> None:
-        """Redis is back: write this worker's answers anew, for it may have lost them."""
-        kept = self.answers.kept()
-        ended_elsewhere = set()
-        for some in _chunks(kept):
-            pipe = self.client.pipeline(transaction=False)
-            for answer in some:
-                pipe.xrange(log_key(answer.id), min=f"{LAST_ENTRY}-0")
-            ends = pipe.execute()
-            ended_elsewhere |= {answer for answer, end in zip(some, ends, strict=True) if end}
-            for answer in some:
-                if answer not in ended_elsewhere:
-                    pipe.delete(log_key(answer.id))
-            pipe.execute()
-        self.up = True
+    def be_sure(self) -> None:
+        """Return if Redis does what it should, or does so again; raises redis.RedisError or OSError if it does not."""
+        if not self.up:
+            self.renew()
+            self._restoring.wait(TIMEOUT_S)
+            if not self.up:
+                raise redis.ConnectionError("nothing can be written to it")
+
+    def begin_life(self) -> None:
+        """What is on its way to Redis now may be lost, and does not count."""
         self._life += 1
-        for answer in kept:
-            if answer in ended_elsewhere:
-                self._give_up(answer)
-                answer.show_until(answer.log.count)
-            else:
-                answer.mirrored = 0
-                self._behind[answer] = None
-        self._something.set()
-        log.warning("Redis is back: %d answers are written to it again", len(kept) - len(ended_elsewhere))
+
+    def names(self, answer: Answer) -> list[str]:
+        """What Redis has of the answer, by name."""
+        return _keys(answer)
 
     # -- what other workers ask
 
