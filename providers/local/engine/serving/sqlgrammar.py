@@ -2,9 +2,9 @@
 
 Which columns there are depends on the tables that are read, so the grammar has one scope per table, and one per pair
 of tables that may be joined; a pair's columns are written with their table. Until its FROM a statement may belong to
-any scope, and every scope costs at every step until then; a schema of very many tables gets one scope for all of
-them, in which names exist but need not belong together. What a scope's rules are is said once, in SCOPE. The text is
-Lark's form as llguidance reads it (https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md).
+any scope, and every scope costs at every step until then. So with more tables all joins have one scope, in which names
+exist but need not belong together, and with very many tables every statement has. What a scope's rules are is said
+once, in SCOPE. The text is Lark's form as llguidance reads it (https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md).
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from typing import NamedTuple
 
 # 21 scopes: 0.04 ms a mask at worst; 36: 0.12; 105: 1.7 (tables of 20 columns with the same names).
 MOST_SCOPES = 24
+# 50 tables of 20 columns with the same names: 3 ms a mask on average, 20 at worst; with names of their own 1.5, as in
+# one scope for all. 100 tables of 30 would take 20 and 150, and 0.6 s to compile.
+MOST_ALONE = 50
 
 # Words that stand bare for no column or table in one at least of SQLite, PostgreSQL 16, MariaDB, MySQL 8 (its manual's
 # list) and sqlglot: each keyword of each was tried as both, in the statements that the grammar knows.
@@ -115,10 +118,13 @@ def grammar(schema: Mapping[str, Sequence[str]], dialect: str = "", prose_charac
     if not tables:
         return ""
     scopes = {}
-    if len(tables) > MOST_SCOPES:
-        scopes["all"] = _everything(tables)
+    if len(tables) > MOST_ALONE:
+        scopes["all"] = _everything(tables, joined="?")
     else:
         scopes |= {str(i): _alone(table) for i, table in enumerate(tables)}
+    if MOST_SCOPES < len(tables) <= MOST_ALONE:
+        scopes["any_two"] = _everything(tables, joined="")
+    elif len(tables) <= MOST_SCOPES:
         # Two that a query would call alike are not joined.
         pairs = [pair for pair in combinations(range(len(tables)), 2) if len({tables[i].folded for i in pair}) == 2]
         # Tables that share a column's name are what is joined most.
@@ -179,13 +185,14 @@ def _joined(left: Table, right: Table) -> str:
     )
 
 
-def _everything(tables: Sequence[Table]) -> str:
+def _everything(tables: Sequence[Table], joined: str) -> str:
+    """A scope for all tables, of which two are joined, or with "?" may be."""
     bare = list(dict.fromkeys(column for table in tables for column in table.columns))
     qualified = [column for table in tables for column in _qualified(table)]
     return (
         f"\ntable_@: {_any([table.name for table in tables])}\nqualified_@: {_any(qualified)}"
-        f"\ncolumn_@: {_any(bare)} | qualified_@"
-        '\nfrom_@: table_@ (WS "JOIN"i WS table_@ WS "ON"i WS qualified_@ / ?= ?/ qualified_@)?'
+        f"\ncolumn_@: {_any([*bare, 'qualified_@'] if joined else ['qualified_@'])}"
+        f'\nfrom_@: table_@ (WS ("LEFT"i WS)? "JOIN"i WS table_@ WS "ON"i WS qualified_@ / ?= ?/ qualified_@){joined}'
     )
 
 

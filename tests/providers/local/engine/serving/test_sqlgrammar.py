@@ -165,3 +165,16 @@ def test_names_that_cannot_be_written_are_left_out_of_the_schema(walker):
         assert reasons(statements, schema, dialect) == []
     with pytest.raises(Rejected, match="names that can be written"):
         walker.matcher({"t": odd[:4]})
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_with_many_tables_too_a_column_belongs_to_its_table_unless_two_are_joined(walker, shared):
+    schema = {f"table{i}": [f"c_{j}" if shared else f"c{i}_{j}" for j in range(20)] for i in range(50)}
+    texts = [walker.walk(seed, "```sql\n", "\n`", schema)[0] for seed in range(WALKS // 4)]
+    statements = [statement for text in texts if (statement := fenced(text))]
+    alone = [statement for statement in statements if "JOIN" not in statement.upper()]
+    assert len(alone) > len(texts) / 4
+    assert reasons(alone, schema, "sqlite") == []
+    join = "```sql\nSELECT table7.{0} FROM table7 LEFT JOIN table8 ON table7.{0} = table8.{1}\n```"
+    names = ("c_1", "c_2") if shared else ("c7_1", "c8_2")
+    assert walker.refused(join.format(*names), schema) is None
