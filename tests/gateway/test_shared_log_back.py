@@ -15,7 +15,7 @@ import pytest
 from tests.gateway.live import text_of
 from tests.gateway.side_by_side import played, side_by_side  # noqa: F401
 from tests.gateway.test_shared_log import eventually, follow, numbered, served
-from tests.gateway.test_shared_log_faults import killed
+from tests.gateway.test_shared_log_faults import killed, patched
 from tests.reliability.proxy import Fault
 
 
@@ -116,6 +116,34 @@ def test_a_pause_of_redis_hides_no_answer_that_it_has_and_holds_up_nobody(upstre
         # What is there whole is not written again.
         assert store.client.info("commandstats")["cmdstat_xadd"]["calls"] <= calls + 5
     assert set(seen) <= {(200, "done", True), (503, None, False)}
+
+
+@side_by_side
+def test_many_kept_answers_are_written_again_without_holding_up_the_streams(store):
+    script = """
+import time
+from gateway.steps import Done, Text
+
+def flow(count):
+    for _ in range(count):
+        yield [Text("text " * 20)]
+    yield [Done("stop")]
+
+for _ in range(600):
+    here.answers.ask(Asked(flow(10)), lambda: None)
+here.answers.ask(Asked(flow(30_000)), lambda: None)
+wait_until(lambda: not here.answers.running and here.settled)
+here.client.flushall()
+longest, last = 0.0, time.thread_time()
+until = time.monotonic() + 15
+while here.client.dbsize() < 1202 and time.monotonic() < until:
+    for _ in range(100):
+        gevent.sleep(0)
+        now = time.thread_time()
+        longest, last = max(longest, now - last), now
+print(here.client.dbsize() >= 1202, "quick" if longest < 0.05 else longest)
+"""
+    assert patched(script, store) == ["True", "quick"]
 
 
 NEEDED = (
