@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import http.client
 import json
 import os
 import re
@@ -16,6 +17,8 @@ from gateway import cli
 from gateway.serving import GRACE_S
 from gateway.settings import Server, load
 from tests.parts import require
+from tests.ports import free_port
+from tests.reliability.rig import Nginx
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
 # Where systemd makes the directories that a unit may write.
@@ -77,6 +80,29 @@ def test_nginx_takes_the_shipped_file_as_it_is(tmp_path):
     assert "test is successful" in told.stderr
 
 
+def test_nginxs_own_errors_have_the_form_of_the_gateways(tmp_path):
+    nginx = Nginx(tmp_path, free_port())
+    try:
+        for path, body, status, code in (
+            ("/", b"", 502, "overloaded"),
+            ("/getAnwser?question=x", b"", 502, "overloaded"),
+            ("/getAnwser", b"x" * (1 << 21), 413, "too_large"),
+            (f"/getAnwser?question={'x' * 20_000}", b"", 414, "too_large"),
+        ):
+            connection = http.client.HTTPConnection(*nginx.address, timeout=30)
+            connection.putrequest("POST" if body else "GET", path)
+            connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders()
+            reply = connection.getresponse()
+            told = json.loads(reply.read())
+            connection.close()
+            assert (reply.status, told["error"]["code"]) == (status, code)
+            assert reply.headers["Content-Type"] == "application/json"
+            assert set(told["error"]) == {"code", "message", "retryable", "retry_after", "request_id"}
+    finally:
+        nginx.kill()
+
+
 def test_gunicorn_takes_the_shipped_file_as_it_is(tmp_path):
     settings = {
         "default": "a",
@@ -103,6 +129,7 @@ def test_the_unit_starts_a_command_that_is_installed_and_gives_it_time_to_drain(
     written = re.findall(r"=(/\S+)", (DEPLOY / "sluice.service").read_text("utf-8").partition("RuntimeDirectory=")[2])
     allowed = {f"/{top}/{service[key]}" for top, key in PLACES.items()}
     assert written and all(any(path.startswith(place) for place in allowed) for path in written)
+    assert service["OOMPolicy"] == "continue"
     assert service["KillMode"] == "mixed"  # only the master is told to stop; it tells the workers
 
 
