@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-# 21 scopes: 0.04 ms a mask at worst; 36: 0.12; 105: 1.7 (tables of 20 columns with the same names).
+# Masks of tables with the same column names, on average: 24 tables of 20 columns 0.05 ms, 100 of 30 0.6, 200 of 15 2.4
+# (13 at worst). Those 200 compile in 0.3 s, and 500 not at all. A scope's columns are one lexeme: as alternatives of a
+# rule they took fifty times as long, and eight tables of 375 more than the library's limit.
 MOST_SCOPES = 24
-# 50 tables of 20 columns with the same names: 3 ms a mask on average, 20 at worst; with names of their own 1.5, as in
-# one scope for all. 100 tables of 30 would take 20 and 150, and 0.6 s to compile.
-MOST_ALONE = 50
+MOST_ALONE = 200
 
 # Words that stand bare for no column or table in one at least of SQLite, PostgreSQL 16, MariaDB, MySQL 8 (its manual's
 # list) and sqlglot: each keyword of each was tried as both, in the statements that the grammar knows.
@@ -88,19 +88,19 @@ query_@: "SELECT"i WS (DISTINCT WS)? items_@ WS "FROM"i WS from_@ where_@? group
 items_@: "*" | item_@ (COMMA item_@)*
 item_@: expression_@ (WS "AS"i WS ALIAS)?
 expression_@: term_@ (ARITHMETIC (term_@ | NUMBER))*
-term_@: column_@ | aggregate_@ | SCALAR "(" column_@ ")" | "ROUND"i "(" expression_@ (COMMA COUNT)? ")"
-    | "SUBSTR"i "(" column_@ COMMA COUNT COMMA COUNT ")"
-aggregate_@: "COUNT"i "(" ("*" | (DISTINCT WS)? column_@) ")" | AGGREGATE "(" (DISTINCT WS)? column_@ ")"
+term_@: COLUMN_@ | aggregate_@ | SCALAR "(" COLUMN_@ ")" | "ROUND"i "(" expression_@ (COMMA COUNT)? ")"
+    | "SUBSTR"i "(" COLUMN_@ COMMA COUNT COMMA COUNT ")"
+aggregate_@: "COUNT"i "(" ("*" | (DISTINCT WS)? COLUMN_@) ")" | AGGREGATE "(" (DISTINCT WS)? COLUMN_@ ")"
 where_@: WS "WHERE"i WS condition_@
 condition_@: predicate_@ (junction predicate_@)*
 predicate_@: ("NOT"i WS)? "(" condition_@ ")" | operand_@ COMPARE (operand_@ | value | "(" single ")")
-    | column_@ (WS "NOT"i)? WS "LIKE"i WS STRING
-    | column_@ (WS "NOT"i)? WS "IN"i WS "(" (value (COMMA value)* | single) ")"
-    | column_@ (WS "NOT"i)? WS "BETWEEN"i WS value WS "AND"i WS value | column_@ WS "IS"i (WS "NOT"i)? WS "NULL"i
-operand_@: column_@ | SCALAR "(" column_@ ")" | "SUBSTR"i "(" column_@ COMMA COUNT COMMA COUNT ")"
-group_@: WS "GROUP BY"i WS column_@ (COMMA column_@)* (WS "HAVING"i WS aggregate_@ COMPARE value)?
+    | COLUMN_@ (WS "NOT"i)? WS "LIKE"i WS STRING
+    | COLUMN_@ (WS "NOT"i)? WS "IN"i WS "(" (value (COMMA value)* | single) ")"
+    | COLUMN_@ (WS "NOT"i)? WS "BETWEEN"i WS value WS "AND"i WS value | COLUMN_@ WS "IS"i (WS "NOT"i)? WS "NULL"i
+operand_@: COLUMN_@ | SCALAR "(" COLUMN_@ ")" | "SUBSTR"i "(" COLUMN_@ COMMA COUNT COMMA COUNT ")"
+group_@: WS "GROUP BY"i WS COLUMN_@ (COMMA COLUMN_@)* (WS "HAVING"i WS aggregate_@ COMPARE value)?
 order_@: WS "ORDER BY"i WS expression_@ direction? (COMMA expression_@ direction?)*
-single_@: "SELECT"i WS (DISTINCT WS)? (column_@ | aggregate_@) WS "FROM"i WS from_@ where_@?
+single_@: "SELECT"i WS (DISTINCT WS)? (COLUMN_@ | aggregate_@) WS "FROM"i WS from_@ where_@?
 """
 
 
@@ -119,11 +119,11 @@ def grammar(schema: Mapping[str, Sequence[str]], dialect: str = "", prose_charac
         return ""
     scopes = {}
     if len(tables) > MOST_ALONE:
-        scopes["all"] = _everything(tables, joined="?")
+        scopes["0"] = _everything(tables, joined="?")
     else:
         scopes |= {str(i): _alone(table) for i, table in enumerate(tables)}
     if MOST_SCOPES < len(tables) <= MOST_ALONE:
-        scopes["any_two"] = _everything(tables, joined="")
+        scopes["0_0"] = _everything(tables, joined="")
     elif len(tables) <= MOST_SCOPES:
         # Two that a query would call alike are not joined.
         pairs = [pair for pair in combinations(range(len(tables)), 2) if len({tables[i].folded for i in pair}) == 2]
@@ -171,7 +171,7 @@ def _qualified(table: Table) -> list[str]:
 
 
 def _alone(table: Table) -> str:
-    return f"\nfrom_@: {table.name}\ncolumn_@: {_any(table.columns + _qualified(table))}"
+    return f"\nfrom_@: {table.name}\nCOLUMN_@: {_any(table.columns + _qualified(table))}"
 
 
 def _joined(left: Table, right: Table) -> str:
@@ -180,8 +180,8 @@ def _joined(left: Table, right: Table) -> str:
         for first, second in ((left, right), (right, left))
     ]
     return (
-        f"\nleft_@: {_any(_qualified(left))}\nright_@: {_any(_qualified(right))}\ncolumn_@: left_@ | right_@"
-        f"\non_@: left_@ / ?= ?/ right_@ | right_@ / ?= ?/ left_@\nfrom_@: {_any(joined)}"
+        f"\nLEFT_@: {_any(_qualified(left))}\nRIGHT_@: {_any(_qualified(right))}\nCOLUMN_@: LEFT_@ | RIGHT_@"
+        f"\non_@: LEFT_@ / ?= ?/ RIGHT_@ | RIGHT_@ / ?= ?/ LEFT_@\nfrom_@: {_any(joined)}"
     )
 
 
@@ -190,9 +190,9 @@ def _everything(tables: Sequence[Table], joined: str) -> str:
     bare = list(dict.fromkeys(column for table in tables for column in table.columns))
     qualified = [column for table in tables for column in _qualified(table)]
     return (
-        f"\ntable_@: {_any([table.name for table in tables])}\nqualified_@: {_any(qualified)}"
-        f"\ncolumn_@: {_any([*bare, 'qualified_@'] if joined else ['qualified_@'])}"
-        f'\nfrom_@: table_@ (WS ("LEFT"i WS)? "JOIN"i WS table_@ WS "ON"i WS qualified_@ / ?= ?/ qualified_@){joined}'
+        f"\nTABLE_@: {_any([table.name for table in tables])}\nQUALIFIED_@: {_any(qualified)}"
+        f"\nCOLUMN_@: {_any([*bare, 'QUALIFIED_@'] if joined else ['QUALIFIED_@'])}"
+        f'\nfrom_@: TABLE_@ (WS ("LEFT"i WS)? "JOIN"i WS TABLE_@ WS "ON"i WS QUALIFIED_@ / ?= ?/ QUALIFIED_@){joined}'
     )
 
 

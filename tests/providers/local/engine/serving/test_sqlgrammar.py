@@ -11,6 +11,7 @@ from gateway.text2sql.finder import Finder
 from gateway.text2sql.guard import judge
 from prompts.tables import Column, Schema, Table
 from providers.errors import Rejected
+from providers.local.engine.serving import sqlgrammar
 from providers.local.engine.serving.grammars import Grammars
 from tests.providers.local.models import make_tokenizer
 
@@ -178,3 +179,23 @@ def test_with_many_tables_too_a_column_belongs_to_its_table_unless_two_are_joine
     join = "```sql\nSELECT table7.{0} FROM table7 LEFT JOIN table8 ON table7.{0} = table8.{1}\n```"
     names = ("c_1", "c_2") if shared else ("c7_1", "c8_2")
     assert walker.refused(join.format(*names), schema) is None
+
+
+def test_columns_called_like_functions_are_columns_and_functions_functions(walker):
+    functions = ["sum", "avg", "min", "max", "abs", "length", "upper", "round", "substr"]
+    assert not sqlgrammar.RESERVED & {*functions}
+    schema = {"t": functions, "upper": ["t", "sum_", "su"], "sums": ["upper", "t"]}
+    texts = [walker.walk(seed, "```sql\n", "\n`(ml", schema)[0] for seed in range(WALKS)]
+    statements = [statement for text in texts if (statement := fenced(text))]
+    assert reasons(statements, schema, "sqlite") == []
+    for each in ("SUM(sum)", "sum", "UPPER(t.upper)", "upper(upper)", "sum(max), MAX(abs)"):
+        assert walker.refused(f"```sql\nSELECT {each} FROM t\n```", schema) is None
+    assert walker.refused("```sql\nSELECT upper.su FROM upper WHERE upper(su) = 'a'\n```", schema) is None
+
+
+@pytest.mark.parametrize(("tables", "columns"), [(1, 3_000), (8, 375), (200, 15), (500, 6)])
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_largest_schemas_have_masks_at_every_step(walker, tables, columns, shared):
+    schema = {f"t{i}": [f"c_{j}" if shared else f"c{i}_{j}" for j in range(columns)] for i in range(tables)}
+    for seed in range(5):
+        walker.walk(seed, "```sql\n", "\n`", schema)
