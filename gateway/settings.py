@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
@@ -68,17 +69,29 @@ class Server(Section):
     @field_validator("redis_url")
     @classmethod
     def _a_redis(cls, value: str | None) -> str | None:
-        from redis import Redis, RedisError
-
         if not value:
             return None
+        # Judged here where it can be: gevent warns of what has imported ssl, as redis does, before it changes that.
         try:
-            # Asks nobody yet. What is wrong may be beside a password, so that only ours is told.
-            way = Redis.from_url(value).connection_pool.make_connection()
-            known = bool(getattr(way, "host", "") or getattr(way, "path", ""))
-        except (ValueError, TypeError, RedisError):
+            url = urlsplit(value)
+            if url.scheme == "unix":
+                known = bool(url.path)
+            else:
+                place = url.path.strip("/")
+                known = url.scheme in ("redis", "rediss") and bool(url.hostname) and url.port != 0
+                known = known and (not place or place.isdecimal())
+            if known and url.query:
+                from redis import Redis, RedisError
+
+                try:
+                    # Asks nobody yet.
+                    Redis.from_url(value).connection_pool.make_connection()
+                except RedisError:
+                    known = False
+        except (ValueError, TypeError, AttributeError):
             known = False
         if not known:
+            # What is wrong may be beside a password, so that only ours is told.
             raise ValueError("it is no URL of a Redis; expected redis://HOST:PORT/0, rediss://… or unix:///PATH")
         return value
 
