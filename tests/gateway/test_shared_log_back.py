@@ -39,7 +39,7 @@ def warnings(live):
 @side_by_side
 def test_a_stop_that_is_not_heard_is_said_again_until_the_answer_has_ended(upstream, store):
     with served(upstream, store) as here, served(upstream, store) as there:
-        for n in range(4):
+        for n in range(2):
             with here.ask(f"unheard {n}", provider="slow") as reply:
                 answer_id = next(reply.events()).data["id"]
                 store.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
@@ -95,7 +95,7 @@ def test_a_finished_answer_whose_log_redis_has_dropped_does_not_look_as_if_it_ra
 def test_a_pause_of_redis_hides_no_answer_that_it_has_and_holds_up_nobody(upstream, store):
     with served(upstream, store) as here, served(upstream, store) as there:
         with ThreadPoolExecutor(4) as pool:
-            ids = list(pool.map(lambda n: finished(here, f"pause {n}"), range(200)))
+            ids = list(pool.map(lambda n: finished(here, f"pause {n}"), range(40)))
         seen, over = [], threading.Event()
 
         def look():
