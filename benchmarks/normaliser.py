@@ -27,12 +27,12 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 
-from gateway import steps
-from gateway.events import Encoder
-from providers.bodies import Chunked
+from gateway.answers import steps
+from gateway.answers.events import Encoder
 from providers.catalogue import WIRES
 from providers.configuration import ProviderConfiguration
-from providers.reading import Reading
+from providers.stream.reader import Reading
+from providers.transport.framing import Chunked
 
 CHUNKS = 20_000
 RUNS = 5

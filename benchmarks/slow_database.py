@@ -97,7 +97,7 @@ def gateway(upstream_port: int, url: str, timeout_s: float) -> Iterator[int]:
             yaml.safe_dump({"server": server, "default": "sql", "providers": models, "databases": {"metro": database}})
         )
         environ = os.environ | {"SLUICE_CONFIG": str(file), "SLUICE_RUN_DIR": str(Path(folder) / "run")}
-        command = [sys.executable, "-m", "gunicorn", "-c", "gateway/gunicorn_conf.py", "wsgi:app"]
+        command = [sys.executable, "-m", "gunicorn", "-c", "gateway/server/gunicorn_conf.py", "wsgi:app"]
         with (Path(folder) / "log").open("wb") as log:
             running = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
         try:

@@ -183,7 +183,7 @@ def sluice(upstream_port: int, folder: Path):
     logging = folder / "logging.yaml"
     logging.write_text("version: 1\n")
     environ = os.environ | {"SLUICE_CONFIG": str(file), "SLUICE_RUN_DIR": str(folder / "run")}
-    command = [sys.executable, "-m", "gunicorn", "-c", "gateway/gunicorn_conf.py", "wsgi:app"]
+    command = [sys.executable, "-m", "gunicorn", "-c", "gateway/server/gunicorn_conf.py", "wsgi:app"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
     try:

@@ -9,13 +9,16 @@ import time
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from gateway import ask, auth, compat, errors, feedback, health, openai_api, web
-from gateway.accounts import Accounts
-from gateway.answers import Answers, Observer
-from gateway.auth import Keys
-from gateway.limits import Rate
+from gateway import errors, web
+from gateway.access import auth
+from gateway.access.auth import Keys
+from gateway.access.rate_limit import Rate
+from gateway.answers.answers import Answers, Observer
+from gateway.context import Sluice
+from gateway.observability.accounting import Accounts
+from gateway.routes import answers as answer_routes
+from gateway.routes import compat, feedback, health, openai
 from gateway.settings import Settings
-from gateway.sluice import Sluice
 from gateway.text2sql.databases import Databases
 from providers import Providers
 
@@ -34,11 +37,11 @@ def create_app(
     """The gateway as a WSGI application; `app.extensions["sluice"]` is its inside."""
     app = Flask(__name__, static_folder=None)
     # One more, for a body without a length is cut there, silently.
-    app.config["MAX_CONTENT_LENGTH"] = ask.MAX_BODY_BYTES + 1
+    app.config["MAX_CONTENT_LENGTH"] = answer_routes.MAX_BODY_BYTES + 1
     server = settings.server
     answers = Answers(server, observer or Accounts(), settings.limits.streams_per_key)
     if server.redis_url:
-        from gateway.log.redis import Mirror
+        from gateway.answers.shared.store import Mirror
 
         answers.mirror = Mirror(server.redis_url, answers)
     sluice = Sluice(
@@ -70,7 +73,7 @@ def create_app(
     def failed(error: Exception) -> Response:
         return errors.response(errors.of(error))
 
-    for routes in (ask.routes, compat.routes, openai_api.routes, feedback.routes, health.routes):
+    for routes in (answer_routes.routes, compat.routes, openai.routes, feedback.routes, health.routes):
         app.register_blueprint(routes)
     app.register_blueprint(web.page(settings, sluice.providers.described))
     if server.cors:

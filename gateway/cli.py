@@ -57,12 +57,12 @@ def serve(config: str | None, bind: str | None) -> None:
         if problems := settings.problems():
             click.echo("sluice: " + "; ".join(problems), err=True)
             sys.exit(2)
-    from gateway import serving
+    from gateway.server import master
 
     if trouble := _not_free(settings.server.bind):
         click.echo(f"sluice: cannot listen on {settings.server.bind}: {trouble}", err=True)
         sys.exit(1)
-    serving.master()
+    master.master()
 
 
 def _not_free(bind: str) -> str | None:
@@ -124,7 +124,7 @@ def ask(question: str, config: str | None, url: str | None, form: str, key: str 
     """Ask a running Sluice, and print the answer as it streams."""
     import requests
 
-    from gateway.terminal import PRINTERS
+    from gateway.tools.terminal import PRINTERS
 
     if url is None:
         url = f"http://{_settings(config).server.bind}"
@@ -171,7 +171,7 @@ def doctor(config: str | None, names: tuple[str, ...]) -> None:
 
     # A vendor's client reads from sockets that block; only a patched one can be interrupted by a deadline.
     monkey.patch_all()
-    from gateway import doctor as doctors
+    from gateway.tools import doctor as doctors
 
     sys.exit(doctors.run(_settings(config), click.echo, names=names))
 
@@ -183,9 +183,9 @@ def doctor(config: str | None, names: tuple[str, ...]) -> None:
 @click.option("--language", type=click.Choice(["zh", "en"]), help="The prompt's language.")
 def prompt(question: str, config: str | None, database: str | None, language: str | None) -> None:
     """Print the prompt that would be sent for QUESTION, and its token estimate."""
-    from gateway.text2sql import preview
+    from gateway.tools import prompt
 
-    sys.exit(preview.run(_settings(config), question, click.echo, database=database, language=language))
+    sys.exit(prompt.run(_settings(config), question, click.echo, database=database, language=language))
 
 
 @main.command(name="eval", context_settings={"ignore_unknown_options": True})
@@ -198,7 +198,7 @@ def prompt(question: str, config: str | None, database: str | None, language: st
 )
 def evaluate(file: str, config: str | None, names: tuple[str, ...], database: str | None, out: str) -> None:
     """Ask every question of FILE (JSON lines) of each provider, and compare the rows with the expected ones."""
-    from gateway import evaluation
+    from gateway.tools import evaluation
 
     sys.exit(evaluation.run(_settings(config), Path(file), names, Path(out), click.echo, database=database))
 

@@ -15,7 +15,7 @@ import msgspec
 from flask import Response, g, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
-from gateway.text2sql.failures import SqlError
+from gateway.text2sql.errors import SqlError
 from providers.errors import ProviderError
 
 log = logging.getLogger("sluice")

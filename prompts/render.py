@@ -14,7 +14,7 @@ from typing import Protocol
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy import make_url
 
-from prompts.memory import Pair
+from prompts.example_store import Pair
 from prompts.tables import Schema, Table
 from prompts.tokens import estimate
 from providers.chat import Message

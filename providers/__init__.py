@@ -13,8 +13,9 @@ from typing import Any
 
 from providers.catalogue import WIRES
 from providers.chat import ChatRequest
-from providers.choosing import Adapter, Breaker, Provider, Stream
 from providers.configuration import ProviderConfiguration
+from providers.routing.breaker import Breaker
+from providers.routing.router import Adapter, Provider, Stream
 
 __all__ = ["Described", "Providers", "Stream"]
 

@@ -39,28 +39,33 @@ WIRES = {
     wire.name: wire
     for wire in (
         Wire("local", module="providers.local.client", own_process=True),
-        Wire("openai", module="providers.openai_compatible"),
+        Wire("openai", module="providers.wires.openai"),
         Wire(
             "dashscope",
-            module="providers.dashscope",
+            module="providers.wires.dashscope",
             base_url="https://dashscope.aliyuncs.com/api/v1",
             secrets=("api_key",),
-            sdk="providers.dashscope_sdk",
+            sdk="providers.wires.sdk.dashscope",
             incremental=False,
         ),
         Wire(
             "dashscope_compatible",
-            module="providers.openai_compatible",
+            module="providers.wires.openai",
             base_url="https://dashscope.aliyuncs.com/compatible-mode/v1",
             secrets=("api_key",),
         ),
-        Wire("ernie", module="providers.ernie", base_url="https://aip.baidubce.com", secrets=("api_key", "secret_key")),
+        Wire(
+            "ernie",
+            module="providers.wires.ernie",
+            base_url="https://aip.baidubce.com",
+            secrets=("api_key", "secret_key"),
+        ),
         Wire(
             "qianfan",
-            module="providers.qianfan",
+            module="providers.wires.qianfan",
             base_url="https://qianfan.baidubce.com/v2",
             secrets=("api_key",),
-            sdk="providers.qianfan_sdk",
+            sdk="providers.wires.sdk.qianfan",
         ),
     )
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from gateway import cli
-from gateway.serving import GRACE_S
+from gateway.server.master import GRACE_S
 from gateway.settings import Server, load
 from tests.parts import require
 from tests.ports import free_port
@@ -26,7 +26,7 @@ PLACES = {"run": "RuntimeDirectory", "var/lib": "StateDirectory", "var/cache": "
 
 
 def test_the_dashboard_asks_only_for_metrics_that_exist():
-    from gateway import metrics
+    from gateway.observability import metrics
 
     defined = set(re.findall(r'"(sluice_\w+)"', Path(metrics.__file__).read_text("utf-8")))
     for panel in json.loads((DEPLOY / "grafana.json").read_text("utf-8"))["panels"]:

@@ -173,14 +173,14 @@ class Ours(Target):
         from tokenizers import Tokenizer
 
         from providers.local.engine.blocks import Blocks
+        from providers.local.engine.compute.config import shape
+        from providers.local.engine.compute.kvcache import BLOCK_TOKENS, KVCache
+        from providers.local.engine.compute.model import Model
+        from providers.local.engine.compute.runner import Runner, measure_budget
+        from providers.local.engine.compute.weights import Weights
         from providers.local.engine.detokeniser import ByteVocabulary
-        from providers.local.engine.kvcache import BLOCK_TOKENS, KVCache
-        from providers.local.engine.model import Model
-        from providers.local.engine.runner import Runner, measure_budget
         from providers.local.engine.serving.folder import open_folder
         from providers.local.engine.serving.memory import plan
-        from providers.local.engine.shape import shape
-        from providers.local.engine.weights import Weights
         from providers.local.options import Options
 
         torch.set_num_threads(threads)
@@ -217,7 +217,7 @@ class Ours(Target):
         return (chunks, self.runner.launch(chunks)) if chunks else None
 
     def run(self, workload: Workload) -> Times:
-        from providers.local.engine.replies import Reply
+        from providers.local.engine.output import Reply
         from providers.local.engine.sequence import Sampling, Sequence
         from providers.local.engine.stopping import StopStrings
 

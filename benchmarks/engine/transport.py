@@ -27,7 +27,7 @@ from benchmarks.engine.workload import at
 from providers.chat import ChatRequest
 from providers.configuration import ProviderConfiguration
 from providers.local import connection as connections
-from providers.local import keeper
+from providers.local import supervisor
 from providers.local.client import Adapter
 from providers.local.wire import Ask, Hello, Piece, Step, frame, to_engine
 
@@ -134,7 +134,7 @@ def generating(clients: int, models: Path) -> str:
     configuration = ProviderConfiguration(type="local", model=str(make(models, "50M", "bfloat16")), max_context=1024)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SLUICE_RUN_DIR"] = folder
-        kept = keeper.start("local", configuration, Path(folder))
+        kept = supervisor.start("local", configuration, Path(folder))
         adapter = Adapter(configuration)
 
         def ask(i: int) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.pool import NullPool
 
 from demo.metro import build
-from prompts.create_table import comments
+from gateway.text2sql.databases.create_table import comments
 
 DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mysql+pymysql"}
 # The longest text is a station's English name of 43 characters.

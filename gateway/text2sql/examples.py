@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from gevent.threadpool import ThreadPool
 
 from gateway.settings import DatabaseSettings
-from gateway.text2sql.guard import judge
-from prompts.memory import Memory, Pair, filled, load, merged, one_line
+from gateway.text2sql.guard.judge import judge
+from prompts.example_store import Memory, Pair, filled, load, merged, one_line
 from prompts.tables import Schema
 
 log = logging.getLogger("sluice.sql")

@@ -11,16 +11,16 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
-from gateway.question import Question
-from gateway.record import Record
-from gateway.steps import Correcting, Done, Sql, Start, Step, Text, of
+from gateway.answers.question import Question
+from gateway.answers.record import Record
+from gateway.answers.steps import Correcting, Done, Sql, Start, Step, Text, of
 from gateway.text2sql import prompting
+from gateway.text2sql.cpu_slot import in_turn
 from gateway.text2sql.databases import Database, Databases
-from gateway.text2sql.early import hopeless
-from gateway.text2sql.failures import SqlFailed
-from gateway.text2sql.finder import Finder
-from gateway.text2sql.guard import Verdict
-from gateway.text2sql.turns import in_turn
+from gateway.text2sql.errors import SqlFailed
+from gateway.text2sql.extract import Finder
+from gateway.text2sql.guard.early_reject import hopeless
+from gateway.text2sql.guard.judge import Verdict
 from prompts import render
 from providers import Providers
 from providers.chat import Message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.question import Question
+from gateway.answers.question import Question
 from gateway.settings import TextToSql
 from gateway.text2sql.databases import Database
 from prompts import render

@@ -15,14 +15,14 @@ from sqlalchemy import make_url
 
 from demo.metro.build import build
 from demo.metro.copy import copy
-from gateway import evaluation
-from gateway.doctor import engines
-from gateway.question import Question
+from gateway.answers.question import Question
+from gateway.answers.steps import Rows
 from gateway.settings import parse
-from gateway.steps import Rows
 from gateway.text2sql import flow
-from gateway.text2sql.comparing import is_ordered, same
 from gateway.text2sql.databases import Databases
+from gateway.tools import evaluation
+from gateway.tools.doctor import engines
+from gateway.tools.result_equality import is_ordered, same
 from providers import Providers
 from tests.parts import require
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from providers.sse import Decoder, Frame
+from providers.stream.sse import Decoder, Frame
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ class Live:
         self.file.write_text(yaml.safe_dump(configuration | {"server": server}, sort_keys=False), "utf-8")
         self.log = self.folder / "log"
         environ = os.environ | {"SLUICE_CONFIG": str(self.file), "SLUICE_RUN_DIR": str(self.folder / "run")}
-        command = [sys.executable, "-m", "gunicorn", "-c", "gateway/gunicorn_conf.py", "wsgi:app"]
+        command = [sys.executable, "-m", "gunicorn", "-c", "gateway/server/gunicorn_conf.py", "wsgi:app"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
         self._wait_until_it_answers()

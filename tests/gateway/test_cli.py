@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.terminal import raw_lines, table, width
+from gateway.tools.terminal import raw_lines, table, width
 from tests.gateway.conftest import SAYS, configuration
 from tests.gateway.live import Live
 from tests.ports import free_port

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from prompts.memory import Pair
+from prompts.example_store import Pair
 from prompts.render import correction, messages, table_text
 from prompts.tables import Column, ForeignKey, Schema, Table
 from prompts.tokens import estimate

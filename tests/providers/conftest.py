@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from providers.http import Client
+from providers.transport.client import Client
 from tests.providers.raw_server import Limits
 
 

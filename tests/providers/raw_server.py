@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import gevent
 
-from providers.http import Client
+from providers.transport.client import Client
 
 
 class Caller:

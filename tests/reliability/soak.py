@@ -234,7 +234,7 @@ class Soak:
         try:
             started, ended, _ = wait_until(lambda: (told := gateway.accounts())[2] == 0 and told, 30)
         except TimeoutError:
-            self._note(f"still in flight: {gateway.accounts()[2]:g}")
+            self._note(f"still in flight: {gateway.observability.accounting()[2]:g}")
             return
         lines = len(gateway.answers_logged())
         missing = started - sum(ended.values())

@@ -21,16 +21,16 @@ from gevent.lock import BoundedSemaphore, RLock
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway.answers.steps import Rows
 from gateway.settings import DatabaseSettings, TextToSql
-from gateway.steps import Rows
-from gateway.text2sql.databases.rights import Excess
+from gateway.text2sql.databases.privileges import Excess
+from gateway.text2sql.databases.schema import Unmatched
+from gateway.text2sql.errors import SqlFailed, SqlLimit
 from gateway.text2sql.examples import Examples
-from gateway.text2sql.failures import SqlFailed, SqlLimit
-from gateway.text2sql.guard import DIALECTS, Verdict, judge
+from gateway.text2sql.guard.judge import DIALECTS, Verdict, judge
 from gateway.text2sql.rows import Collected
 from prompts import render
-from prompts.narrowing import Narrowing
-from prompts.schema import Unmatched
+from prompts.schema_linking import Narrowing
 from prompts.tables import Schema
 
 log = logging.getLogger("sluice.sql")

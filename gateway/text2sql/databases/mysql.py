@@ -21,10 +21,10 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
 
 from gateway.settings import DatabaseSettings
-from gateway.text2sql.databases.rights import Excess, mysql_excess
-from gateway.text2sql.failures import SqlFailed, SqlLimit, refused
+from gateway.text2sql.databases.privileges import Excess, mysql_excess
+from gateway.text2sql.databases.schema import read
+from gateway.text2sql.errors import SqlFailed, SqlLimit, refused
 from gateway.text2sql.rows import Collected
-from prompts.schema import read
 from prompts.tables import Schema
 
 log = logging.getLogger("sluice.sql")

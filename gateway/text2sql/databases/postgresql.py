@@ -20,12 +20,12 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
 
 from gateway.settings import DatabaseSettings
-from gateway.text2sql.databases import rights
+from gateway.text2sql.databases import privileges
 from gateway.text2sql.databases.postgresql_values import ARRAY, load_into
-from gateway.text2sql.databases.rights import Excess
-from gateway.text2sql.failures import SqlFailed, SqlLimit, refused
+from gateway.text2sql.databases.privileges import Excess
+from gateway.text2sql.databases.schema import read
+from gateway.text2sql.errors import SqlFailed, SqlLimit, refused
 from gateway.text2sql.rows import Collected
-from prompts.schema import read
 from prompts.tables import Schema
 
 log = logging.getLogger("sluice.sql")
@@ -105,8 +105,10 @@ class PostgreSQL:
                 # Compiling the query takes seconds, running it milliseconds.
                 connection.execute("SET jit = off")
             # A superuser may do everything: there is nothing to list.
-            rows = list(connection.execute(rights.SUPERUSER))
-            return rights.gathered(rows or connection.execute(rights.postgresql_query(connection.info.server_version)))
+            rows = list(connection.execute(privileges.SUPERUSER))
+            return privileges.gathered(
+                rows or connection.execute(privileges.postgresql_query(connection.info.server_version))
+            )
 
     @contextlib.contextmanager
     def _connected(self, statement: str = "") -> Any:

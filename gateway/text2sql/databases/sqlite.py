@@ -22,11 +22,11 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
 
 from gateway.settings import DatabaseSettings
-from gateway.text2sql.databases.rights import Excess
-from gateway.text2sql.failures import SqlFailed, SqlLimit, refused
-from gateway.text2sql.functions import SQLITE_FUNCTIONS
+from gateway.text2sql.databases.privileges import Excess
+from gateway.text2sql.databases.schema import read
+from gateway.text2sql.errors import SqlFailed, SqlLimit, refused
+from gateway.text2sql.guard.functions import SQLITE_FUNCTIONS
 from gateway.text2sql.rows import Collected
-from prompts.schema import read
 from prompts.tables import Schema
 
 T = TypeVar("T")

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from providers.local.engine.errors import OutOfMemory
-from providers.local.engine.preparation import Preparation
-from providers.local.engine.replies import Reply, Told
+from providers.local.engine.output import Reply, Told
+from providers.local.engine.preprocessing import Preparation
 from providers.local.engine.scheduler import Scheduler
 from providers.local.engine.sequence import Chunk, Key, Sequence
 from providers.local.wire import Ask, BrokenFrame, Failed, Piece
 
 if TYPE_CHECKING:
     # With torch, of which the loop needs nothing.
-    from providers.local.engine.runner import Drawn, Launched, Runner
+    from providers.local.engine.compute.runner import Drawn, Launched, Runner
 
 log = logging.getLogger("sluice.engine")
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import gevent
 import pytest
 
-from gateway.question import Question, Turn
+from gateway.answers.question import Question, Turn
+from gateway.answers.steps import Correcting, Done, Rows, Sql, Start, Text
 from gateway.settings import TextToSql
-from gateway.steps import Correcting, Done, Rows, Sql, Start, Text
 from gateway.text2sql.databases import Databases
-from gateway.text2sql.failures import SqlFailed, SqlLimit
+from gateway.text2sql.errors import SqlFailed, SqlLimit
 from gateway.text2sql.flow import answer
 from providers.delta import Delta, Usage
 from providers.errors import CutOff
+from tests.gateway.text2sql.databases.test_running import SLOW
 from tests.gateway.text2sql.servers import settings
-from tests.gateway.text2sql.test_running import SLOW
 from tests.reliability.rig import at_most
 
 GOOD = "问题：沈塘桥\n```sql\nSELECT name, line FROM dtzpt WHERE name = '沈塘桥' ORDER BY line\n```"

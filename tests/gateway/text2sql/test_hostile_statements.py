@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.steps import Rows
+from gateway.answers.steps import Rows
 from gateway.text2sql.databases import Database
-from gateway.text2sql.failures import SqlError
-from gateway.text2sql.guard import Verdict
+from gateway.text2sql.errors import SqlError
+from gateway.text2sql.guard.judge import Verdict
 from tests.gateway.text2sql.servers import MARKER
 from tests.reliability.rig import at_most
 

@@ -8,13 +8,13 @@ import time
 import gevent
 import pytest
 
-from gateway.question import Question
+from gateway.answers.question import Question
 from gateway.settings import DatabaseSettings, TextToSql
 from gateway.text2sql.databases import Database
 from gateway.text2sql.prompting import messages
 from prompts.render import table_text
 from prompts.tokens import estimate
-from tests.prompts.test_narrowing import DATA, large_schema
+from tests.prompts.test_schema_linking import DATA, large_schema
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from providers.configuration import ProviderConfiguration
-from providers.local import keeper
+from providers.local import supervisor
 from providers.local.client import Adapter
 from tests.providers.local.models import FAMILIES, make_model
 
@@ -27,7 +27,7 @@ def serving(folder: Path, **told) -> Iterator[Adapter]:
     configuration = ProviderConfiguration(**settings)
     with tempfile.TemporaryDirectory(prefix="sluice-") as run_dir, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLUICE_RUN_DIR", run_dir)
-        process = keeper.start("local", configuration, Path(run_dir))
+        process = supervisor.start("local", configuration, Path(run_dir))
         adapter = Adapter(configuration, name="local")
         adapter.keeper = process
         try:

@@ -236,7 +236,7 @@ def test_a_killed_engine_fails_its_reply_at_once_and_the_next_question_works(sta
 
 
 def test_a_stopped_engine_is_found_silent_killed_and_replaced(start, monkeypatch):
-    monkeypatch.setattr("providers.local.keeper.SILENCE_S", 2.0)
+    monkeypatch.setattr("providers.local.supervisor.SILENCE_S", 2.0)
     engine = start()
     stream = engine.ask(asking(max_tokens=None))
     next(stream)

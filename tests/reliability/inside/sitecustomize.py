@@ -79,10 +79,10 @@ def no_start(app: ModuleType) -> None:
 
 CHANGES = {
     "no start": ("gateway.app", no_start),
-    "probe": ("gateway.workers", probe),
-    "no watcher": ("gateway.presence", no_watcher),
-    "no heartbeat": ("gateway.presence", no_heartbeat),
-    "no terminal event": ("gateway.forms", no_terminal_event),
+    "probe": ("gateway.server.workers", probe),
+    "no watcher": ("gateway.answers.client", no_watcher),
+    "no heartbeat": ("gateway.answers.reader", no_heartbeat),
+    "no terminal event": ("gateway.formats.native", no_terminal_event),
     "no epoch check": ("providers.local.engine.serving.server", no_epoch_check),
 }
 

@@ -12,12 +12,14 @@ from functools import partial
 import torch
 
 from providers.local.engine.blocks import Blocks
+from providers.local.engine.compute.config import rope_frequencies, shape
+from providers.local.engine.compute.kvcache import BLOCK_TOKENS, KVCache
+from providers.local.engine.compute.model import Model
+from providers.local.engine.compute.runner import Runner, measure_budget
+from providers.local.engine.compute.weights import Weights
 from providers.local.engine.errors import CannotLoad
-from providers.local.engine.kvcache import BLOCK_TOKENS, KVCache
 from providers.local.engine.loop import Loop
-from providers.local.engine.model import Model
-from providers.local.engine.preparation import Preparation
-from providers.local.engine.runner import Runner, measure_budget
+from providers.local.engine.preprocessing import Preparation
 from providers.local.engine.scheduler import Scheduler
 from providers.local.engine.serving.chat import Chat
 from providers.local.engine.serving.folder import Folder, reading
@@ -25,8 +27,6 @@ from providers.local.engine.serving.grammars import Grammars
 from providers.local.engine.serving.memory import MB, Plan, plan
 from providers.local.engine.serving.requests import sampling, sequence
 from providers.local.engine.serving.server import Server
-from providers.local.engine.shape import rope_frequencies, shape
-from providers.local.engine.weights import Weights
 from providers.local.options import Options
 from providers.local.wire import Ask, Hello, Report
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
+from providers.local.engine.compute.config import Shape
+from providers.local.engine.compute.graphs import graph_bytes
+from providers.local.engine.compute.kvcache import BLOCK_TOKENS, block_bytes
 from providers.local.engine.errors import CannotLoad
-from providers.local.engine.graphs import graph_bytes
-from providers.local.engine.kvcache import BLOCK_TOKENS, block_bytes
 from providers.local.engine.serving.folder import Folder
-from providers.local.engine.shape import Shape
 from providers.local.options import Options
 
 MB = 1 << 20

@@ -7,7 +7,7 @@ import secrets
 from typing import Any
 
 from providers.errors import Rejected
-from providers.local.engine.replies import Reply
+from providers.local.engine.output import Reply
 from providers.local.engine.sequence import Key, Sampling, Sequence
 from providers.local.engine.serving.chat import Chat
 from providers.local.engine.serving.grammars import Grammars

@@ -55,7 +55,7 @@ RESERVED = frozenset(
 PLAIN = "[a-z一-鿿][a-z0-9_一-鿿]*"
 QUOTES = {"mysql": "`", "mariadb": "`"}
 
-# Prose never holds what the gateway would take for a statement (gateway/text2sql/finder.py): another fence, or a line
+# Prose never holds what the gateway would take for a statement (gateway/text2sql/extract.py): another fence, or a line
 # that begins with SELECT or WITH, in any letters that Python takes for those. A lexeme is as long as it can be, so the
 # prose and the fence behind it are one; and it has no limit, for counting would be a state per character.
 COMMON = r"""

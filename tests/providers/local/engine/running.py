@@ -50,7 +50,7 @@ def a_loop(folder: Path, budget: int | None = None, **options) -> Loop:
 
 def as_on_a_gpu(loop: Loop) -> None:
     """Let a loop's runner take a GPU's way for decode steps; attention is plain where the kernel would be."""
-    sys.modules["providers.local.engine.splitkv"] = types.SimpleNamespace(decode=plain_decode)  # type: ignore[assignment]
+    sys.modules["providers.local.engine.compute.splitkv"] = types.SimpleNamespace(decode=plain_decode)  # type: ignore[assignment]
     runner: Any = loop._runner
     runner._kernel = True
     runner.capture(loop.scheduler.max_batch, len(runner.model.cos), lambda: None)

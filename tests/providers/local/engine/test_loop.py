@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from providers.local.engine import sampler
+from providers.local.engine.compute import sampler
+from providers.local.engine.compute.runner import LOST
 from providers.local.engine.errors import OutOfMemory
-from providers.local.engine.replies import Reply
-from providers.local.engine.runner import LOST
+from providers.local.engine.output import Reply
 from tests.providers.local.engine.running import a_loop, asking, run
 
 pytestmark = pytest.mark.usefixtures("way")

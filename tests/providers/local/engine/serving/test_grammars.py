@@ -73,7 +73,7 @@ def test_random_statements_parse_and_name_only_what_exists(replies):
 
 
 def test_the_guard_accepts_what_the_grammar_allows(replies):
-    from gateway.text2sql.guard import judge
+    from gateway.text2sql.guard.judge import judge
     from prompts.tables import Column, Schema, Table
 
     tables = [Table(table, tuple(Column(name, "TEXT") for name in columns)) for table, columns in SCHEMA.items()]

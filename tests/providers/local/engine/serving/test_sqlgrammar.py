@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from gateway.text2sql.finder import Finder
-from gateway.text2sql.guard import judge
+from gateway.text2sql.extract import Finder
+from gateway.text2sql.guard.judge import judge
 from prompts.tables import Column, Schema, Table
 from providers.errors import Rejected
 from providers.local.engine.serving import sqlgrammar

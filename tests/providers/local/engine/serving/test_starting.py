@@ -200,7 +200,7 @@ def test_the_cache_bounds_the_context_and_start_up_says_what_it_loads(folder, ca
 def test_auto_takes_bfloat16_on_a_cpu_only_where_it_is_multiplied_and_the_model_is_large(models, monkeypatch):
     from dataclasses import replace
 
-    from providers.local.engine.shape import shape
+    from providers.local.engine.compute.config import shape
 
     small = shape(open_folder(str(models["qwen3"][0])).config)
     large = replace(small, hidden=2048, intermediate=8192, layers=24)

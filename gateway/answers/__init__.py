@@ -1,0 +1,1 @@
+"""Answers as resources: produced once into a log, followed by any number of readers."""

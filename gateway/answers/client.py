@@ -1,0 +1,210 @@
+"""The client's connection: watched for its closing, and written to.
+
+A disconnect is noticed at once, in silence too: a watcher of the event loop sees the socket become readable, and a peek
+tells the end from a further request. A client that closed its sending half counts as gone: browsers and nginx never do
+that. The second line of defence are heartbeats, and a deadline on writes that make no progress.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import math
+import select
+import socket
+import sys
+import termios
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from gevent.monkey import get_original
+
+
+class Hangups:
+    """Connections whose next request has come already, so that they stay readable: only their end is of interest.
+
+    libev, and so gevent, knows "readable" alone. Linux's epoll can wait for the other end's closing by itself, and is
+    in turn something to wait for: one for each worker.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = get_original("select", "epoll")()
+        self._told: dict[int, Callable[[], None]] = {}
+        self._watcher = gevent.get_hub().loop.io(self._epoll.fileno(), 1)
+        self._watcher.start(self._some)
+
+    def watch(self, descriptor: int, on_gone: Callable[[], None]) -> None:
+        self._told[descriptor] = on_gone
+        self._epoll.register(descriptor, select.EPOLLRDHUP)
+
+    def unwatch(self, descriptor: int) -> None:
+        if self._told.pop(descriptor, None) is not None:
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(descriptor)
+
+    def _some(self) -> None:
+        for descriptor, _ in self._epoll.poll(0):
+            # One that left may have taken another with it.
+            if on_gone := self._told.get(descriptor):
+                self.unwatch(descriptor)
+                on_gone()
+
+
+_hangups: Hangups | None = None
+
+
+def hangups() -> Hangups | None:
+    """This worker's; None where the system cannot tell: there a leaving is noticed by the next write."""
+    global _hangups
+    if _hangups is None and hasattr(select, "EPOLLRDHUP"):
+        _hangups = Hangups()
+    return _hangups
+
+
+def _end_when_silent(sock: Any, timeout_s: float) -> None:
+    """Have the system end the connection of a client that vanished without a word: its power cut, its network gone.
+
+    What was sent may be unacknowledged for `timeout_s`; where nothing is sent, probes find it out. Without this it
+    takes Linux a quarter of an hour, and the upstream is paid for as long.
+    """
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or not hasattr(socket, "TCP_USER_TIMEOUT"):
+        return
+    # The system takes whole seconds, and no more of them than these.
+    idle_s = math.ceil(min(timeout_s, 32767))
+    unacknowledged_ms = math.ceil(min(timeout_s * 1000, 2**31 - 1))
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unacknowledged_ms)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle_s)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, idle_s // 3))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+class Client:
+    """The client's connection, as gunicorn hands it over in `environ["gunicorn.socket"]`."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._watcher: Any = None
+        # gunicorn's response, once it has been begun: we write its head, its chunks and its end ourselves.
+        self._reply: Any = None
+        # What its reader waits for while the kernel takes nothing more.
+        self._writable = Event()
+        self._hung_up_at: int | None = None
+        self.gone = False
+
+    @classmethod
+    def of(cls, environ: dict[str, Any], write_timeout_s: float) -> Client | None:
+        """The connection of this request; None under another server, where a disconnect shows when writing."""
+        sock = environ.get("gunicorn.socket")
+        if sock is None or hasattr(sock, "_sslobj") or environ["REQUEST_METHOD"] == "HEAD":
+            return None
+        _end_when_silent(sock, write_timeout_s)
+        return cls(sock)
+
+    def watch(self, on_gone: Callable[[], None]) -> None:
+        """Call `on_gone` once, from the event loop, when the client has closed its connection."""
+        watcher = gevent.get_hub().loop.io(self._sock.fileno(), 1)
+
+        def left() -> None:
+            self._hung_up_at = None
+            self.gone = True
+            self._writable.set()
+            on_gone()
+
+        def readable() -> None:
+            try:
+                told = self._sock._sock.recv(1, socket.MSG_PEEK)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                told = b""
+            self.unwatch()
+            if not told:
+                left()
+            elif ends := hangups():
+                # A further request, which waits for its turn: it would make this watcher spin.
+                self._hung_up_at = self._sock.fileno()
+                ends.watch(self._hung_up_at, left)
+
+        watcher.start(readable)
+        self._watcher = watcher
+
+    def unwatch(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
+        if self._hung_up_at is not None and (ends := hangups()):
+            ends.unwatch(self._hung_up_at)
+            self._hung_up_at = None
+
+    def take_over(self, write: Any) -> None:
+        """`write` is what gunicorn's start_response returned: from here on we write the reply, and gunicorn nothing."""
+        self._reply = write.__self__
+
+    def send_now(self, data: bytes, *, last: bool = False) -> bytes:
+        """Send a piece of the body, what the socket takes at once; returns the rest. Raises OSError if nobody is there.
+
+        The head goes with the first piece, which may be empty, and the end of the body with the `last`: a short answer
+        is one system call instead of four.
+        """
+        reply, framed = self._reply, data
+        if reply.chunked and data:
+            framed = b"%x\r\n%b\r\n" % (len(data), data)
+        if not reply.headers_sent:
+            reply.headers_sent = True
+            told = [*reply.default_headers(), *(f"{name}: {value}\r\n" for name, value in reply.headers), "\r\n"]
+            framed = "".join(told).encode("latin-1") + framed
+        if reply.chunked and last:
+            framed += b"0\r\n\r\n"
+            # To gunicorn: there is nothing more to write, and the connection can be kept.
+            reply.chunked, reply.response_length = False, 0
+        try:
+            sent = self._sock._sock.send(framed)
+        except (BlockingIOError, InterruptedError):
+            return framed
+        return b"" if sent == len(framed) else framed[sent:]
+
+    def send_rest(self, rest: bytes, timeout_s: float) -> None:
+        """Send the rest of a framed piece.
+
+        Raises TimeoutError when the client takes nothing for `timeout_s`, another OSError when it has left.
+        """
+        left = memoryview(rest)
+        while left:
+            try:
+                left = left[self._sock._sock.send(left) :]
+            except (BlockingIOError, InterruptedError):
+                self._wait_writable(timeout_s)
+
+    def _wait_writable(self, timeout_s: float) -> None:
+        while not self.gone:
+            untaken = self._untaken_bytes()
+            self._writable.clear()
+            watcher = gevent.get_hub().loop.io(self._sock.fileno(), 2)
+            watcher.start(self._writable.set)
+            try:
+                if self._writable.wait(timeout_s):
+                    break
+            finally:
+                watcher.stop()
+                watcher.close()
+            # The kernel calls a socket writable when a third of its buffer, up to 4 MB, is free: a client that reads
+            # little by little is no stalled one.
+            if self._untaken_bytes() >= untaken:
+                raise TimeoutError
+        if self.gone:
+            raise ConnectionResetError
+
+    def _untaken_bytes(self) -> int:
+        """What the kernel still holds for the client."""
+        return int.from_bytes(fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, b"\0" * 4), sys.byteorder)
+
+    def drop(self) -> None:
+        """Cut the connection so that the client cannot take what it has for the whole reply."""
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass

@@ -1,0 +1,1 @@
+"""Answers in Redis, so that any worker on any machine can resume or stop any answer."""

@@ -1,0 +1,62 @@
+"""Every answer accounted for: a metric at its beginning, and at its end a metric and a log line with the same cause."""
+
+from __future__ import annotations
+
+from gateway.answers.answers import Answer, Observer
+from gateway.observability import logs, metrics
+from gateway.observability.in_flight import Roll
+
+
+class Accounts(Observer):
+    """
+    roll   where the master finds what this worker was producing, should it be killed; None where there is no master
+    """
+
+    roll: Roll | None = None
+
+    def started(self, answer: Answer) -> None:
+        answer.pace = metrics.Pace()
+        metrics.started()
+        if self.roll is not None:
+            self.roll.enter(answer.id, _whose(answer))
+
+    def read(self, answer: Answer, now: float) -> None:
+        answer.pace.read(now)
+
+    def ended(self, answer: Answer) -> None:
+        first = answer.first_delta_at
+        metrics.ended(
+            answer.cause,
+            answer.provider,
+            answer.usage,
+            first - answer.asked.received_at if first is not None else None,
+            answer.pace,
+        )
+        if self.roll is not None:
+            self.roll.strike(answer.id)
+        fields = {
+            "id": answer.id,
+            **_whose(answer),
+            "statements": answer.asked.record.statements,
+            "rows": answer.asked.record.rows,
+            "cause": answer.cause,
+            "usage": answer.usage.as_dict() if answer.usage else None,
+            "timing": answer.timing or answer.timing_so_far(),
+            "events": answer.log.count,
+            "duration_ms": round((answer.ended_at - answer.asked.received_at) * 1000, 1),
+        }
+        if answer.failure is not None:
+            fields["message"] = answer.failure.message
+        logs.answered(fields)
+
+
+def _whose(answer: Answer) -> dict[str, str | None]:
+    """What is known of an answer from its beginning on."""
+    return {
+        "request_id": answer.asked.request_id,
+        "route": answer.asked.route,
+        "provider": answer.provider,
+        "model": answer.model,
+        "key": answer.asked.record.caller or None,
+        "database": answer.database or None,
+    }

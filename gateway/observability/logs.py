@@ -1,0 +1,70 @@
+"""Logging: set up from logging.yaml, one JSON line for each answer, and no secret in any line."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+ANSWERS = logging.getLogger("sluice.answers")
+
+_SECRETS: set[str] = set()
+# What vendors put keys into, should a library quote it: a bearer header, ERNIE's token and its OAuth query.
+_PATTERN = re.compile(r"(?i)(bearer\s+|access_token=|client_secret=|client_id=)[^\s&\"',]+")
+
+
+def configure(folder: Path) -> None:
+    """Set logging up from $SLUICE_LOGGING, or logging.yaml in `folder`, or Sluice's own, or (none there) plainly."""
+    told = os.environ.get("SLUICE_LOGGING")
+    ours = Path(__file__).resolve().parents[2] / "logging.yaml"
+    for file in [Path(told)] if told else [folder / "logging.yaml", ours]:
+        if file.exists():
+            logging.config.dictConfig(yaml.safe_load(file.read_text("utf-8")))
+            return
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger().handlers[0].addFilter(WithoutSecrets())
+
+
+def hide(*secrets: str) -> None:
+    """Never write these values, whatever a line says; short ones are left alone, they would blot out words."""
+    _SECRETS.update(secret for secret in secrets if len(secret) >= 8)
+
+
+def without_secrets(text: str) -> str:
+    """`text` with every known secret, and everything that looks like one beside its usual name, replaced by ***."""
+    for secret in _SECRETS:
+        if secret in text:
+            text = text.replace(secret, "***")
+    return _PATTERN.sub(r"\1***", text)
+
+
+class WithoutSecrets(logging.Filter):
+    """Rewrites a record's message and traceback without secrets."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = without_secrets(record.getMessage()), ()
+        if record.exc_info and not record.exc_text:
+            record.exc_text = without_secrets(logging.Formatter().formatException(record.exc_info))
+        return True
+
+
+class JsonLines(logging.Formatter):
+    """A record as one JSON object: time, level, event, and the members given as `extra={"fields": {…}}`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+        fields: dict[str, Any] = {"time": stamp, "level": record.levelname.lower(), "event": record.getMessage()}
+        fields |= getattr(record, "fields", {})
+        return msgspec.json.encode(fields).decode()
+
+
+def answered(fields: dict[str, Any]) -> None:
+    """One line for an answer that ended: id, provider, model, cause, usage and timings; never its text."""
+    ANSWERS.info("answer", extra={"fields": fields})

@@ -1,0 +1,138 @@
+"""OpenAI's API: POST /v1/chat/completions, streaming or whole, and GET /v1/models. `model` is a provider's name.
+
+OpenAI's fields and vLLM's stand at the top level; those that we know are checked, unknown ones are ignored, as both do.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from flask import Blueprint, Response, g
+from msgspec import Meta
+
+from gateway.answers import chat, question
+from gateway.answers.question import BadQuestion, Stop
+from gateway.context import here
+from gateway.errors import Failure
+from gateway.formats import openai
+from gateway.routes import replies
+from gateway.routes.answers import body
+from providers.chat import ChatRequest
+
+routes = Blueprint("openai", __name__)
+
+Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+
+
+class Said(msgspec.Struct):
+    """The part of a message that is judged here; the rest goes to the provider as it is."""
+
+    role: Role
+    content: str | list[dict[str, Any]] | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class Fields(msgspec.Struct):
+    messages: Annotated[list[dict[str, Any]], Meta(min_length=1)]
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Meta(ge=1)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    stop: Annotated[list[Stop], Meta(max_length=8)] | Stop | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+
+
+_decoder = msgspec.json.Decoder(Fields)
+
+
+@routes.post("/v1/chat/completions")
+def completions() -> Response:
+    try:
+        fields = question.decode(_decoder, body())
+        _judge(fields)
+    except BadQuestion as error:
+        raise Failure("bad_request", str(error), param=error.field) from None
+    sluice = here()
+    name = fields.model
+    if name is not None and name not in sluice.settings.providers:
+        known = ", ".join(sluice.settings.providers)
+        raise Failure("model_not_found", f"there is no model {name[:100]!r}; there are {known}", param="model")
+    replies.known_provider(name, "model")
+    asked = _request(fields)
+    answer = replies.begin(chat.answer(asked, sluice.providers, name), [name, asked], name)
+    if not fields.stream:
+        return replies.whole(answer, openai.completion)
+    with_usage = bool(fields.stream_options and fields.stream_options.include_usage)
+    return replies.stream(answer, openai.Chunks(with_usage))
+
+
+def _judge(fields: Fields) -> None:
+    """Raises BadQuestion for what the types cannot say."""
+    if fields.n is not None and fields.n > 1:
+        raise BadQuestion("n: one choice is made, more are not supported")
+    if fields.stream_options is not None and not fields.stream:
+        raise BadQuestion("stream_options: it needs stream: true")
+    if fields.top_logprobs is not None and not fields.logprobs:
+        raise BadQuestion("top_logprobs: it needs logprobs: true")
+    for n, message in enumerate(fields.messages):
+        try:
+            said = msgspec.convert(message, Said)
+        except msgspec.ValidationError as error:
+            path, _, told = question.in_words(str(error)).partition(": ")
+            raise BadQuestion(f"messages[{n}].{path}: {told}") from None
+        if isinstance(said.content, str) and "\x00" in said.content:
+            raise BadQuestion(f"messages[{n}].content: it contains a NUL character")
+
+
+def _request(fields: Fields) -> ChatRequest:
+    return ChatRequest(
+        fields.messages,
+        temperature=fields.temperature,
+        top_p=fields.top_p,
+        top_k=fields.top_k,
+        min_p=fields.min_p,
+        max_tokens=fields.max_completion_tokens or fields.max_tokens,
+        seed=fields.seed,
+        stop=(fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ()),
+        repetition_penalty=fields.repetition_penalty,
+        presence_penalty=fields.presence_penalty,
+        frequency_penalty=fields.frequency_penalty,
+        tools=fields.tools or None,
+        tool_choice=fields.tool_choice,
+        parallel_tool_calls=fields.parallel_tool_calls,
+        response_format=fields.response_format,
+        logprobs=bool(fields.logprobs),
+        top_logprobs=fields.top_logprobs,
+        salt=g.owner,
+    )
+
+
+@routes.get("/v1/models")
+def models() -> Response:
+    listed = [
+        {"id": provider.name, "object": "model", "created": 0, "owned_by": provider.type, "root": provider.model}
+        for provider in here().providers.described()
+        if provider.available
+    ]
+    return Response(msgspec.json.encode({"object": "list", "data": listed}), content_type="application/json")

@@ -1,0 +1,1 @@
+"""gunicorn's master and workers, and the processes beside them."""

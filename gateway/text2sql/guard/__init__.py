@@ -1,0 +1,1 @@
+"""Whether a statement may run: names, functions, size bounds."""

@@ -1,0 +1,1 @@
+"""What the command line runs beside the server: doctor, evaluation, terminal output."""

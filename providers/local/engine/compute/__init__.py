@@ -1,0 +1,1 @@
+"""The forward pass and sampling: the only modules that import torch."""

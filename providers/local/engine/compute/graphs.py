@@ -1,0 +1,173 @@
+"""Decode steps on a GPU as CUDA graphs: one launch instead of some fifteen per layer, and one for the draws.
+
+A graph replays the same kernels over the same memory, so there is one per batch size (1, 2, 4, 8, then every 8), over
+input tensors that stay; a batch between two sizes is filled up with rows that write to the null block. A step's graph
+ends in the ids of a greedy batch; for others a second one, over the logits that the first has left, draws anew: `plain`
+for temperatures alone, `any` for every parameter, greedy rows among them. What one mask or number per token would have
+to be brought to the host for (constraints, logprobs) is done outside, on the same logits.
+
+For penalties a row's different tokens lie on the device with how often each was generated, and a step adds what it
+brought: MOST_SEEN at most, where a count for every token of the vocabulary would take a thousand times the memory of
+what is drawn. A sequence that may come to have more is drawn outside.
+
+Captured at start, largest first, so that the smaller ones fit into its memory. Not yet measured on a GPU; what is
+captured runs as it is on a CPU, where tests judge it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from providers.local.engine.blocks import NULL_BLOCK
+from providers.local.engine.compute import sampler
+from providers.local.engine.compute.attention import Group, Keys, Layout
+from providers.local.engine.compute.kvcache import BLOCK_TOKENS, KVCache
+from providers.local.engine.compute.model import Model
+from providers.local.engine.compute.sampler import Batch, Inputs, Work, draw, penalise, sent, tokens_at_most
+from providers.local.engine.sequence import Sequence
+
+log = logging.getLogger("sluice.engine")
+
+WARM_UPS = 2
+# The table of a row that holds nobody.
+NOBODY = [NULL_BLOCK]
+MOST_SEEN = 4096
+# What the driver keeps for a captured step, and for the draws of one: an estimate.
+GRAPH_BYTES = 16 << 20
+# float32 numbers per logit: the logits themselves, what captured draws make of them, and draws outside once more.
+SAMPLER_COPIES = 8
+
+
+def sizes(max_batch: int) -> list[int]:
+    """The batch sizes that are captured, up to the first that holds `max_batch`."""
+    chosen = [1, 2, 4, *range(8, max_batch + 8, 8)]
+    return [size for size in chosen if size < max_batch] + [min(size for size in chosen if size >= max_batch)]
+
+
+def graph_bytes(max_batch: int, max_context: int, vocabulary: int) -> int:
+    """An estimate of the memory that graphs and the sampler's buffers will take."""
+    every = sizes(max_batch)
+    tables, seen = 8 * -(-max_context // BLOCK_TOKENS), 12 * min(MOST_SEEN, max_context)
+    return len(every) * GRAPH_BYTES + every[-1] * (4 * SAMPLER_COPIES * vocabulary + tables + seen)
+
+
+class DecodeGraphs:
+    """Captured decode steps. Their inputs, a row per sequence, are filled before each replay."""
+
+    def __init__(
+        self, model: Model, cache: KVCache, max_batch: int, max_context: int, captured: Callable[[], None]
+    ) -> None:
+        """
+        max_context   tokens of the longest sequence
+        captured      called after each size: capturing takes seconds, and whoever watches should see it go on
+        """
+        self._model, self._cache = model, cache
+        self._device, vocabulary = model.device, model.shape.vocabulary
+        self._sizes = sizes(max_batch)
+        self.most = most = self._sizes[-1]
+        # A size reads the first 4 · size as its tokens, positions, slots and lengths, so that they come in one copy.
+        self._numbers = torch.zeros(4 * most, dtype=torch.int64, device=self._device)
+        self._tables = torch.zeros(most, -(-max_context // BLOCK_TOKENS), dtype=torch.int64, device=self._device)
+        # What lies in the tables: each row's list, and how many of its blocks.
+        self._held: list[tuple[list[int], int]] = [([], 0)] * most
+        self._inputs = Inputs(most, min(MOST_SEEN, max_context), self._device)
+        self._logits = torch.zeros(most, vocabulary, dtype=torch.float32, device=self._device)
+        self._ids = torch.zeros(most, dtype=torch.int64, device=self._device)
+        self._candidates = min(vocabulary, sampler.CANDIDATES)
+        self._pool: Any = None
+        self._steps: dict[int, Callable[[], None]] = {}
+        self._draws: dict[tuple[int, bool], Callable[[], None]] = {}
+        for done, size in enumerate(reversed(self._sizes), 1):
+            # One token long, so that a row that holds nobody reads the null block.
+            self._numbers[: 4 * size].view(4, size)[3] = 1
+            self._steps[size] = self._capture(partial(self._step, size))
+            for filtered in (False, True):
+                work = Work(True, filtered, self._candidates, True)
+                self._draws[size, filtered] = self._capture(partial(self._draw, size, work))
+            captured()
+            log.info("CUDA graph %d of %d: %d sequences", done, len(self._sizes), size)
+
+    def _capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """`work` as a graph; as it is where there is no GPU."""
+        if self._device.type != "cuda":
+            return work
+        for _ in range(WARM_UPS):
+            work()
+        torch.cuda.synchronize(self._device)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            work()
+        self._pool = self._pool or graph.pool()
+        return graph.replay
+
+    @torch.inference_mode()
+    def _step(self, size: int) -> None:
+        tokens, positions, slots, lengths = self._numbers[: 4 * size].view(4, size)
+        keys = Keys(self._tables[:size], NULL_BLOCK, 0)
+        layout = Layout(slots, [Group(0, size, 1, keys, lengths=lengths)])
+        rows = torch.arange(size, device=self._device)
+        logits = self._logits[:size]
+        logits.copy_(self._model.forward(tokens, positions, rows, layout, self._cache))
+        self._ids[:size].copy_(draw(logits, self._inputs.part(size).numbers, Work()))
+
+    @torch.inference_mode()
+    def _draw(self, size: int, work: Work) -> None:
+        inputs, logits = self._inputs.part(size), self._logits[:size]
+        if work.filtered:
+            penalise(logits, inputs, inputs.seen.shape[1])
+        self._ids[:size].copy_(draw(logits, inputs.numbers, work))
+
+    def size(self, rows: int) -> int:
+        """The captured size for so many rows."""
+        return next(size for size in self._sizes if size >= rows)
+
+    def inputs(self, sequences: list[Sequence]) -> Inputs | None:
+        """Where these rows' parameters have to be for the captured draws; None where they have to be drawn outside."""
+        if not 0 < len(sequences) <= self.most:
+            return None
+        vocabulary, wide = self._logits.shape[1], self._inputs.seen.shape[1]
+        for sequence in sequences:
+            told = sequence.sampling
+            if told.penalised and tokens_at_most(sequence, vocabulary) > wide:
+                return None
+            if 0 < told.top_k < vocabulary and self._candidates < min(vocabulary, told.top_k + sampler.EQUALS):
+                return None
+        return self._inputs.part(self.size(len(sequences)))
+
+    def run(self, tokens: list[int], positions: list[int], slots: list[int], tables: list[list[int]]) -> Tensor:
+        """The logits of one decode step, a row per sequence (`most` at most); valid until the next step."""
+        rows = len(tokens)
+        size = self.size(rows)
+        left = [0] * (size - rows)
+        lengths = [at + 1 for at in positions]
+        filled = [tokens, left, positions, left, slots, [NULL_BLOCK] * len(left), lengths, [1] * len(left)]
+        self._numbers[: 4 * size].copy_(sent(list(chain(*filled)), self._device))
+        tables = tables + [NOBODY] * len(left)
+        # A sequence's list of blocks only ever grows.
+        if changed := [
+            i
+            for i, (table, (held, count)) in enumerate(zip(tables, self._held[:size], strict=True))
+            if held is not table or count != len(table)
+        ]:
+            widest = max(len(tables[i]) for i in changed)
+            padded = [tables[i] + [NULL_BLOCK] * (widest - len(tables[i])) for i in changed]
+            self._tables[:, :widest].index_copy_(0, sent(changed, self._device), sent(padded, self._device))
+            for i in changed:
+                self._held[i] = tables[i], len(tables[i])
+        self._steps[size]()
+        return self._logits[:rows]
+
+    def draw(self, batch: Batch) -> Tensor:
+        """The ids of the step that was run last, see sampler.draw; its rows are those of `batch`."""
+        rows = len(batch.sequences)
+        every = batch.penalised or batch.work.filtered is not False
+        if every or batch.work.plain is not False:
+            self._draws[self.size(rows), every]()
+        return self._ids[:rows]

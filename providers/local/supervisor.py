@@ -1,0 +1,238 @@
+"""Starts the engine, listens for it, watches its beat, and starts it again when it dies.
+
+    gateway's master ──stdin pipe──▶ keeper ──listening socket, beat pipe──▶ engine
+
+The keeper binds the socket itself and hands it down, so that workers that connect while there is no engine wait in the
+backlog instead of failing. It ends with its master (end of file on stdin), and the engine ends with it. It imports
+nothing heavy.
+
+    starting ──serving──▶ serving ──death, silence──▶ starting
+        └──cannot …, or three deaths──▶ down ──30 s──▶ starting
+
+Down, it takes connections itself and answers each with the reason. Every further death before the engine has served
+doubles the pause, up to eightfold: a loader that is killed for its memory shall not take it again and again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from providers.local import socket_path
+from providers.local.options import ENVIRONMENT, Options, of
+from providers.local.wire import Down, frame
+
+if TYPE_CHECKING:
+    from providers.configuration import ProviderConfiguration
+
+log = logging.getLogger("sluice.keeper")
+
+SILENCE_S = 15.0
+LOADING_SILENCE_S = 120.0
+DEATHS = 3
+RETRY_AFTER_S = 30.0
+MOST_DOUBLINGS = 3
+BACKLOG = 512
+PR_SET_PDEATHSIG = 1
+
+
+class Engine:
+    """One engine's socket and process, and what to do about them; `clock` gives seconds."""
+
+    def __init__(
+        self,
+        path: Path,
+        options: Options,
+        silence_s: float = SILENCE_S,
+        retry_after_s: float = RETRY_AFTER_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._options = options
+        self._silence_s = silence_s
+        self._retry_after_s = retry_after_s
+        self._clock = clock
+        # In a row, since the engine last served.
+        self._deaths = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._beat = -1
+        self._told = b""
+        self._heard = 0.0
+        self._epoch = 0
+        self._serving = False
+        self._reason = ""
+        self._again = 0.0
+        with suppress(FileNotFoundError):
+            path.unlink()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(path))
+        path.chmod(0o600)
+        self._listener.listen(BACKLOG)
+        self._listener.setblocking(False)
+
+    def start(self) -> None:
+        """Start the process; its end of the beat pipe is the only one left open, so its death ends the pipe too."""
+        self._epoch = time.time_ns()
+        self._beat, theirs = os.pipe()
+        os.set_blocking(self._beat, False)
+        listen = self._listener.fileno()
+        told = msgspec.json.encode(self._options).decode()
+        command = [sys.executable, "-m", "providers.local.engine", "--options", told, "--listen", str(listen)]
+        command += ["--beat", str(theirs), "--epoch", str(self._epoch), "--keeper", str(os.getpid())]
+        environment = ENVIRONMENT | os.environ
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, pass_fds=(listen, theirs))
+        os.close(theirs)
+        self._heard = self._clock()
+        self._serving = False
+        self._reason = ""
+        self._told = b""
+
+    def waits_for(self) -> list[int]:
+        """File descriptors to wake for: the engine's beat, or, while it is down, workers that connect."""
+        return [self._beat] if self._process else [self._listener.fileno()]
+
+    def attend(self) -> None:
+        """Look after the engine; called when something happened, and every second."""
+        if self._process is None:
+            self._answer_down()
+            if self._clock() > self._again:
+                self.start()
+            return
+        ended = self._listen()
+        silent_s = self._clock() - self._heard
+        allowed = self._silence_s if self._serving else max(self._silence_s, LOADING_SILENCE_S)
+        if ended:
+            self._restart()
+        elif silent_s > allowed:
+            log.error("the engine said nothing for %.0f s; it is killed and started again", silent_s)
+            self._path.with_suffix(".silent").write_text(str(self._epoch))
+            self._restart(silent=True)
+
+    def stop(self) -> None:
+        """Kill the engine and take the socket away."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+        self._path.unlink(missing_ok=True)
+        self._path.with_suffix(".silent").unlink(missing_ok=True)
+
+    def _listen(self) -> bool:
+        """Read the beat; True when its pipe ended, and so the process."""
+        while True:
+            try:
+                data = os.read(self._beat, 4096)
+            except BlockingIOError:
+                return False
+            if not data:
+                return True
+            self._heard = self._clock()
+            *lines, self._told = (self._told + data).split(b"\n")
+            for line in lines:
+                word, _, rest = line.partition(b" ")
+                if word == b"serving":
+                    self._serving = True
+                elif word == b"cannot":
+                    self._reason = rest.decode("utf-8", "replace")
+
+    def _restart(self, silent: bool = False) -> None:
+        assert self._process is not None
+        self._process.kill()
+        status = self._process.wait()
+        os.close(self._beat)
+        self._process = None
+        log.error("the engine ended with status %d%s", status, "" if self._serving else " before it served")
+        self._deaths = 0 if self._serving or self._reason else self._deaths + 1
+        if self._deaths >= DEATHS:
+            killed = status == -signal.SIGKILL and not silent
+            memory = ", killed by the system: it may have too little memory" if killed else ""
+            self._reason = f"the local engine died {self._deaths} times while loading{memory}; see its log"
+        if self._reason:
+            pause_s = self._retry_after_s * 2 ** min(max(0, self._deaths - DEATHS), MOST_DOUBLINGS)
+            log.error("the engine is down for %.0f s: %s", pause_s, self._reason)
+            self._again = self._clock() + pause_s
+            self._answer_down()
+        else:
+            self.start()
+
+    def _answer_down(self) -> None:
+        down = frame(Down(self._reason, max(1.0, round(self._again - self._clock(), 1))))
+        while True:
+            try:
+                worker, _ = self._listener.accept()
+            except OSError:
+                return
+            with worker, suppress(OSError):
+                worker.send(down)
+
+
+def keep(engines: Sequence[Engine], master: int) -> None:
+    """Look after the engines until `master`, a file descriptor, ends."""
+    for engine in engines:
+        engine.start()
+    while True:
+        waiting = [fd for engine in engines for fd in engine.waits_for()]
+        ready, _, _ = select.select([master, *waiting], [], [], 1.0)
+        if master in ready and not os.read(master, 4096):
+            return
+        for engine in engines:
+            engine.attend()
+
+
+def start(name: str, configuration: ProviderConfiguration, run_dir: Path) -> subprocess.Popen[bytes]:
+    """Start the keeper of a local provider's engines; it and they end when its stdin is closed, or its parent dies.
+
+    run_dir   where the sockets lie; made, and closed to others, if need be. Workers find it as $SLUICE_RUN_DIR.
+    """
+    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    run_dir.chmod(0o700)
+    command = [sys.executable, "-m", "providers.local.supervisor", "--silence-s", str(SILENCE_S)]
+    for number, options in enumerate(of(configuration)):
+        path = run_dir / socket_path(name, configuration, number).name
+        command += ["--socket", str(path), "--options", msgspec.json.encode(options).decode()]
+    return subprocess.Popen(command, stdin=subprocess.PIPE)
+
+
+def main() -> None:
+    """`python -m providers.local.supervisor --socket PATH --options JSON [--socket PATH --options JSON …]`."""
+    parser = argparse.ArgumentParser(prog="providers.local.supervisor")
+    parser.add_argument("--socket", required=True, action="append", type=Path)
+    parser.add_argument(
+        "--options", required=True, action="append", type=lambda text: msgspec.json.decode(text, type=Options)
+    )
+    parser.add_argument("--silence-s", type=float, default=SILENCE_S)
+    parser.add_argument("--retry-after-s", type=float, default=RETRY_AFTER_S)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # The pipe's other end is also in the master's workers, which may outlive it for a moment: do not wait for them.
+    # Only a kill ends a keeper that is stopped; its socket lies there then, and whoever is the next takes it away.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # An interrupt in a terminal reaches the whole group; the master decides when the engine ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    engines = [
+        Engine(path, options, arguments.silence_s, arguments.retry_after_s)
+        for path, options in zip(arguments.socket, arguments.options, strict=True)
+    ]
+    try:
+        keep(engines, sys.stdin.fileno())
+    finally:
+        for engine in engines:
+            engine.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Which provider and which replica answers a request: retries, fallbacks, the breaker."""

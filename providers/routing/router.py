@@ -1,0 +1,210 @@
+"""Which provider is asked, how often, and which one steps in: all before the first delta, and never after it."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, Protocol
+
+import gevent
+
+from providers.catalogue import WIRES
+from providers.chat import ChatRequest
+from providers.configuration import ProviderConfiguration, Sampling
+from providers.delta import Delta
+from providers.errors import (
+    BadKey,
+    ContextTooLong,
+    EngineDied,
+    Moderated,
+    NoSuchModel,
+    Overloaded,
+    ProviderError,
+    Rejected,
+)
+from providers.routing.breaker import Breaker
+
+MAX_WAIT_S = 5.0
+FIRST_WAIT_S = 0.25
+
+
+class Adapter(Protocol):
+    """One attempt at one provider; see providers/wires/adapter.py for what hosted wires share."""
+
+    def ask(self, request: ChatRequest) -> Iterator[list[Delta]]:
+        """Ask once; what came is yielded before a ProviderError is raised. Closing it ends the asking at once."""
+
+    def check(self, request: ChatRequest) -> None:
+        """Raise Rejected for what can be judged before anything is sent."""
+
+    def adjusted(self, request: ChatRequest) -> list[str]:
+        """What of the request it cannot do as asked, a sentence each."""
+
+    def close(self) -> None:
+        """Close what is kept open between questions."""
+
+
+@dataclasses.dataclass
+class Provider:
+    """One configured provider at work."""
+
+    name: str
+    configuration: ProviderConfiguration
+    breaker: Breaker
+    load: Callable[[], Adapter]
+    in_flight: int = 0
+    adapter: Adapter | None = None
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot be asked; "" if it can."""
+        missing = self.configuration.missing_secrets
+        return f"{' and '.join(missing)} not set" if missing else ""
+
+    def ready(self) -> Adapter:
+        """Its adapter, imported and made when it is first needed. Raises BadKey if its secret is not set."""
+        if self.missing:
+            raise BadKey(f"provider {self.name} cannot be asked: {self.missing}", asked=False)
+        if self.adapter is None:
+            self.adapter = self.load()
+        return self.adapter
+
+
+class Stream:
+    """One question's way: batches of deltas from whichever provider answers.
+
+    provider, model  who answers; certain from the first batch on, or when iterating raises
+    adjusted         what that provider cannot do as asked, a sentence each
+    attempts         how often an upstream was asked
+    """
+
+    def __init__(
+        self, request: ChatRequest, candidates: Sequence[Provider], sleep: Callable[[float], Any] = gevent.sleep
+    ) -> None:
+        self.request = request
+        self.attempts = 0
+        self._candidates = candidates
+        self._sleep = sleep
+        self._answering = candidates[0]
+        self._reader: Any = None
+        self._batches = self._run()
+
+    @property
+    def provider(self) -> str:
+        return self._answering.name
+
+    @property
+    def model(self) -> str:
+        return self._answering.configuration.shown_model
+
+    @property
+    def adjusted(self) -> list[str]:
+        provider = self._answering
+        if provider.missing:
+            return []
+        told = provider.ready().adjusted(with_defaults(self.request, provider))
+        if self.request.constrain and not WIRES[provider.configuration.type].own_process:
+            told = [*told, "constrain dropped: only a local engine can be held to a grammar"]
+        return told
+
+    def __iter__(self) -> Iterator[list[Delta]]:
+        return self._batches
+
+    def close(self) -> None:
+        """Stop at once: the upstream's connection is closed, an engine's sequence cancelled.
+
+        Called while another greenlet waits for a batch, it ends that greenlet.
+        """
+        try:
+            self._batches.close()
+        except ValueError:  # the generator is being executed
+            gevent.kill(self._reader)
+
+    def _run(self) -> Generator[list[Delta]]:
+        self._reader = gevent.getcurrent()
+        for place, provider in enumerate(self._candidates):
+            self._answering = provider
+            begun = False
+            try:
+                for batch in self._asked(provider):
+                    begun = True
+                    yield batch
+                return
+            except ProviderError as error:
+                last = place == len(self._candidates) - 1
+                if begun or last or not _another_may_help(error):
+                    raise
+
+    def _asked(self, provider: Provider) -> Iterator[list[Delta]]:
+        """Ask one provider, and again where that is free or the upstream said so."""
+        tries = 0
+        while True:
+            begun = False
+            try:
+                for batch in self._once(provider):
+                    begun = True
+                    yield batch
+                return
+            except ProviderError as error:
+                again = (not error.asked or error.try_again) and not isinstance(error, BadKey)
+                # An engine that is down for longer than anybody waits here is no better at the end of that wait.
+                again = again and not (isinstance(error, EngineDied) and (error.retry_after or 0) > MAX_WAIT_S)
+                if begun or not again or tries >= provider.configuration.retries:
+                    raise
+                told = error.retry_after
+            # A random part keeps many that failed together from coming back together.
+            wait = min(MAX_WAIT_S, FIRST_WAIT_S * 2**tries if told is None else told)
+            self._sleep(min(MAX_WAIT_S, wait + random.uniform(0, 0.1 + wait / 4)))
+            tries += 1
+
+    def _once(self, provider: Provider) -> Iterator[list[Delta]]:
+        adapter = provider.ready()
+        request = with_defaults(self.request, provider)
+        adapter.check(request)
+        try:
+            probe = provider.breaker.admit()
+        except Overloaded as error:
+            error.message = f"provider {provider.name} is not asked: {error.message}"
+            raise
+        provider.in_flight += 1
+        self.attempts += 1
+        try:
+            begun = False
+            for batch in adapter.ask(request):
+                if not begun:
+                    begun = True
+                    provider.breaker.answered()
+                if batch and batch[-1].finish_reason:
+                    # Now: who has the end may not ask for more.
+                    provider.breaker.succeeded()
+                yield batch
+        except ProviderError as error:
+            provider.breaker.failed(error)
+            raise
+        finally:
+            provider.in_flight -= 1
+            if probe:
+                provider.breaker.released()
+
+
+def _another_may_help(error: ProviderError) -> bool:
+    """Whether a fallback could do better: not where the question itself is at fault."""
+    if isinstance(error, (ContextTooLong, Moderated)):
+        return False
+    return isinstance(error, NoSuchModel) or not isinstance(error, Rejected)
+
+
+def with_defaults(request: ChatRequest, provider: Provider) -> ChatRequest:
+    """The request, with this provider's `defaults` where it does not say."""
+    defaults = provider.configuration.defaults
+    told = {
+        name: value
+        for name in Sampling.model_fields
+        if (value := getattr(defaults, name)) not in (None, []) and getattr(request, name) in (None, ())
+    }
+    if told.get("top_k", 1) < 1:
+        del told["top_k"]  # 0 and -1 say "off"
+    if "stop" in told:
+        told["stop"] = tuple(told["stop"])
+    return dataclasses.replace(request, **told) if told else request

@@ -1,0 +1,275 @@
+"""The body of one response, bytes in, batches of deltas out: frames, chunks and promises in one pure object.
+
+A body is read as an event stream if it begins like one, whatever its label says; as JSON (a whole reply, or an error)
+if it begins like JSON; as HTML never.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import msgspec
+
+from providers.delta import Delta
+from providers.errors import BrokenProtocol, CutOff, ProviderError, TooLarge
+from providers.stream.normaliser import Normaliser
+from providers.stream.sse import BOM, Decoder, Frame
+
+DONE = b"[DONE]"
+MAX_PINGS = 20
+_LIKE_SSE = (b"data", b"event", b"id:", b"id\n", b"id\r", b"retry", b":")
+
+
+class Reader(Protocol):
+    """What an adapter knows about the chunks of its wire."""
+
+    done_marker: bool
+    """[DONE] ends the stream."""
+    ends_at_finish: bool
+    """Nothing follows the chunk that has the finish_reason."""
+
+    def usual(self, frame: Frame) -> Delta | None:
+        """The delta of the wire's usual frame, read fast; None where `deltas` has to look at it."""
+
+    def deltas(self, chunk: dict[str, Any], frame: Frame) -> Iterable[Delta]:
+        """What a chunk says; raises a ProviderError where it reports a failure."""
+
+
+class Reading:
+    """One reply as it is read.
+
+    `feed` and `end` return what came, and set `failure` instead of raising it: what came before it in the same read is
+    still part of the reply. `ended` is True after the last delta was returned: nothing that follows matters.
+    """
+
+    def __init__(self, reader: Reader, normaliser: Normaliser, *, label: str = "", max_event_bytes: int = 4 << 20):
+        """label: the response's content type."""
+        self.ended = False
+        self.failure: ProviderError | None = None
+        self.events = 0  # with data, so far; the idle deadline is between them
+        self.answering = False  # some delta came that adds to the reply
+        self._reader = reader
+        self._normaliser = normaliser
+        self._labelled_sse = "text/event-stream" in label
+        self._max_bytes = max(max_event_bytes, normaliser.max_answer_bytes)
+        self._decoder = Decoder(max_event_bytes)
+        # Not bound: a reference to itself would leave each reply's memory to the garbage collector.
+        self._form = Reading._undecided
+        self._kept = bytearray()
+        self._pings = 0
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """The batch that these bytes bring; empty if they complete nothing."""
+        return self._form(self, data)
+
+    def end(self, *, cut: bool = False) -> list[Delta]:
+        """The batch that the end of the body brings. cut: the framing says that the body was not complete."""
+        out: list[Delta] = []
+        if self.ended or self.failure:
+            return out
+        try:
+            self._end(cut, out)
+        except ProviderError as error:
+            self._fail(error, out)
+        return out
+
+    def fail(self, error: ProviderError) -> list[Delta]:
+        """The batch to hand out before `error`, which came from below, such as a deadline."""
+        out: list[Delta] = []
+        self._fail(error, out)
+        return out
+
+    @property
+    def finished(self) -> bool:
+        """A finish_reason came: whatever happens now, the reply is complete."""
+        return self._normaliser.finish_reason is not None
+
+    # -- how the body begins
+
+    def _undecided(self, data: bytes) -> list[Delta]:
+        self._kept += data
+        begins = bytes(self._kept).removeprefix(BOM).lstrip()
+        if not begins:
+            # Blank lines keep some connections awake before the reply begins.
+            self._kept = bytearray(BOM if self._kept.startswith(BOM) else b"")
+            return []
+        if len(begins) < 5 and any(like.startswith(begins) for like in (*_LIKE_SSE, BOM)):
+            return []
+        if begins.startswith(b"<"):
+            self.failure = BrokenProtocol("the upstream answered with a page (HTML or XML), not with a reply")
+            return []
+        if begins.startswith((b"{", b"[")):
+            self._form = Reading._json
+            return self._json(b"")
+        if not (self._labelled_sse or begins.startswith(_LIKE_SSE)):
+            self.failure = BrokenProtocol("the upstream's reply is neither an event stream nor JSON")
+            return []
+        kept, self._kept = bytes(self._kept), bytearray()
+        self._form = Reading._events
+        return self._events(kept)
+
+    def _json(self, data: bytes) -> list[Delta]:
+        self._kept += data
+        if len(self._kept) > self._max_bytes:
+            self.failure = TooLarge(f"the upstream's reply is longer than {self._max_bytes} bytes")
+        return []
+
+    # -- an event stream
+
+    def _events(self, data: bytes) -> list[Delta]:
+        frames = self._decoder.feed(data)
+        out: list[Delta] = []
+        if frames:
+            self.events += len(frames)
+            try:
+                self._frames(frames, out)
+            except ProviderError as error:
+                self._fail(error, out)
+        if self._decoder.failed and not self.ended and not self.failure:
+            self._fail(self._decoder.failed, out)
+        return out
+
+    def _frames(self, frames: list[Frame], out: list[Delta]) -> None:
+        usual, deltas = self._reader.usual, []
+        try:
+            for frame in frames:
+                delta = usual(frame)
+                if delta is not None:
+                    self._pings = 0
+                    deltas.append(delta)
+                elif self._unusual(frame, deltas):
+                    break
+        finally:
+            if deltas:
+                self._push(deltas, out)
+        if self.ended:
+            self._normaliser.end(out, said_done=True)
+
+    def _push(self, deltas: list[Delta], out: list[Delta]) -> None:
+        self._normaliser.push(deltas, out)
+        self.answering = self._normaliser.begun
+
+    def _unusual(self, frame: Frame, deltas: list[Delta]) -> bool:
+        """Read a frame that is not the usual one; True if it ends the stream."""
+        for data in _parts(frame.data):
+            if data.startswith(DONE):
+                if not self._reader.done_marker:
+                    continue  # not this upstream's word: something in between added it
+                self.ended = True
+                return True
+            chunk = _decoded(data)
+            if isinstance(chunk, dict):
+                self._pings = 0
+                for delta in self._deltas(chunk, frame):
+                    deltas.append(delta)
+                    if delta.finish_reason and self._reader.ends_at_finish:
+                        self.ended = True
+                        return True
+            elif data.startswith((b"{", b"[")) and chunk is None:
+                raise BrokenProtocol("the upstream sent an event that is not whole JSON")
+            else:
+                self._pings += 1
+                if self._pings >= MAX_PINGS:
+                    raise BrokenProtocol(f"the upstream sent {MAX_PINGS} events in a row that are not JSON")
+        return False
+
+    def _deltas(self, chunk: dict[str, Any], frame: Frame) -> Iterator[Delta]:
+        try:
+            for delta in self._reader.deltas(chunk, frame):
+                yield _sound(delta)
+        except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError, msgspec.MsgspecError):
+            # An adapter reads the shape that its wire has; what has another one is not this wire.
+            raise BrokenProtocol("the upstream sent JSON of an unknown shape") from None
+
+    # -- the end, and failures
+
+    def _end(self, cut: bool, out: list[Delta]) -> None:
+        if self._form is Reading._events:
+            frame = None if cut else self._decoder.end()
+            if frame and all(part.startswith(DONE) or _decoded(part) is not None for part in _parts(frame.data)):
+                self.events += 1
+                self._frames([frame], out)
+            if not self.ended and not self.finished and not self.events and not cut and self._decoder.ignored:
+                raise BrokenProtocol("the upstream's event stream holds no event")
+            if not self.ended:
+                self._normaliser.end(out)
+        elif self._form is Reading._json:
+            self._whole(cut, out)
+        elif cut or not self._kept.strip():
+            raise CutOff("the upstream closed the connection before the reply began")
+        else:
+            raise BrokenProtocol("the upstream's reply is neither an event stream nor JSON")
+        self.ended = True
+
+    def _whole(self, cut: bool, out: list[Delta]) -> None:
+        """The whole body is one chunk: a reply that was not streamed, or an error."""
+        body = bytes(self._kept).strip().removeprefix(BOM)
+        chunk = _decoded(body)
+        if not isinstance(chunk, dict):
+            # An error as the first line, and something after it.
+            chunk = _decoded(body.partition(b"\n")[0])
+        if not isinstance(chunk, dict):
+            if cut:
+                raise CutOff("the upstream's JSON reply was cut off")
+            raise BrokenProtocol("the upstream's JSON reply is not whole JSON")
+        self.events = 1
+        deltas: list[Delta] = []
+        try:
+            deltas.extend(self._deltas(chunk, Frame(body)))
+        finally:
+            self._push(deltas, out)
+        self._normaliser.end(out, said_done=True)
+
+    def _fail(self, error: ProviderError, out: list[Delta]) -> None:
+        """The reply is complete all the same if its finish_reason came; what was held back goes out first."""
+        self.ended = self.finished
+        self.failure = None if self.finished else error
+        try:
+            if self.finished:
+                self._normaliser.end(out)
+            else:
+                self._normaliser.release(out)
+        except ProviderError as second:
+            self.ended, self.failure = False, self.failure or second
+
+
+def _sound(delta: Delta) -> Delta:
+    """The delta, if each member is what its name says; JSON can hold anything. Raises TypeError if not."""
+    if not (isinstance(delta.text, str) and isinstance(delta.reasoning, str)):
+        raise TypeError("text that is no text")
+    for call in delta.tool_calls:
+        if not (isinstance(call.index, int) and isinstance(call.arguments, str)):
+            raise TypeError("a tool call that is none")
+        call.id, call.name = _whole_characters(call.id), _whole_characters(call.name)
+    if delta.logprobs is not None and not all(isinstance(entry, dict) for entry in delta.logprobs):
+        raise TypeError("log probabilities that are none")
+    return delta
+
+
+def _whole_characters(name: str) -> str:
+    """A name or an id; unlike text it does not go on in the next delta, so half a character in it is U+FFFD at once."""
+    return name.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _parts(data: bytes) -> list[bytes]:
+    """The data as one piece; as its lines where it is not JSON as a whole but each line is, or is the end marker."""
+    data = data.strip()
+    if b"\n" in data and _decoded(data) is None:
+        lines = [line.strip() for line in data.split(b"\n") if line.strip()]
+        if all(line.startswith(DONE) or _decoded(line) is not None for line in lines):
+            return lines
+    return [data]
+
+
+def _decoded(data: bytes) -> Any:
+    """JSON as an upstream may write it (lone surrogates, NaN, invalid UTF-8 as U+FFFD); None if it is none, or null."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return json.loads(data.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,1 @@
+"""HTTP/1.1 to upstreams: connections, response framing, and a client with four deadlines."""

@@ -1,0 +1,306 @@
+"""Asking an upstream once, over HTTP/1.1, and reading its reply under four deadlines.
+
+Our own client and not a library: it knows whether the question went out, closes at once, and costs a tenth of what
+`requests` does (benchmarks/results/normaliser.md). A message never holds a URL: ERNIE's has a token in it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, Self
+
+import gevent
+import msgspec
+from gevent import get_hub
+
+from providers.errors import BrokenProtocol, CutOff, ProviderError, TimedOut, Unreachable
+from providers.transport.connection import RECV_BYTES, Connection, Pool, address, connect, proxy_authorization
+from providers.transport.framing import MAX_HEAD_BYTES, Head, decompressor, framing, parse_head
+
+MAX_ERROR_BYTES = 256 << 10
+SETTLE_S = 0.1  # how long the end of a body may lag behind the end of the reply
+AFTER_FINISH_S = 2.0  # what may still come after the finish_reason (usage, [DONE]) is not waited for longer
+ERROR_BODY_S = 2.0  # what a refusal says is not waited for longer: its status says enough
+MAX_INTERIM = 10
+_READS_IN_A_ROW = 32
+
+
+class Timeouts(Protocol):
+    """Seconds; the configuration's section of that name."""
+
+    connect: float
+    first_token: float
+    idle: float
+    total: float
+
+
+class Deadlines:
+    """The four deadlines of one try, on one timer: a read costs nothing, the timer looks when it fires."""
+
+    def __init__(self, timeouts: Timeouts, host: str) -> None:
+        self._timeouts = timeouts
+        self._host = host
+        self._began = self._asked = self._event = time.monotonic()
+        self._waiting_for = "first_token"
+        self._connection: Connection | None = None
+        self._timer: Any = None
+        self._fired = False
+
+    def connecting(self) -> gevent.Timeout:
+        """The deadline of name, TCP and TLS together."""
+        left = min(self._timeouts.connect, self._timeouts.total)
+        return gevent.Timeout(left, TimedOut.after(left, "connect", self._host, asked=False))
+
+    def asked(self, connection: Connection) -> None:
+        """The question goes out now."""
+        self._connection = connection
+        self._asked = self._event = time.monotonic()
+        self._arm()
+
+    def event(self, answering: bool) -> None:
+        """An event with data came. answering: some of the reply is there."""
+        self._event = time.monotonic()
+        if answering and self._waiting_for == "first_token":
+            self._waiting_for = "idle"
+            self._arm()
+        elif self._fired and self._connection is not None and self._due()[1] != "total":
+            # It fired while nobody waited: the events were there, only their reader was late.
+            self._connection.interrupt(None)
+            self._arm()
+
+    def finished(self) -> None:
+        """The reply is complete but for what an upstream sends after it."""
+        if self._waiting_for != "finished":
+            self._waiting_for = "finished"
+            self._arm()
+
+    def stop(self) -> None:
+        """No deadline is on any more."""
+        self._connection = None
+        self._disarm()
+
+    def _due(self) -> tuple[float, str, float]:
+        """When the nearest deadline is, its name and its length."""
+        limit = self._timeouts
+        near = {
+            "first_token": (self._asked + limit.first_token, "first_token", limit.first_token),
+            "idle": (self._event + limit.idle, "idle", limit.idle),
+            "finished": (self._event + min(AFTER_FINISH_S, limit.idle), "idle", limit.idle),
+        }[self._waiting_for]
+        return min(near, (self._began + limit.total, "total", limit.total))
+
+    def _arm(self) -> None:
+        self._disarm()
+        self._fired = False
+        self._timer = get_hub().loop.timer(max(0.001, self._due()[0] - time.monotonic()))
+        self._timer.start(self._look)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
+
+    def _look(self) -> None:
+        at, deadline, limit_s = self._due()
+        if time.monotonic() < at - 0.001:
+            self._arm()
+        elif self._connection is not None:
+            self._fired = True
+            self._connection.interrupt(TimedOut.after(limit_s, deadline, self._host))
+
+
+class Response:
+    """A response whose head has come. Close it, or use it in `with`: that closes the connection at once."""
+
+    def __init__(self, head: Head, rest: bytes, connection: Connection, deadlines: Deadlines, pool: Pool) -> None:
+        self.status = head.status
+        self.headers = head.headers
+        self.cut = False  # the body ended before its framing said so
+        self.deadlines = deadlines
+        self._head = head
+        self._rest = rest
+        self._connection: Connection | None = connection
+        self._pool = pool
+        self._framing = framing(head)
+        self._inflate = decompressor(head)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it arrives, decoded. Sets `cut` where it ends too early; raises TimedOut or BrokenProtocol."""
+        data, self._rest = self._rest, b""
+        reads, full = 0, False
+        while True:
+            if data:
+                data = self._framing.feed(data)
+                if self._inflate:
+                    for piece in self._inflate.feed(data):
+                        yield piece
+                        gevent.sleep(0)
+                elif data:
+                    yield data
+            if self._framing.complete or self._connection is None:
+                break
+            # An upstream that always has bytes ready would keep every other greenlet waiting.
+            reads += 1
+            if full or reads % _READS_IN_A_ROW == 0:
+                gevent.sleep(0)
+            try:
+                data = self._connection.recv()
+                full = len(data) == RECV_BYTES
+            except OSError:
+                self.cut = True
+                return
+            if not data:
+                self.cut = not self._framing.at_close()
+                break
+        if self._inflate and not self._inflate.complete:
+            self.cut = True
+
+    def body(self, max_bytes: int = MAX_ERROR_BYTES) -> bytes:
+        """The body, at most its first `max_bytes`, as far as it came within 2 s; never raises."""
+        body = bytearray()
+        with gevent.Timeout(ERROR_BODY_S, False):
+            try:
+                for piece in self.pieces():
+                    body += piece
+                    if len(body) >= max_bytes:
+                        break
+            except ProviderError:
+                pass  # what came is what there is
+        return bytes(body[:max_bytes])
+
+    def done(self) -> None:
+        """The reply is complete: keep the connection if the body ends now too, close it if not."""
+        self.deadlines.stop()
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if not self._reusable(connection):
+            connection.close()
+        elif self._framing.complete:
+            self._pool.keep(connection)
+        else:
+            gevent.spawn(self._settle, connection)
+
+    def close(self) -> None:
+        """Close the connection at once."""
+        self.deadlines.stop()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _reusable(self, connection: Connection) -> bool:
+        hint = self._head.headers.get("keep-alive", "").partition("timeout=")[2].split(",")[0].strip()
+        if hint.isdigit():
+            connection.idle_s = min(connection.idle_s, int(hint) - 1)
+        return self._head.keep_alive and not self._framing.junk and not self.cut
+
+    def _settle(self, connection: Connection) -> None:
+        try:
+            with gevent.Timeout(SETTLE_S, False):
+                while not self._framing.complete:
+                    data = connection.recv()
+                    if not data or self._framing.feed(data):
+                        break
+        except (OSError, ProviderError):
+            pass  # it is only worth closing
+        if self._framing.complete and not self._framing.junk:
+            self._pool.keep(connection)
+        else:
+            connection.close()
+
+
+class Client:
+    """Asks one upstream; keeps the connections that ended cleanly."""
+
+    def __init__(self, timeouts: Timeouts, proxy: str = "") -> None:
+        self._timeouts = timeouts
+        self._proxy = proxy
+        self._pool = Pool()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._pool.close()
+
+    def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
+        """Send the request once and wait for the response's head.
+
+        Raises Unreachable, TimedOut, CutOff or BrokenProtocol; `asked` is False where no byte of the request went out.
+        """
+        where, target = address(url, self._proxy)
+        deadlines = Deadlines(self._timeouts, where.host)
+        lines = {"Host": where.authority, "Accept-Encoding": "identity", "Content-Length": str(len(body)), **headers}
+        if where.proxy and not where.secure and (secret := proxy_authorization(where.proxy)):
+            lines["Proxy-Authorization"] = secret
+        # A line end that came with a key, from a file or the environment, must not end the header.
+        head = [f"{method} {target} HTTP/1.1", *(f"{name}: {' '.join(lines[name].split())}" for name in lines), "", ""]
+        request = "\r\n".join(head).encode("latin-1", "replace") + body
+        connection = self._pool.take(where)
+        if connection is None:
+            with deadlines.connecting():
+                connection = connect(where)
+        try:
+            deadlines.asked(connection)
+            sent = connection.send(request)
+            if sent == 0:
+                raise Unreachable(f"{where.host} closed the connection", asked=False)
+            received, rest = _head(connection, where.host)
+            return Response(received, rest, connection, deadlines, self._pool)
+        except BaseException:
+            deadlines.stop()
+            connection.close()
+            raise
+
+    def request_json(
+        self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> tuple[int, Any]:
+        """(status, JSON) of a small request, such as for a token; JSON is None where the reply is none."""
+        with self.ask(method, url, {"Accept": "application/json", **(headers or {})}, body) as response:
+            told = response.body()
+            if not response.cut:
+                response.done()
+        try:
+            return response.status, msgspec.json.decode(told)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return response.status, None
+
+
+def _head(connection: Connection, host: str) -> tuple[Head, bytes]:
+    """The final response's head and what came after it; interim (1xx) responses are skipped."""
+    data = bytearray()
+    looked = interim = 0
+    while True:
+        end = data.find(b"\r\n\r\n", looked)
+        if end >= 0:
+            head = parse_head(bytes(data[:end]))
+            del data[: end + 4]
+            looked = 0
+            if head.status == 101 or head.status < 100:
+                raise BrokenProtocol(f"{host} answered with status {head.status}")
+            if head.status >= 200:
+                return head, bytes(data)
+            interim += 1
+            if interim > MAX_INTERIM:
+                raise BrokenProtocol(f"{host} answers with nothing but interim responses")
+            continue
+        looked = max(0, len(data) - 3)
+        if len(data) > MAX_HEAD_BYTES:
+            raise BrokenProtocol(f"{host} sent a head longer than {MAX_HEAD_BYTES} bytes")
+        try:
+            more = connection.recv()
+        except OSError:
+            more = b""
+        if not more and not data:
+            raise Unreachable(f"{host} closed the connection before it answered")
+        if not more:
+            raise CutOff(f"{host} closed the connection within its response's head")
+        data += more
+        if not b"HTTP/".startswith(data[:5]):
+            raise BrokenProtocol(f"{host} does not answer in HTTP")

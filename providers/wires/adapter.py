@@ -1,0 +1,256 @@
+"""The part that every wire over HTTP shares: one attempt, from a request to batches of deltas.
+
+A wire's module brings the pure functions (payload, usual, deltas, failure) and a subclass that names them; see
+providers/wires/openai.py for the shortest one.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from providers.catalogue import WIRES
+from providers.chat import ChatRequest
+from providers.configuration import ProviderConfiguration
+from providers.delta import Delta
+from providers.errors import (
+    BadKey,
+    BrokenProtocol,
+    NoSuchModel,
+    ProviderError,
+    RateLimited,
+    Rejected,
+    TimedOut,
+    Unreachable,
+    UpstreamFailed,
+)
+from providers.routing.replicas import Replicas
+from providers.stream.normaliser import Normaliser
+from providers.stream.reader import Reader, Reading
+from providers.stream.sse import Frame
+from providers.transport.client import Client, Response
+
+MAX_MESSAGE = 300
+# By name, because a service's own words may stand in angle brackets too: <400>, <think>.
+_TAG = re.compile(
+    r"</?(a|b|br|center|code|div|em|font|h[1-6]|hr|i|iframe|img|li|ol|p|pre|script|small|span|strong|style|svg|table|t[dhr]"
+    r"|u|ul)(\s[^<>]*)?/?>",
+    re.IGNORECASE,
+)
+
+
+class HostedAdapter:
+    """Asks one configured provider. Subclasses say how its wire looks; nothing here knows which wire it is."""
+
+    done_marker = True
+    ends_at_finish = False
+
+    def __init__(self, configuration: ProviderConfiguration, name: str = "") -> None:
+        """name: the provider's, as the configuration calls it."""
+        self.name = name
+        self.configuration = configuration
+        self.client = Client(configuration.timeouts, configuration.proxy)
+        self.replicas = Replicas(configuration.base_url)
+
+    # -- what a wire says
+
+    def url(self, base_url: str) -> str:
+        """Where to ask."""
+        raise NotImplementedError
+
+    def headers(self, base_url: str) -> dict[str, str]:
+        """Headers of this wire, its key among them; may itself ask for a token."""
+        return {"Authorization": f"Bearer {self.configuration.api_key}"} if self.configuration.api_key else {}
+
+    def payload(self, request: ChatRequest) -> dict[str, Any]:
+        """The JSON to send, without the configuration's `extra`."""
+        raise NotImplementedError
+
+    def body(self, request: ChatRequest) -> dict[str, Any]:
+        """What is sent: the payload with the configuration's `extra` over it."""
+        return self.payload(request) | self.configuration.extra
+
+    def reader(self) -> Reader:
+        """Reads one reply's chunks; a wire whose chunks need a memory gives a new object here."""
+        return self
+
+    def usual(self, frame: Frame) -> Delta | None:
+        """The delta of the wire's usual frame, read fast; None where `deltas` has to look at it."""
+        return None
+
+    def deltas(self, chunk: dict[str, Any], frame: Frame) -> Iterable[Delta]:
+        """What a chunk says, in our shape; raises a ProviderError where it reports a failure."""
+        raise NotImplementedError
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+        """What a status that is not 2xx means."""
+        return failed_status(status, headers, "")
+
+    def renewed(self, error: ProviderError) -> bool:
+        """True if what `error` complains of was a token that has now been renewed: then the question is asked again."""
+        return False
+
+    def check(self, request: ChatRequest) -> None:
+        """Raise Rejected for what can be judged before anything is sent."""
+
+    def adjusted(self, request: ChatRequest) -> list[str]:
+        """What of the request this wire cannot do as asked, and what is done instead, a sentence each."""
+        return []
+
+    # -- one attempt
+
+    def ask(self, request: ChatRequest) -> Iterator[list[Delta]]:
+        """Ask once; batches as they arrive, the last delta of the last one with a finish_reason.
+
+        Raises a ProviderError after what came before it was yielded. Closing the iterator closes the connection.
+        """
+        self.check(request)
+        passed_over, renewed, begun = 0, False, False
+        while True:
+            try:
+                for batch in self._ask_one(request):
+                    begun = True
+                    yield batch
+                return
+            except ProviderError as error:
+                error.message = self.clean(error.message)
+                # A replica that could not be reached is passed over, which is no try of its own.
+                if not error.asked and self.replicas.alive and passed_over < len(self.configuration.base_url) - 1:
+                    passed_over += 1
+                elif not begun and not renewed and self.renewed(error):
+                    renewed = True
+                else:
+                    raise
+
+    def close(self) -> None:
+        """Close what is kept open between questions."""
+        self.client.close()
+
+    def reading(self, label: str = "") -> Reading:
+        """How a response's body is read, with this configuration; label: its content type."""
+        configuration = self.configuration
+        snapshots = configuration.snapshots or ("never" if self.incremental else "always")
+        normaliser = Normaliser(snapshots, configuration.think_tags, configuration.max_answer_bytes)
+        return Reading(self.reader(), normaliser, label=label, max_event_bytes=configuration.max_event_bytes)
+
+    @property
+    def incremental(self) -> bool:
+        """Whether text comes as deltas: what the configuration says, or else what this wire does by itself."""
+        told = self.configuration.incremental_output
+        return WIRES[self.configuration.type].incremental if told is None else told
+
+    def clean(self, message: str) -> str:
+        """A message for a person: short, on one line, without this provider's secrets and without HTML."""
+        for secret in (self.configuration.api_key, self.configuration.secret_key):
+            if len(secret) > 3:
+                message = message.replace(secret, "…")
+        return presentable(message)
+
+    def _ask_one(self, request: ChatRequest) -> Iterator[list[Delta]]:
+        base_url = self.replicas.take()
+        try:
+            yield from self._exchange(request, base_url)
+        except (Unreachable, TimedOut) as error:
+            if isinstance(error, Unreachable) or error.deadline == "connect":
+                self.replicas.dead(base_url)
+            raise
+        finally:
+            self.replicas.release(base_url)
+
+    def _exchange(self, request: ChatRequest, base_url: str) -> Iterator[list[Delta]]:
+        body = msgspec.json.encode(self.body(request))
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream", **self.headers(base_url)}
+        with self.client.ask("POST", self.url(base_url), headers, body) as response:
+            if response.status != 200:
+                raise self._refused(response)
+            reading = self.reading(response.headers.get("content-type", ""))
+            yield from self._batches(response, reading)
+
+    def _batches(self, response: Response, reading: Reading) -> Iterator[list[Delta]]:
+        seen = 0
+        try:
+            for data in response.pieces():
+                batch = reading.feed(data)
+                if reading.ended or reading.failure:
+                    break
+                if reading.events != seen:
+                    seen = reading.events
+                    response.deadlines.event(reading.answering)
+                if reading.finished:
+                    response.deadlines.finished()
+                if batch:
+                    yield batch
+            else:
+                batch = reading.end(cut=response.cut)
+        except ProviderError as error:
+            batch = reading.fail(error)
+        # The connection goes before the last batch is handed out: whoever takes it may take its time.
+        if reading.failure:
+            response.close()
+        else:
+            response.done()
+        if batch:
+            yield batch
+        if reading.failure:
+            raise reading.failure
+
+    def _refused(self, response: Response) -> ProviderError:
+        host = urlsplit(self.configuration.base_url[0]).hostname
+        if 300 <= response.status < 400:
+            return BrokenProtocol(f"{host} redirects elsewhere (status {response.status}), which is not followed")
+        if 200 <= response.status < 300:
+            return BrokenProtocol(f"{host} answered with status {response.status} and no reply")
+        body = response.body()
+        if not response.cut:
+            response.done()
+        return self.failure(response.status, response.headers, body)
+
+
+def failed_status(status: int, headers: Mapping[str, str], message: str) -> ProviderError:
+    """What an HTTP status means where the body does not say more. message: the upstream's own words, or ""."""
+    if status in (401, 403):
+        return BadKey(message or f"the upstream refused the key (status {status})")
+    if status == 404:
+        return NoSuchModel(message or "the upstream knows no such model or address (status 404)")
+    if status == 429:
+        told = message or "the upstream says: too many requests"
+        return RateLimited(told, retry_after=retry_after(headers), try_again=True)
+    if status in (408, 504):
+        return TimedOut(message or f"the upstream gave up waiting (status {status})", deadline="total")
+    if status >= 500:
+        told = message or f"the upstream failed (status {status})"
+        return UpstreamFailed(told, retry_after=retry_after(headers), try_again=status == 503)
+    return Rejected(message or f"the upstream refused the request (status {status})")
+
+
+def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Seconds that a Retry-After header asks to wait, from its number or its date; None without one."""
+    told = headers.get("retry-after", "").strip()
+    if not told:
+        return None
+    try:
+        return max(0.0, float(told)) if re.fullmatch(r"\d+(\.\d+)?", told) else _until(told, now)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _until(date: str, now: float | None) -> float:
+    return max(0.0, parsedate_to_datetime(date).timestamp() - (time.time() if now is None else now))
+
+
+def presentable(message: str) -> str:
+    """An upstream's words for a person: one line, at most 300 characters, no HTML, nothing that looks like a secret."""
+    if re.search(r"<(!doctype|html|head|body|title)\b", message, re.IGNORECASE):
+        return "the upstream answered with a page instead of a message"
+    message = re.sub(r"(?i)(access_token=|client_id=|client_secret=|bearer\s+)[^\s&\"']+", r"\1…", message)
+    message = _TAG.sub(" ", message)
+    message = re.sub(r"\b(sk-|bce-v3/)[\w\-./*]{6,}", r"\1…", message)
+    # Neither half a character, which cannot be sent on, nor what would steer a terminal.
+    message = " ".join("".join(c if c.isprintable() else " " for c in message[: 4 * MAX_MESSAGE]).split())
+    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"

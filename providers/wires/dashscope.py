@@ -1,0 +1,323 @@
+"""DashScope's native text generation.
+
+chunk    {"output": {"choices": [{"message": {"content": "你好"}, "finish_reason": "null"}]}, "usage": {…}}
+         result_format "text": {"output": {"text": "你好", "finish_reason": "null"}, …}
+         "null" is a string and means: not yet
+failure  event:error, a comment :HTTP_STATUS/429, {"code": "Throttling", "message": "…", "request_id": "…"}
+         the HTTP status may be 200 all the same, and the body may be JSON instead of a frame
+source   Alibaba Cloud Model Studio, DashScope API reference; recorded streams in tests/cases/dashscope/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from providers.chat import ChatRequest, Message
+from providers.delta import Delta, ToolCallDelta, Usage
+from providers.errors import (
+    BadKey,
+    ContextTooLong,
+    Moderated,
+    NoSuchModel,
+    ProviderError,
+    QuotaExceeded,
+    RateLimited,
+    Rejected,
+    UpstreamFailed,
+)
+from providers.stream.sse import Frame
+from providers.wires.adapter import HostedAdapter, failed_status, retry_after
+from providers.wires.error_text import count, dropped, text_of, too_long
+
+TEXT_PATH = "/services/aigc/text-generation/generation"
+MULTIMODAL_PATH = "/services/aigc/multimodal-generation/generation"
+# Models that see: their messages are lists of parts, both ways.
+_SEES = re.compile(r"-vl\b|^(qwen3\.5-plus|qwen3\.7-plus|qvq)", re.IGNORECASE)
+HIGHEST_TEMPERATURE = 1.99  # the range is [0, 2)
+
+# What a code means; the longest beginning counts. What is not here is judged by its status.
+FAILURES: dict[str, type[ProviderError]] = {
+    "InvalidApiKey": BadKey,
+    "AccessDenied": BadKey,
+    "Arrearage": QuotaExceeded,
+    "insufficient_quota": QuotaExceeded,
+    "InvalidParameter": Rejected,
+    "InternalError.Algo.InvalidParameter": Rejected,
+    "DataInspectionFailed": Moderated,
+    "InternalError.Algo.DataInspectionFailed": Moderated,
+    "ModelNotFound": NoSuchModel,
+    "Model.NotExist": NoSuchModel,
+    "Model.AccessDenied": NoSuchModel,
+    "Throttling": RateLimited,
+    "InternalError": UpstreamFailed,
+    "SystemError": UpstreamFailed,
+    "ServiceUnavailable": UpstreamFailed,
+    "ModelUnavailable": UpstreamFailed,
+    "ModelServingError": UpstreamFailed,
+}
+TRY_AGAIN = ("Throttling", "ServiceUnavailable", "ModelUnavailable", "ModelServingError")
+GAVE_UP = ("RequestTimeOut", "InternalError.Timeout", "GatewayTimeout")
+NOT_YET = ("null", "", None)
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str = ""
+    reasoning_content: str | None = ""
+    tool_calls: msgspec.Raw | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    message: _Message
+    finish_reason: str | None = None
+    index: int = 0
+
+
+class _Output(msgspec.Struct, gc=False):
+    choices: tuple[_Choice, ...] = ()
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    output: _Output
+    usage: msgspec.Raw = msgspec.Raw()
+    code: str | None = None
+
+
+_chunk = msgspec.json.Decoder(_Chunk)
+
+
+class Adapter(HostedAdapter):
+    """Asks a model by its name; `extra` goes into `parameters`."""
+
+    @property
+    def sees(self) -> bool:
+        """Whether the model takes images, and so is asked at the multimodal endpoint."""
+        return bool(_SEES.search(self.configuration.model))
+
+    def url(self, base_url: str) -> str:
+        return base_url + (MULTIMODAL_PATH if self.sees else TEXT_PATH)
+
+    def headers(self, base_url: str) -> dict[str, str]:
+        return {**super().headers(base_url), "X-DashScope-SSE": "enable"}
+
+    def body(self, request: ChatRequest) -> dict[str, Any]:
+        payload = self.payload(request)
+        payload["parameters"] |= self.configuration.extra
+        return payload
+
+    def payload(self, request: ChatRequest) -> dict[str, Any]:
+        turned = [_message(message, self.sees) for message in request.messages]
+        return {
+            "model": self.configuration.model,
+            "input": {"messages": turned},
+            "parameters": parameters(request) | {"incremental_output": self.incremental},
+        }
+
+    def check(self, request: ChatRequest) -> None:
+        for message in request.messages:
+            _message(message, self.sees)
+
+    def adjusted(self, request: ChatRequest) -> list[str]:
+        told = []
+        if request.temperature is not None and request.temperature > HIGHEST_TEMPERATURE:
+            told.append(f"temperature lowered to {HIGHEST_TEMPERATURE}: DashScope's range ends before 2")
+        return told + dropped(request, "DashScope", "min_p", "frequency_penalty")
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+        """A status that is not 2xx; its body is JSON, or one frame of an event stream."""
+        for data in (body, *(line.removeprefix(b"data:") for line in body.splitlines() if line.startswith(b"data:"))):
+            try:
+                told = msgspec.json.decode(data)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                continue
+            if isinstance(told, dict) and (told.get("code") or told.get("message")):
+                return failed(told, status, headers)
+        return failed_status(status, headers, "")
+
+    def reader(self) -> Chunks:
+        return Chunks()
+
+
+def parameters(request: ChatRequest) -> dict[str, Any]:
+    """`parameters` of the body; what the request leaves open is left out."""
+    temperature = request.temperature
+    wanted = {
+        "result_format": "message",
+        "temperature": None if temperature is None else min(temperature, HIGHEST_TEMPERATURE),
+        "top_p": request.top_p,
+        "top_k": request.top_k,
+        "max_tokens": request.max_tokens,
+        "seed": request.seed,
+        "stop": list(request.stop) or None,
+        "repetition_penalty": request.repetition_penalty,
+        "presence_penalty": request.presence_penalty,
+        "tools": request.tools,
+        "tool_choice": request.tool_choice if request.tools else None,
+        "parallel_tool_calls": request.parallel_tool_calls if request.tools else None,
+        "response_format": request.response_format,
+        "logprobs": request.logprobs or None,
+        "top_logprobs": request.top_logprobs if request.logprobs else None,
+    }
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def _message(message: Message, sees: bool) -> Message:
+    """One of OpenAI's messages in DashScope's shape: a list of parts where the model sees, else a string."""
+    content = message.get("content")
+    if not sees:
+        return {**message, "content": text_of(content, "this DashScope model")}
+    if isinstance(content, list):
+        return {**message, "content": [_part(part) for part in content]}
+    return {**message, "content": [{"text": content or ""}]}
+
+
+def _part(part: dict[str, Any]) -> dict[str, Any]:
+    kind = part.get("type")
+    if kind == "text":
+        return {"text": part.get("text") or ""}
+    for ours, theirs in (("image_url", "image"), ("video_url", "video"), ("input_audio", "audio")):
+        if kind == ours:
+            place = part.get(ours)
+            return {theirs: (place.get("url") or place.get("data")) if isinstance(place, dict) else place}
+    raise Rejected(f"DashScope takes parts of type text, image_url, video_url and input_audio, not {kind!r}")
+
+
+class Chunks:
+    """Reads one reply's chunks. Usage is a running total in every chunk, so the last one told is remembered unread."""
+
+    done_marker = True
+    ends_at_finish = True
+
+    def __init__(self) -> None:
+        self._usage = msgspec.Raw()
+
+    def usual(self, frame: Frame) -> Delta | None:
+        """Text or reasoning of a chunk that neither ends nor fails nor calls a tool."""
+        try:
+            chunk = _chunk.decode(frame.data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        output = chunk.output
+        if chunk.code:
+            return None
+        if len(output.choices) == 1:
+            choice = output.choices[0]
+            message = choice.message
+            if choice.finish_reason not in NOT_YET or message.tool_calls is not None or choice.index:
+                return None
+            text, reasoning = message.content, message.reasoning_content or ""
+        elif output.text is not None and output.finish_reason in NOT_YET:
+            text, reasoning = output.text, ""
+        else:
+            return None
+        if len(chunk.usage) > 2:
+            self._usage = chunk.usage
+        return Delta(text, reasoning)
+
+    def deltas(self, chunk: dict[str, Any], frame: Frame) -> Iterator[Delta]:
+        """Raises a ProviderError where the chunk reports a failure."""
+        output = chunk.get("output")
+        if chunk.get("code") or frame.event == "error" or (output is None and chunk.get("message")):
+            raise failed(chunk, _commented_status(frame))
+        if output is None:
+            return
+        usage = _usage(chunk.get("usage")) or (_usage(msgspec.json.decode(self._usage)) if self._usage else None)
+        choices = output.get("choices")
+        if not choices:
+            # Agents and deep research tell a message, or the text itself; their "KeepAlive" has neither.
+            message = output.get("message") or {"content": output.get("text")}
+            choices = [{"message": message, "finish_reason": output.get("finish_reason")}]
+        for choice in choices:
+            # A second choice is never asked for; mixing it in would spoil the first.
+            if choice.get("index") or 0:
+                continue
+            message = choice.get("message") or choice.get("delta") or {}
+            reason = choice.get("finish_reason")
+            calls = [_tool_call(call, position) for position, call in enumerate(message.get("tool_calls") or ())]
+            yield Delta(
+                _text(message.get("content")),
+                _text(message.get("reasoning_content")),
+                calls,
+                None if reason in NOT_YET else _finish_reason(str(reason)),
+                usage,
+            )
+
+
+def _text(content: Any) -> str:
+    """A string, or a list of parts, or nothing."""
+    if isinstance(content, list):
+        return "".join(part.get("text") or "" if isinstance(part, dict) else str(part) for part in content)
+    if content is not None and not isinstance(content, str):
+        raise TypeError("text that is no text")
+    return content or ""
+
+
+def _tool_call(call: dict[str, Any], position: int) -> ToolCallDelta:
+    function, index = call.get("function") or {}, call.get("index")
+    return ToolCallDelta(
+        position if index is None else index,
+        call.get("id") or "",
+        function.get("name") or "",
+        function.get("arguments") or "",
+    )
+
+
+def _finish_reason(reason: str) -> str:
+    return reason if reason in ("stop", "length", "tool_calls", "content_filter") else "stop"
+
+
+def _usage(told: Any) -> Usage | None:
+    """None where the chunk does not count: `{}` stands beside search results."""
+    if not isinstance(told, dict):
+        return None
+    # Agents tell one row for each model that they used.
+    counted = [
+        (count(row.get("input_tokens")), count(row.get("output_tokens"))) for row in told.get("models") or [told]
+    ]
+    prompts, completions = [row[0] for row in counted], [row[1] for row in counted]
+    if None in prompts or None in completions:
+        return None
+    prompt, completion = sum(filter(None, prompts)), sum(filter(None, completions))
+    total = count(told.get("total_tokens"))
+    cached = count((told.get("prompt_tokens_details") or {}).get("cached_tokens"))
+    thought = count((told.get("output_tokens_details") or {}).get("reasoning_tokens"))
+    return Usage(prompt, completion, prompt + completion if total is None else total, cached, thought)
+
+
+def _commented_status(frame: Frame) -> int:
+    """The status of an error frame, which stands only in a comment; 500 without one."""
+    for comment in frame.comments:
+        name, _, status = comment.partition("/")
+        if name.strip() == "HTTP_STATUS" and status.strip().isdigit():
+            return int(status)
+    return 500
+
+
+def failed(told: dict[str, Any], status: int, headers: Mapping[str, str] | None = None) -> ProviderError:
+    """What {"code", "message", "request_id"} means; `status` decides where the code is unknown."""
+    code, message = str(told.get("code") or ""), str(told.get("message") or "")
+    headers = headers or {}
+    said = f"DashScope says: {message or code}" if message or code else "DashScope reported a failure without a word"
+    error: ProviderError
+    if code.startswith(GAVE_UP):
+        error = failed_status(504, headers, said)
+    else:
+        known = max((name for name in FAILURES if _begins(code, name)), key=len, default=None)
+        if known is None:
+            error = failed_status(status if status >= 400 else 500, headers, said)
+        else:
+            kind = FAILURES[known]
+            if kind is Rejected and too_long(message):
+                kind = ContextTooLong
+            error = kind(said, retry_after=retry_after(headers), try_again=code.startswith(TRY_AGAIN))
+    error.upstream_id = told.get("request_id") or None
+    return error
+
+
+def _begins(code: str, name: str) -> bool:
+    return code == name or code.startswith(name + ".")

@@ -1,0 +1,82 @@
+"""A request's parameters in ERNIE V1's names and ranges.
+
+The rule, here and for every provider: what only shapes how the next token is chosen is moved into the range or dropped,
+and told; what the caller relies on in the answer (tools, stop strings, a JSON schema, log probabilities) is refused.
+
+source   Baidu's chat API reference
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from providers.chat import ChatRequest
+from providers.errors import Rejected
+from providers.wires.error_text import dropped
+
+LOWEST_TEMPERATURE = 0.01
+HIGHEST_TEMPERATURE = 1.0
+PENALTY_SCORE = (1.0, 2.0)
+# The narrowest range among the models; one that has more gets it with `extra: {max_output_tokens: …}`.
+OUTPUT_TOKENS = (2, 2048)
+MAX_STOPS = 4
+MAX_STOP_CHARACTERS = 20
+
+
+def parameters(request: ChatRequest) -> dict[str, Any]:
+    """The members of the body beside the messages."""
+    wanted: dict[str, Any] = {
+        "temperature": _within(request.temperature, LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE),
+        "top_p": request.top_p,
+        "penalty_score": _within(request.repetition_penalty, *PENALTY_SCORE),
+        "max_output_tokens": _within(request.max_tokens, *OUTPUT_TOKENS),
+        "stop": list(request.stop) or None,
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+    }
+    if request.tools and request.tool_choice != "none":
+        wanted["functions"] = [_function(tool) for tool in request.tools]
+        if isinstance(request.tool_choice, dict):
+            wanted["tool_choice"] = request.tool_choice
+    if request.response_format:
+        wanted["response_format"] = request.response_format.get("type")
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def check(request: ChatRequest) -> None:
+    """Raise Rejected for what ERNIE cannot do and the caller would miss."""
+    if len(request.stop) > MAX_STOPS or any(len(stop) > MAX_STOP_CHARACTERS for stop in request.stop):
+        raise Rejected(f"ERNIE takes at most {MAX_STOPS} stop strings of at most {MAX_STOP_CHARACTERS} characters")
+    if request.logprobs:
+        raise Rejected("ERNIE tells no log probabilities")
+    kind = (request.response_format or {}).get("type", "text")
+    if kind not in ("text", "json_object"):
+        raise Rejected(f"ERNIE's response_format is text or json_object, not {kind}")
+    if request.tools and request.tool_choice == "required":
+        raise Rejected("ERNIE cannot be made to call some tool: name one in tool_choice, or leave it out")
+
+
+def adjusted(request: ChatRequest) -> list[str]:
+    """What was moved into ERNIE's ranges, or dropped, a sentence each."""
+    body = parameters(request)
+    told = []
+    for ours, theirs in (
+        ("temperature", "temperature"),
+        ("repetition_penalty", "penalty_score"),
+        ("max_tokens", "max_output_tokens"),
+    ):
+        asked = getattr(request, ours)
+        if asked is not None and body[theirs] != asked:
+            way = "raised" if body[theirs] > asked else "lowered"
+            told.append(f"{ours} {way} to {body[theirs]:g}: the limit of ERNIE's {theirs}")
+    return told + dropped(request, "ERNIE", "top_k", "min_p", "seed", "parallel_tool_calls")
+
+
+def _within(value: Any, low: float, high: float) -> Any:
+    return None if value is None else max(low, min(value, high))
+
+
+def _function(tool: dict[str, Any]) -> dict[str, Any]:
+    function = tool.get("function") or {}
+    parameters = function.get("parameters") or {"type": "object", "properties": {}}
+    return {"name": function.get("name"), "description": function.get("description") or "", "parameters": parameters}

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree
+
+import pytest
+
+from demo.metro import build
+from gateway.settings import parse
+from gateway.tools import evaluation
+from gateway.tools.result_equality import is_ordered, same
+from providers.errors import CutOff
+from tests.gateway.text2sql.test_flow import BAD, Provider
+
+CASES = [
+    {"question": "有几站？", "sql": "SELECT COUNT(*) FROM dtzpt"},
+    {"question": "你好", "sql": ""},
+    {"question": "最长的线？", "sql": "SELECT line FROM lines ORDER BY length_km DESC LIMIT 2"},
+    {"question": "2 号线首站？", "rows": [["朝阳"]]},
+    {"question": "坏的", "sql": "SELECT 1 AS x FROM dtzpt LIMIT 1"},
+    {"question": "天气？", "sql": None, "class": "decline"},
+    {
+        "question": "换乘站？",
+        "sql": "SELECT name, line FROM dtzpt WHERE name = '沈塘桥'",
+        "key": "name",
+        "language": "en",
+    },
+]
+RIGHT = "```sql\nSELECT COUNT(name) AS n FROM dtzpt\n```"
+
+
+@pytest.fixture
+def settings(tmp_path):
+    build.build(tmp_path / "metro.db")
+    upstream = {"type": "openai", "model": "m", "base_url": "http://127.0.0.1:1"}
+    return parse(
+        {
+            "default": "a",
+            "providers": {"a": upstream, "b": upstream},
+            "databases": {"metro": {"url": f"sqlite:///{tmp_path / 'metro.db'}", "row_limit": 1}},
+            "text2sql": {"corrections": 0},
+        },
+        environ={},
+    )
+
+
+@pytest.fixture
+def cases(tmp_path):
+    path = tmp_path / "cases.jsonl"
+    path.write_text("\n".join(json.dumps(case) for case in CASES) + "\n", "utf-8")
+    return path
+
+
+class Asked(Provider):
+    def close(self):
+        pass
+
+
+def evaluate(monkeypatch, settings, cases, out, provider, names=()):
+    said, wrong = [], []
+    monkeypatch.setattr(evaluation, "Providers", lambda *_: provider)
+    code = evaluation.run(settings, cases, names, out, said.append, complain=wrong.append)
+    # What went wrong is one sentence of its own; what came of it is told only where something did.
+    assert len(wrong) == (code != 0)
+    assert code != 2 or not said
+    return code, "\n".join(said + wrong)
+
+
+def test_every_kind_of_answer_is_judged(monkeypatch, settings, cases, tmp_path):
+    provider = Asked(
+        RIGHT,
+        "您好！",
+        "```sql\nSELECT line FROM lines ORDER BY length_km LIMIT 2\n```",
+        BAD,
+        [CutOff("gone")],
+        RIGHT,
+        "```sql\nSELECT seq, name FROM dtzpt WHERE name = '沈塘桥'\n```",
+    )
+    code, said = evaluate(monkeypatch, settings, cases, tmp_path / "out", provider)
+    assert code == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    verdicts = [answer["verdict"] for answer in report["answers"]]
+    assert verdicts == ["right", "right", "wrong", "refused", "failed", "unneeded", "right"]
+    (figures,) = report["providers"]
+    assert [figures[name] for name in ("right", "valid_sql", "refused", "failed")] == [0.4286, 0.5714, 0.1429, 0.1429]
+    assert report["answers"][0]["completion_tokens"] == 5
+    assert report["answers"][0]["first_token_s"] is not None
+    assert "42.9%" in said and "report.json" in said
+    picture = xml.etree.ElementTree.fromstring((tmp_path / "out" / "report.svg").read_text("utf-8"))
+    assert picture.tag.endswith("svg")
+
+
+def test_an_evaluation_that_was_stopped_goes_on_where_it_was(monkeypatch, settings, cases, tmp_path):
+    class Stopped(Asked):
+        def stream(self, request, name=None):
+            if len(self.requests) == 2:
+                raise KeyboardInterrupt
+            return super().stream(request, name)
+
+    code, said = evaluate(monkeypatch, settings, cases, tmp_path / "out", Stopped(RIGHT, "您好！"))
+    assert code == 1 and "goes on from here" in said
+    # The last line was cut while it was written.
+    with (tmp_path / "out" / "results.jsonl").open("a") as file:
+        file.write('{"provider": "a", "key')
+    rest = Asked(*[RIGHT] * 5)
+    code, _ = evaluate(monkeypatch, settings, cases, tmp_path / "out", rest)
+    assert code == 0
+    assert len(rest.requests) == 5
+    assert len(json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))["answers"]) == 7
+
+
+def test_another_database_is_asked_anew_and_may_have_a_statement_of_its_own(monkeypatch, settings, tmp_path):
+    cases = tmp_path / "cases.jsonl"
+    case = CASES[0] | {"dialects": {"sqlite": "SELECT COUNT(*) FROM lines", "mysql": "SELECT 1"}}
+    cases.write_text(json.dumps(case), "utf-8")
+    settings.databases["other"] = settings.databases["metro"]
+    asked = Asked(RIGHT, RIGHT)
+    monkeypatch.setattr(evaluation, "Providers", lambda *_: asked)
+    for name in ("metro", "other"):
+        assert evaluation.run(settings, cases, (), tmp_path / "out", print, name) == 0
+        (answer,) = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))["answers"]
+        assert answer["verdict"] == "wrong"  # stations, where lines were to be counted
+    assert len(asked.requests) == 2
+
+
+def test_each_provider_has_its_figures(monkeypatch, settings, tmp_path):
+    cases = tmp_path / "cases.jsonl"
+    cases.write_text(json.dumps(CASES[0]), "utf-8")
+    code, said = evaluate(monkeypatch, settings, cases, tmp_path / "out", Asked(RIGHT, "no"), names=("a", "b"))
+    assert code == 0
+    assert [line.split()[0] for line in said.splitlines()[:3]] == ["provider", "a", "b"]
+    assert "100.0%" in said.splitlines()[1] and "0.0%" in said.splitlines()[2]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"question": "x"}',
+        '{"sql": "SELECT 1"}',
+        "[1]",
+        "nonsense",
+        '{"question": "x", "sql": "", "y": 1}',
+        '{"question": "x", "sql": "SELECT 1", "dialects": {"oracle": "SELECT 1"}}',
+        "",
+    ],
+)
+def test_a_bad_file_is_refused_with_its_line(monkeypatch, settings, tmp_path, line):
+    cases = tmp_path / "cases.jsonl"
+    cases.write_text(line + "\n", "utf-8")
+    code, said = evaluate(monkeypatch, settings, cases, tmp_path / "out", Asked())
+    assert code == 2 and "cases.jsonl" in said
+
+
+def test_unknown_names_and_bad_expectations_are_refused(monkeypatch, settings, cases, tmp_path):
+    code, said = evaluate(monkeypatch, settings, cases, tmp_path / "out", Asked(), names=("nope",))
+    assert code == 2 and "nope" in said
+    settings.providers["b"].api_key, settings.providers["b"].type = "", "dashscope"
+    code, said = evaluate(monkeypatch, settings, cases, tmp_path / "out", Asked(), names=("b",))
+    assert code == 2 and "api_key not set" in said
+    code = evaluation.run(settings, cases, (), tmp_path / "out", print, "nope", complain=(wrong := []).append)
+    assert code == 2 and wrong == ["sluice: there is no database 'nope'; there are metro"]
+    cases.write_text('{"question": "x", "sql": "DROP TABLE dtzpt"}', "utf-8")
+    code, said = evaluate(monkeypatch, settings, cases, tmp_path / "out", Asked())
+    assert code == 2 and "DROP" in said
+
+
+@pytest.mark.parametrize(
+    ("expected", "given", "ordered", "equal"),
+    [
+        ([[1, "a"], [2, "b"]], [[2, "b"], [1, "a"]], False, True),
+        ([[1, "a"], [2, "b"]], [[2, "b"], [1, "a"]], True, False),
+        ([[1, "a"]], [["a", 1]], True, True),
+        ([[1, 1], [1, 1]], [[1, 1]], False, False),
+        ([[1], [1], [2]], [[1], [2], [2]], False, False),
+        ([["12.3400000000000000"]], [[12.34]], False, True),
+        ([[1 / 3]], [["0.33333333"]], False, True),
+        ([["007"]], [[7]], False, False),
+        ([[None]], [[0]], False, False),
+        ([], [], True, True),
+        ([[1, 2]], [[1]], False, False),
+        ([[1, 2], [2, 1]], [[1, 1], [2, 2]], False, False),
+        ([[True]], [[1]], False, True),
+        ([[n] * 9 for n in range(3)], [[n] * 9 for n in range(3)], True, True),
+    ],
+)
+def test_results_are_equal_as_sets_and_in_order_only_where_that_was_asked(expected, given, ordered, equal):
+    assert same(expected, given, ordered) is equal
+
+
+def test_only_an_order_of_the_whole_statement_counts():
+    assert is_ordered("SELECT a FROM t ORDER BY a", "sqlite")
+    assert is_ordered("SELECT a FROM t UNION SELECT b FROM t ORDER BY a", "sqlite")
+    assert not is_ordered("SELECT a FROM (SELECT a FROM t ORDER BY a) x", "sqlite")
+    assert not is_ordered("SELECT rank() OVER (ORDER BY a) FROM t", "sqlite")
