@@ -244,7 +244,7 @@ def test_a_line_end_in_a_header_does_not_get_out(client):
 
 @pytest.mark.parametrize("body", [b"", b"corrupt"])
 def test_what_a_refusal_says_is_not_waited_for(client, monkeypatch, body):
-    monkeypatch.setattr(client, "ERROR_BODY_S", 0.1)
+    monkeypatch.setattr(client_module, "ERROR_BODY_S", 0.1)
 
     def script(caller):
         caller.request()
