@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,36 @@ def test_links_between_pages_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_files_that_a_page_names_are_there(page):
+    text = page.read_text("utf-8")
+    named = set(re.findall(r"`((?:gateway|providers|prompts|tests|docs|deploy|benchmarks|demo)/[\w/.]+)`", text))
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []
+
+
+def test_text2sql_imports_what_the_design_page_says():
+    imported = set()
+    for path in (ROOT / "gateway" / "text2sql").rglob("*.py"):
+        imported |= set(re.findall(r"^(?:from|import) ([\w.]+)", path.read_text("utf-8"), re.MULTILINE))
+    ours = {name for name in imported if name.startswith("gateway.") and not name.startswith("gateway.text2sql")}
+    assert ours <= {f"gateway.{name}" for name in ("answers.question", "answers.record", "answers.steps", "settings")}
+    assert "flask" not in imported
+
+
+def sentences(text: str) -> list[str]:
+    """What stands between full stops and colons outside of code, tables and headings."""
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    lines = [
+        line for line in text.splitlines() if not line.lstrip().startswith(("|", "#", "<!--")) and line[:4] != "    "
+    ]
+    text = re.sub(r"`[^`]*`|\]\([^)]*\)", "x", "\n".join(lines))
+    parts = [re.split(r"(?<=[.!?:])\s+", block) for block in re.split(r"\n\s*\n|\n\s*(?:[-*]|\d+\.) ", text)]
+    return [sentence for part in parts for sentence in part if len(sentence.split()) > 2]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_pages_median_sentence_has_at_most_25_words(page):
+    lengths = [len(sentence.split()) for sentence in sentences(page.read_text("utf-8"))]
+    assert statistics.median(lengths) <= 25

@@ -78,7 +78,7 @@ function examples() {
 // ---- Asking
 
 async function ask(question) {
-  await loaded; // whoever types fast has not seen yet which database there is
+  await loaded; // a question typed before the state came must wait for the list of databases
   if (running || !question.trim()) return;
   const chosen = provider.value;
   const turn = new Turn(question, chosen || state.default, () => again(turn));
@@ -119,7 +119,7 @@ async function follow(turn, fields, signal) {
       if (near) requestAnimationFrame(() => scrollTo({ top: document.documentElement.scrollHeight }));
     }
   } catch (error) {
-    // Nothing was asked yet when the key was missing, so asking now is still asking once.
+    // The server refused the key before it asked a model, so sending the question again asks once.
     if (error.status === 401 && (await askKey())) return follow(turn, fields, signal);
     throw error;
   }

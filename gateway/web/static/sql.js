@@ -11,7 +11,7 @@ const KEYWORDS = new Set(
 // In this order: comment, string, quoted name, number, word (with the bracket that makes it a call), any other sign.
 // Each alternative eats at least one character and none can match in two ways, so the cost is linear.
 const TOKEN = /(--[^\n]*|\/\*[^]*?(?:\*\/|$))|('(?:[^']|'')*'?)|("(?:[^"]|"")*"?|`[^`]*`?)|(\d+(?:\.\d+)?)|([\p{L}_][\p{L}\p{N}_$]*)(\s*\()?|[^]/gu;
-// Beyond this nobody reads it, and a span for every word would only cost.
+// A longer statement is shown without colours: a span for every word would slow the page down.
 const LONGEST = 20000;
 
 /** `sql` as nodes that may be put anywhere. */

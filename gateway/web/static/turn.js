@@ -178,13 +178,13 @@ export class Turn {
     this.answer.classList.remove("running");
   }
 
-  /** What a screen reader is told at the end. */
+  /** The sentence that a screen reader speaks when the answer ends. */
   get summary() {
     if (!this.failure) return words("done", this.#rows);
     return [...this.failure.querySelectorAll("strong, p:not(.usage)")].map((part) => part.textContent).join(". ");
   }
 }
 
-// A local model may be told by its folder: its name is the last part.
+// The model of a local provider may be a path; its last part is shown.
 const named = (model) => (model.startsWith("/") ? model.split("/").at(-1) : model);
 const duration = (ms) => (ms < 995 ? `${Math.max(1, Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`);

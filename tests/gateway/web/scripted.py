@@ -1,7 +1,7 @@
 """A small server of the contract whose answers are scripts: for what is hard to provoke in the real one.
 
 A script is a list of steps. A pair is an event, an Event (threading) is waited for before going on, a function is
-called, CUT breaks the connection of whoever reads there for the first time, and a Reply is a whole HTTP reply and no
+called, CUT breaks the connection of the first client that reads up to there, and a Reply is a whole HTTP reply and no
 stream. The log, resuming and stopping work as the contract says.
 """
 

@@ -29,7 +29,7 @@ def test_the_policy_lets_no_string_become_markup(page):
     assert reply["x-content-type-options"] == "nosniff" and reply["referrer-policy"] == "no-referrer"
     refused = "(() => { try { document.body.innerHTML = '<b>x</b>' } catch (error) { return error.name } })()"
     assert page.js(refused) == "TypeError"
-    page.events.clear()  # the browser told the console of that, as it should
+    page.events.clear()  # the violation is in the console, as it should be
 
 
 def test_very_much_text_does_not_stall_the_page(page, server):

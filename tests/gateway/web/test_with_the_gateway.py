@@ -1,4 +1,4 @@
-"""The page in front of the whole gateway: gunicorn, the metro database, and an upstream that says what it is told."""
+"""The page in front of the whole gateway: gunicorn, the metro database, and a scripted upstream."""
 
 from __future__ import annotations
 
