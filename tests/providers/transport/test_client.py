@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from providers.errors import BrokenProtocol, CutOff, ProviderError, Unreachable
+from providers.transport import client as client_module
 from providers.transport import connection as connection_module
 from providers.transport.client import Client
 from tests.providers.raw_server import Limits, answer, hang, read, serving
