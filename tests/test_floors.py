@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PLAIN = {"providers.delta", "providers.chat", "providers.errors"}
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "dashscope", "qianfan", "openai"}
 
+MODULES_PER_FOLDER = 15
+
 # Each package, and the packages of ours that it may import besides itself.
 MAY_IMPORT = {
     "gateway": {"prompts", "providers"},
@@ -58,7 +60,7 @@ def test_the_plain_types_import_the_standard_library_only():
         assert names <= sys.stdlib_module_names, module
 
 
-def test_nobody_but_the_engine_imports_the_engine():
+def test_only_the_engine_imports_the_engine():
     for package in MAY_IMPORT:
         for path in modules(package):
             if "engine" not in path.parts:
@@ -95,3 +97,95 @@ def test_a_worker_loads_neither_torch_nor_a_vendors_client():
     probe = f"import sys, wsgi; print(sorted({HEAVY!r} & {{*sys.modules}}))"
     printed = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
     assert printed.stdout == "[]\n"
+
+
+def product() -> dict[str, Path]:
+    """Dotted name -> file of every module of the product; a package stands for its __init__.py."""
+    found = {}
+    for package in MAY_IMPORT:
+        for path in modules(package):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def module_graph() -> dict[str, set[str]]:
+    """Each module and those of ours that it imports, also inside functions and under TYPE_CHECKING."""
+    files = product()
+    graph: dict[str, set[str]] = {}
+    for name, path in files.items():
+        graph[name] = set()
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                graph[name] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                for alias in node.names:
+                    whole = f"{node.module}.{alias.name}"
+                    graph[name].add(whole if whole in files else str(node.module))
+        graph[name] = (graph[name] & files.keys()) - {name}
+    return graph
+
+
+def room_graph(graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The same between rooms: a folder without folders in it is one; elsewhere each module stands for itself."""
+    files = product()
+    folders = {path.parent for path in files.values()}
+    with_folders = {folder.parent for folder in folders}
+
+    def room(name: str) -> str:
+        folder = files[name].parent
+        return name if folder in with_folders else ".".join(folder.relative_to(ROOT).parts)
+
+    rooms: dict[str, set[str]] = {}
+    for name, names in graph.items():
+        rooms.setdefault(room(name), set()).update({room(other) for other in names} - {room(name)})
+    return rooms
+
+
+def cycles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of nodes that reach each other, by repeatedly taking away what imports nothing that is left."""
+    left = {node: set(others) for node, others in graph.items()}
+    while True:
+        free = {node for node, others in left.items() if not others & left.keys()}
+        unused = left.keys() - set().union(*left.values()) if left else set()
+        if not free | unused:
+            return sorted([node, *sorted(others & left.keys())] for node, others in left.items())
+        left = {node: others for node, others in left.items() if node not in free | unused}
+
+
+@pytest.mark.xfail(reason="four cycles of annotations are being cut", strict=False)
+def test_no_module_imports_itself_through_others():
+    assert cycles(module_graph()) == []
+
+
+@pytest.mark.xfail(reason="four cycles of annotations are being cut", strict=False)
+def test_no_room_imports_itself_through_others():
+    assert cycles(room_graph(module_graph())) == []
+
+
+def test_the_search_for_cycles_finds_one():
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [["b", "c"], ["c", "b"]]
+
+
+def test_no_folder_has_more_modules_than_a_reader_can_hold():
+    counts: dict[Path, int] = {}
+    for path in product().values():
+        if path.name != "__init__.py":
+            counts[path.parent.relative_to(ROOT)] = counts.get(path.parent.relative_to(ROOT), 0) + 1
+    assert {folder: count for folder, count in counts.items() if count > MODULES_PER_FOLDER} == {}
+
+
+def test_no_two_modules_of_one_folder_have_one_name():
+    """`log` beside `logs`, or `forms` beside `form`: a reader could not say which one to open."""
+    for folder in {path.parent for path in product().values()}:
+        stems = [path.stem.replace("_", "").removesuffix("s") for path in folder.glob("*.py")]
+        assert sorted(set(stems)) == sorted(stems), folder
+
+
+def test_each_floor_of_text2sql_knows_only_those_below():
+    """guard judges text alone; databases run what was judged; the flow puts both together."""
+    judging = ROOT / "gateway" / "text2sql" / "guard"
+    for path in judging.glob("*.py"):
+        ours = {name for name in imported(path) if name.split(".")[0] in MAY_IMPORT}
+        assert all(name.startswith(("gateway.text2sql.guard", "prompts", "gateway.text2sql.databases.dialect"))
+                   for name in ours), f"{path.name} imports {ours}"  # fmt: skip
