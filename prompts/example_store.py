@@ -135,7 +135,8 @@ class Memory:
 
     def __len__(self) -> int:
         with self._lock:
-            return self._database.execute("SELECT COUNT(*) FROM pairs").fetchone()[0]
+            (count,) = self._database.execute("SELECT COUNT(*) FROM pairs").fetchone()
+            return int(count)
 
     def close(self) -> None:
         with self._lock:

@@ -68,7 +68,7 @@ def _made(filename: str) -> str:
 
 
 if hasattr(os, "posix_fallocate") and hasattr(os, "memfd_create"):
-    values.MmapedDict = Allocated  # type: ignore[misc]
+    values.MmapedDict = Allocated  # type: ignore[attr-defined]
 
 FIRST_TOKEN_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 BETWEEN_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from gevent.threadpool import ThreadPool
 
@@ -92,7 +92,7 @@ class Examples:
         result, error = self._thread.spawn(caught).get()
         if error is not None:
             raise error
-        return result
+        return cast(T, result)
 
     def close(self) -> None:
         self._thread.kill()

@@ -95,7 +95,8 @@ class Connection:
         last = time.monotonic() + APPEARS_WITHIN_S
         while True:
             try:
-                return self._sock.connect(str(self.path))
+                self._sock.connect(str(self.path))
+                return
             except (FileNotFoundError, ConnectionRefusedError):
                 if time.monotonic() > last:
                     raise FileNotFoundError from None

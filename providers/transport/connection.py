@@ -91,7 +91,8 @@ class Connection:
     def recv_now(self) -> bytes | None:
         """Some bytes, b"" at the end, None if there is nothing yet."""
         try:
-            return self._sock.recv(RECV_BYTES)
+            data: bytes = self._sock.recv(RECV_BYTES)
+            return data
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
 

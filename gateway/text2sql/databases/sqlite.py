@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 import gevent
@@ -109,7 +109,7 @@ class SQLite:
                 gevent.spawn(job.end)
         if error is not None:
             raise error
-        return result
+        return cast(T, result)
 
     def read_schema(self) -> Schema:
         settings, job = self._settings, Job(READ_S)
