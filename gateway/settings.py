@@ -282,7 +282,7 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
     except UnicodeDecodeError:
         raise SettingsError(f"{file}: it is not UTF-8 text") from None
     try:
-        raw = yaml.load(text, Yaml)
+        raw = yaml.load(text, Yaml)  # noqa: S506 - Yaml is a subclass of SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""

@@ -39,7 +39,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=False,
-        autoescape=False,
+        autoescape=False,  # noqa: S701 - prompts are plain text, no HTML
         auto_reload=False,
     )
 

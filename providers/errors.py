@@ -24,7 +24,7 @@ is for a person: what was expected, what came, from which upstream; never a key,
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 
 class ProviderError(Exception):
@@ -103,7 +103,7 @@ class TimedOut(ProviderError):
     code = "upstream_timeout"
     retryable = True
 
-    _DID = {
+    _DID: ClassVar[dict[str, str]] = {
         "connect": "could not be reached within",
         "first_token": "did not begin to answer within",
         "idle": "fell silent for",

@@ -262,7 +262,7 @@ def as_an_engine(module: str) -> None:
     from providers.local.options import ENVIRONMENT
 
     if not ENVIRONMENT.keys() <= os.environ.keys():
-        os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], ENVIRONMENT | os.environ)
+        os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], ENVIRONMENT | os.environ)  # noqa: S606 - itself again
 
 
 TARGETS: dict[str, Callable[[Path, str, str, int], Target]] = {

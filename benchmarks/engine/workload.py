@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass, field
 
@@ -57,7 +58,7 @@ def figures(times: Times) -> Figures:
     """Percentiles over all clients; a token that comes together with others counts as coming at the same time."""
     ends = max(client[-1] for client in times.tokens)
     firsts = sorted(client[0] for client in times.tokens)
-    gaps = sorted(b - a for client in times.tokens for a, b in zip(client, client[1:], strict=False)) or [0.0]
+    gaps = sorted(b - a for client in times.tokens for a, b in itertools.pairwise(client)) or [0.0]
     total = sum(len(client) for client in times.tokens)
     return Figures(total / ends, at(firsts, 0.5), at(firsts, 0.99), at(gaps, 0.5), at(gaps, 0.99))
 

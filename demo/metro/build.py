@@ -11,6 +11,7 @@ SQLite keeps comments only inside the text of CREATE TABLE, so each table and co
 
 import argparse
 import csv
+import itertools
 import math
 import os
 import random
@@ -109,7 +110,7 @@ def line_rows(lines: list[dict[str, str]], stations: list[dict[str, str]]) -> It
         if branch:
             joins = next(row for row in main if row["name"] == line["branch_joins"])
             branch = [*branch, joins]
-        length = sum(distance_km(a, b) for track in (main, branch) for a, b in zip(track, track[1:], strict=False))
+        length = sum(distance_km(a, b) for track in (main, branch) for a, b in itertools.pairwise(track))
         opened = min(row["opened"] for row in own)
         yield line["line"], line["color"], opened, round(length, 1), main[0]["name"], main[-1]["name"], len(own)
 

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (lists of phrasings are read across)
 """Numbers as people type them: in digits, in words, in 万 or thousands."""
 
 from random import Random

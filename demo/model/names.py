@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (lists of phrasings are read across)
 """Names of places as people type them: stations, lines and districts, real ones and invented ones to copy."""
 
 import csv

@@ -39,7 +39,7 @@ class Rate:
                 return
             except Failure:
                 raise
-            except Exception as error:  # whatever the store raises: questions are not refused because it is down
+            except Exception as error:  # noqa: BLE001 - no fault of the store may refuse a question
                 log.warning("each worker counts questions for itself: %s", type(error).__name__)
                 self._again_at = time.monotonic() + AGAIN_S
         self._count(self._own, caller)

@@ -158,7 +158,7 @@ class Answer(Followed):
             self.fail(Failure("internal", "the answer stopped without an end"))
         except gevent.GreenletExit:
             self.fail(Failure("internal", "the answer was stopped from inside"))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - an answer ends in a failed event, whatever was raised
             self.fail(errors.of(error))
         finally:
             if close := getattr(flow, "close", None):

@@ -86,7 +86,7 @@ class Examples:
         def caught() -> tuple[T | None, Exception | None]:
             try:
                 return call(*arguments), None
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - raised again in the caller's greenlet
                 return None, error
 
         result, error = self._thread.spawn(caught).get()

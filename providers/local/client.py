@@ -236,7 +236,7 @@ def _framed(ask: Ask) -> bytes:
     """The ask as it goes over the socket. Raises Rejected for what the engine would close the connection for."""
     try:
         framed = frame(ask)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - msgpack raises many kinds
         # Integers of more than 64 bits, halves of surrogate pairs, very many levels.
         raise Rejected(f"a message of this conversation cannot be sent to the engine: {error}") from None
     if len(framed) > MAX_ASK_BYTES:

@@ -167,7 +167,7 @@ class Frames:
             start += 4 + length
             try:
                 messages.append(self._decoder.decode(bytes(held[start - length : start])))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - msgpack raises many kinds
                 # Not DecodeError alone: text that is no UTF-8 and deep nesting are told by Python's own exceptions.
                 raise BrokenFrame(f"not a message: {error}") from None
         del held[:start]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from providers.delta import Delta, ToolCallDelta, Usage
 from providers.scripted.forms import SEARCH_RESULTS, Call, Form, Refusal, compact, told
@@ -15,7 +15,7 @@ class DashScope(Form):
 
     wire = "dashscope"
     headers = (("x-request-id", "r-1"), ("x-dashscope-call-gateway", "true"), ("x-dashscope-finished", "false"))
-    failures = {
+    failures: ClassVar[dict[str, tuple[int, Any, str]]] = {
         "bad": (
             400,
             "InvalidParameter",

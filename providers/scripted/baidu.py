@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from providers.delta import Delta, Usage
 from providers.scripted.forms import (
@@ -27,7 +27,7 @@ class Ernie(Form):
 
     wire = "ernie"
     headers = (("X-Baidu-Request-Id", "b-1"), ("X-Ratelimit-Remaining-Requests", "299"))
-    failures = {
+    failures: ClassVar[dict[str, tuple[int, Any, str]]] = {
         "bad": (200, 336003, "the messages must be an odd number"),
         "context": (200, 336007, "the max length of current question is 4800"),
         "moderation": (200, 336104, "unsafe content in system"),
@@ -42,7 +42,12 @@ class Ernie(Form):
         "server": (200, 336000, "internal error"),
         "timeout": (200, 2, "Service temporarily unavailable"),
     }
-    reasons = {"stop": "normal", "length": "length", "tool_calls": "function_call", "content_filter": "content_filter"}
+    reasons: ClassVar[dict[str, str]] = {
+        "stop": "normal",
+        "length": "length",
+        "tool_calls": "function_call",
+        "content_filter": "content_filter",
+    }
 
     def refusal(self, call: Call, key: str) -> Refusal | None:
         messages, temperature = call.body.get("messages"), call.body.get("temperature")
@@ -121,7 +126,7 @@ class Ernie(Form):
         return chunk
 
     def whole(self, steps: list[Delta], call: Call, plan: Plan) -> dict[str, Any]:
-        text, _, calls, reason, _ = told(steps)
+        text, _, calls, _reason, _ = told(steps)
         answer = self._chunk(0, text, steps[-1], plan)
         del answer["sentence_id"], answer["is_end"]
         if calls:
@@ -135,8 +140,13 @@ class Qianfan(OpenAI):
     wire = "qianfan"
     key_needed = True
     thought = "reasoning_content"
-    types = {401: "invalid_request_error", 429: "rate_limit_exceeded", 500: "internal_error", 503: "internal_error"}
-    failures = {
+    types: ClassVar[dict[int, str]] = {
+        401: "invalid_request_error",
+        429: "rate_limit_exceeded",
+        500: "internal_error",
+        503: "internal_error",
+    }
+    failures: ClassVar[dict[str, tuple[int, Any, str]]] = {
         "bad": (400, "invalid_argument", "temperature must be in [0, 1]"),
         "context": (400, "tokens_too_long", "the max input tokens is 8192"),
         "moderation": (400, "image_url_unsafe", "the content is not safe"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from providers.delta import Delta, ToolCallDelta, Usage
 from providers.scripted.plan import Plan
@@ -67,7 +67,7 @@ class Form:
     wire = ""
     headers: tuple[tuple[str, str], ...] = ()
     # meaning → (HTTP status, the service's code, its words)
-    failures: dict[str, tuple[int, Any, str]] = {}
+    failures: ClassVar[dict[str, tuple[int, Any, str]]] = {}
 
     def refusal(self, call: Call, key: str) -> Refusal | None:
         raise NotImplementedError
@@ -130,7 +130,7 @@ class OpenAI(Form):
     wire = "openai"
     key_needed = False
     thought = "reasoning"
-    failures = {
+    failures: ClassVar[dict[str, tuple[int, Any, str]]] = {
         "bad": (400, 400, "temperature must be in [0, 2], got 7"),
         "context": (400, 400, "This model's maximum context length is 4096 tokens. However, your request has 5000."),
         "moderation": (400, "content_filter", "The response was filtered due to the content management policy."),
@@ -145,7 +145,12 @@ class OpenAI(Form):
         "server": (500, 500, "EngineCore encountered an issue."),
         "timeout": (504, 504, "The request took too long."),
     }
-    types = {400: "BadRequestError", 404: "NotFoundError", 503: "Service Unavailable", 500: "InternalServerError"}
+    types: ClassVar[dict[int, str]] = {
+        400: "BadRequestError",
+        404: "NotFoundError",
+        503: "Service Unavailable",
+        500: "InternalServerError",
+    }
 
     def refusal(self, call: Call, key: str) -> Refusal | None:
         if (key and call.key != key) or (self.key_needed and not call.key):

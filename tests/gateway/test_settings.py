@@ -145,7 +145,7 @@ def test_a_file_that_is_no_configuration_is_told_so(tmp_path, content, told):
 
 
 def test_a_missing_file_is_told_by_its_name(tmp_path):
-    with pytest.raises(SettingsError, match="nowhere.yaml: No such file"):
+    with pytest.raises(SettingsError, match=r"nowhere\.yaml: No such file"):
         load(tmp_path / "nowhere.yaml")
 
 

@@ -47,7 +47,7 @@ def tried(play: Callable[[], object]) -> tuple[list[str], float]:
     try:
         found = play()
         problems = list(found) if isinstance(found, list) else []
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a scenario's exception is its result
         where = traceback.extract_tb(error.__traceback__)[-1]
         problems = [f"{type(error).__name__} in {Path(where.filename).name}:{where.lineno}: {error}"[:300]]
     return problems, time.monotonic() - begun_at

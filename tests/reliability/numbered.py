@@ -10,6 +10,7 @@ stream of its own: nothing of the gateway's code is trusted here.
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import re
 import sys
@@ -132,7 +133,7 @@ def _text(seen: list[Event], recording: Recording) -> list[str]:
         found.append(f"lost: {len(lost)} chunks, the first is {min(lost)}")
     if len(set(numbers)) != len(numbers):
         found.append(f"repeated: {len(numbers) - len(set(numbers))} chunks")
-    if any(after < before for before, after in zip(numbers, numbers[1:], strict=False)):
+    if any(after < before for before, after in itertools.pairwise(numbers)):
         found.append("reordered chunks")
     if numbers and max(numbers) > recording.count:
         found.append(f"chunk {max(numbers)} of {recording.count}")

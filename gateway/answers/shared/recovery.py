@@ -70,7 +70,7 @@ class Restoring:
         self.wanted = False
         try:
             written = self._restore()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever Redis raises: it is tried again
             self.wanted = True
             self._not_before = time.monotonic() + self._wait_s
             self._wait_s = min(2 * self._wait_s, AGAIN_AT_MOST_S)

@@ -267,7 +267,7 @@ class Copies:
             try:
                 self._check(now)
                 fails = not self._mirror.up
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - without this greenlet no remote answer grows
                 self._mirror.lost(error)
                 fails = True
             self._failing_since = (self._failing_since or now) if fails else None
@@ -326,7 +326,7 @@ class Copies:
                 message = self._pubsub.get_message(timeout=1.0)
                 if message is not None:
                     self._heard(message)
-            except Exception as error:  # whatever it is: without this greenlet no copy grows
+            except Exception as error:  # noqa: BLE001 - without this greenlet no remote answer grows
                 self._mirror.lost(error)
                 gevent.sleep(RENEW_S)
                 self._pubsub.close()

@@ -163,7 +163,7 @@ class Mirror:
             try:
                 if self.up:
                     self.share(self._writing)
-            except Exception as error:  # whatever it is: without this greenlet no reader sees anything
+            except Exception as error:  # noqa: BLE001 - without this greenlet no reader sees an event
                 self.lost(error)
             if not self.up:
                 # Each would wait for Redis by itself; once it is back, they are looked through anyway.
@@ -258,7 +258,7 @@ class Mirror:
             try:
                 for some in _chunks(running):
                     self._tend_some(some)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - without this greenlet no reader sees an event
                 self.lost(error)
 
     def _tend_some(self, answers: list[Answer]) -> None:
@@ -291,7 +291,7 @@ class Mirror:
         while True:
             try:
                 self.renew()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - without this greenlet no reader sees an event
                 self.lost(error)
             now = time.monotonic()
             for answer_id, workers in list(self._followers.items()):

@@ -50,7 +50,7 @@ WORDS = {
 class Connection(psycopg.Connection[Any]):
     """A connection that gives way to other greenlets while it waits."""
 
-    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ARG002 - psycopg's own
         poll = select.poll()
         try:
             wanted = next(gen)

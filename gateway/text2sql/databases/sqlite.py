@@ -94,7 +94,7 @@ class SQLite:
         def caught() -> tuple[T | None, Exception | None]:
             try:
                 return call(*arguments), None
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - raised again in the caller; a gevent thread would print it
                 return None, error  # raised in a thread of gevent's, it would be printed there
             finally:
                 job.is_done = True
@@ -135,7 +135,7 @@ class SQLite:
             for table in schema.tables:
                 if table.is_view:
                     name = table.name.replace('"', '""')
-                    connection.execute(f'EXPLAIN SELECT * FROM "{name}"')
+                    connection.execute(f'EXPLAIN SELECT * FROM "{name}"')  # noqa: S608 - a quoted identifier
         finally:
             connection.close()
         return asked

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
@@ -71,7 +72,7 @@ class _WrittenMySQL(MySQL):
         def jsonextractscalar_sql(self, node: exp.JSONExtractScalar) -> str:
             return f"JSON_UNQUOTE({self.jsonextract_sql(node)})"
 
-        TRANSFORMS = {kind: writer for kind, writer in MySQLGenerator.TRANSFORMS.items() if kind not in OWN}
+        TRANSFORMS: ClassVar = {kind: writer for kind, writer in MySQLGenerator.TRANSFORMS.items() if kind not in OWN}
 
 
 @dataclass(frozen=True, slots=True)

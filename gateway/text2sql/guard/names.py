@@ -122,7 +122,7 @@ class Names:
         spelled: dict[str, str] = {}
         for node in tree.find_all(exp.Table, exp.TableAlias, exp.Column):
             named = node.args.get("table") if isinstance(node, exp.Column) else node.this
-            if isinstance(node, exp.Table) and node.args.get("alias") or not isinstance(named, exp.Identifier):
+            if (isinstance(node, exp.Table) and node.args.get("alias")) or not isinstance(named, exp.Identifier):
                 continue
             before = spelled.setdefault(coarse(named.name), named.name)
             if before != named.name:

@@ -188,7 +188,7 @@ class Loop:
         for chunk in chunks:
             try:
                 result = self._runner.collect(self._runner.launch([chunk]))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - one sequence fails, the batch goes on
                 told = f"the engine failed on this request: {type(error).__name__}"
                 self._fail(chunk.sequence, "upstream_error", told)
             else:

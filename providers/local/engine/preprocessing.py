@@ -76,7 +76,7 @@ class Preparation:
         if begun.making.set_running_or_notify_cancel():
             try:
                 begun.making.set_result(self.make(begun.key, begun.ask))
-            except BaseException as error:  # a Rust library's panic is no Exception
+            except BaseException as error:  # noqa: BLE001 - a panic in a Rust library is no Exception
                 begun.making.set_exception(error)
 
     def forget(self, key: Key) -> None:

@@ -35,7 +35,7 @@ def silence(*names: str) -> None:
             logger.addFilter(_nothing)
 
 
-def _nothing(record: logging.LogRecord) -> bool:
+def _nothing(_: logging.LogRecord) -> bool:
     return False
 
 
@@ -108,7 +108,7 @@ class Once(HTTPAdapter):
         headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
         try:
             body = response.raw.read(MAX_ERROR_BYTES, decode_content=True)
-        except Exception:  # whatever urllib3 raises: the status alone must do
+        except Exception:  # noqa: BLE001 - urllib3 and the SDKs raise many kinds
             body = b""
         return self._adapter.failure(status, headers, body)
 
@@ -184,7 +184,7 @@ def exchange(adapter: HostedAdapter, base_url: str, ask: Callable[[requests.Sess
             while True:
                 try:
                     data = waits.next(events)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - urllib3 and the SDKs raise many kinds
                     batch = reading.fail(once.failure or _named(error))
                     break
                 batch = reading.feed(data) if data is not None else reading.end()

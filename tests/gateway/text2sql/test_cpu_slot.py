@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import gevent
 import pytest
 
@@ -25,7 +27,7 @@ def test_between_two_computations_the_loop_goes_round(monkeypatch):
     # A timer of somebody else's had its turn between any two of them but perhaps the first.
     computed = [n for n, word in enumerate(order) if word != "tick"]
     assert sorted(order[n] for n in computed) == list(range(100))
-    assert all("tick" in order[one:other] for one, other in zip(computed[1:], computed[2:], strict=False))
+    assert all("tick" in order[one:other] for one, other in itertools.pairwise(computed))
 
 
 def test_a_failure_ends_the_turn():

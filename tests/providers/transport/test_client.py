@@ -62,7 +62,7 @@ def test_https_goes_through_a_proxys_tunnel_which_may_refuse():
         seen.append(caller.request())
         caller.send(b"HTTP/1.1 403 Forbidden\r\n\r\n")
 
-    with serving(script) as proxy, pytest.raises(Unreachable, match="proxy refused the way to far.example") as caught:
+    with serving(script) as proxy, pytest.raises(Unreachable, match="proxy refused the way to far") as caught:
         Client(Limits(), proxy.url).ask("POST", "https://far.example/v1", {})
     assert seen[0].startswith(b"CONNECT far.example:443 HTTP/1.1\r\n")
     assert not caught.value.asked

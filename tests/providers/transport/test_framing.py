@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import threading
 import zlib
 
@@ -73,7 +74,7 @@ def test_a_chunked_body_is_the_same_however_it_is_cut(parts, cuts):
     body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
     places = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
     framing = Chunked()
-    read = b"".join(framing.feed(body[a:b]) for a, b in zip(places, places[1:], strict=False))
+    read = b"".join(framing.feed(body[a:b]) for a, b in itertools.pairwise(places))
     assert (read, framing.complete, framing.junk) == (b"".join(parts), True, False)
 
 

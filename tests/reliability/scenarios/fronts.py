@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -28,7 +29,7 @@ def unbuffered(where: Path, stack: contextlib.ExitStack) -> None:
     reader = Reader(chain.nginx.address, "s1", 40, "slow").ask().read()
     assert problems(reader.recording) == []
     texts = [at for at, event in zip(reader.times, reader.events, strict=True) if event.name == "message"]
-    gaps = [after - before for before, after in zip(texts, texts[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(texts)]
     # 50 ms apart as they were said: neither in heaps nor ever slower.
     assert 0.03 <= statistics.median(gaps) <= 0.08
     assert sum(gap < 0.005 for gap in gaps) <= len(gaps) / 4

@@ -163,7 +163,7 @@ def _temperatures(numbers: Tensor) -> Tensor:
     return numbers[0].clamp(min=COLDEST).float().unsqueeze(1)
 
 
-def _draw_plain(logits: Tensor, numbers: Tensor, work: Work) -> Tensor:
+def _draw_plain(logits: Tensor, numbers: Tensor, work: Work) -> Tensor:  # noqa: ARG001 - as _draw_filtered has it
     """From the whole softmax: first a run of RUN tokens, by the runs' log-sum-exps, then a token of that run.
 
     Both by Gumbel's maximum, which is exact for each: so 850 numbers are drawn for a vocabulary of 152k.

@@ -34,7 +34,7 @@ class Weights:
             for path in files:
                 file = safe_open(str(path), framework="pt", device="cpu")
                 self._files |= dict.fromkeys(file.keys(), file)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - safetensors raises many kinds
             raise CannotLoad(f"{path.name} of {model} cannot be read: {error}") from None
 
     def has(self, name: str) -> bool:

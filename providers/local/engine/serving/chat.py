@@ -69,7 +69,7 @@ class Chat:
                 | self._special
                 | template
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a template may raise anything
             # The template is the model's and the conversation the reader's: whatever goes wrong concerns this request
             # alone.
             raise Rejected(f"the model's chat template refuses this conversation: {error}") from None
@@ -134,7 +134,7 @@ def _break(text: str, controls: list[str]) -> str:
 class Generation(Extension):
     """{% generation %} … {% endgeneration %} marks what a model is trained on; here it is only what it contains."""
 
-    tags = {"generation"}
+    tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
 
     def parse(self, parser: Parser) -> nodes.Node:
         line = next(parser.stream).lineno

@@ -42,7 +42,7 @@ class Grammars:
             self._tokenizer = llguidance.LLTokenizer(tokenizer, n_vocab=vocabulary, eos_token=sorted(ends) or None)
         except ImportError:
             self._cannot = "needs llguidance, which is not installed"
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - llguidance raises many kinds
             log.warning("constrain sql cannot be used: llguidance does not read the tokeniser: %s", error)
             self._cannot = self._cannot or "cannot be used with this model's tokeniser"
 

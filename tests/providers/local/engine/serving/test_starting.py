@@ -54,7 +54,7 @@ def test_a_hub_name_is_fetched_and_a_hub_that_fails_is_told(models, monkeypatch)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     assert open_folder("somebody/model").name == "somebody/model"
-    with pytest.raises(CannotLoad, match="the hub did not give it: OSError$"):
+    with pytest.raises(CannotLoad, match=r"the hub did not give it: OSError$"):
         open_folder("nobody/nothing")
     assert asked == [("somebody/model", True, False), ("nobody/nothing", True, False)]
 
