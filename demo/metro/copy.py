@@ -74,10 +74,10 @@ def _only_ours(connection: Connection, metadata: MetaData) -> None:
 
 def _fit(table: Any, statement: str) -> None:
     """Give a table that was read from SQLite its comments, and types that mean the same on the other servers."""
-    table.comment, told = comments(statement)
+    table.comment, column_comments = comments(statement)
     table.dialect_options["mysql"]["default_charset"] = "utf8mb4"
     for column in table.columns:
-        column.comment = told[column.name]
+        column.comment = column_comments[column.name]
         column.autoincrement = False
         if isinstance(column.type, sqlite.REAL):
             column.type = Double()  # REAL has half the digits there

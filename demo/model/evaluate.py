@@ -69,8 +69,8 @@ class Model:
 
 def statement(reply: str) -> str | None:
     """The reply's SQL: its one fenced block, or None."""
-    found = FENCE.findall(reply)
-    return found[0] if len(found) == 1 else None
+    blocks = FENCE.findall(reply)
+    return blocks[0] if len(blocks) == 1 else None
 
 
 def result(database: sqlite3.Connection, sql: str) -> tuple[list[str], list[Row]]:

@@ -140,12 +140,12 @@ def expand(template: str, rng: Random, fill: Callable[[str], str] = str) -> str:
 
 
 def slot_names(template: str) -> list[str]:
-    """The slots a template names, in order, without what is asked of them."""
-    found = []
+    """The slots a template names, in order, without the part after the dot."""
+    names = []
     for inside in re.findall(r"\{([^}]+)\}", template):
         words = inside.split()[1:] if inside.startswith(("where ", "and ")) else [inside.lstrip("~").split(".")[0]]
-        found += [name for word in words for name in word.split("&")]
-    return list(dict.fromkeys(found))
+        names += [name for word in words for name in word.split("&")]
+    return list(dict.fromkeys(names))
 
 
 def render_sql(template: str, slots: dict[str, Slot]) -> str:

@@ -56,12 +56,16 @@ class Sql:
 
 @dataclass(slots=True)
 class Rows:
-    """What the database gave: columns are {"name", "type"}, every value is safe in JSON."""
+    """What the database gave: columns are {"name", "type"}, every value is safe in JSON.
+
+    explanation   {"zh", "en"}: a sentence that says what the statement asked for; None where there is none
+    """
 
     columns: list[dict[str, str]]
     rows: list[list[Any]]
     truncated: bool
     elapsed_ms: float
+    explanation: dict[str, str] | None = None
 
 
 @dataclass(slots=True)

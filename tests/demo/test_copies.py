@@ -63,9 +63,9 @@ def urls(tmp_path_factory):
     for server, ask in (("postgresql", postgresql), ("mysql", mysql)):
         made[server] = ask(f"CREATE DATABASE {name}").set(database=name).render_as_string(hide_password=False)
         command = [sys.executable, "-m", "demo.metro.build", "--url", made[server]]
-        told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert (told.returncode, told.stderr) == (0, "")
-        assert told.stdout == "dtzpt: 305 rows, lines: 12 rows, riders: 14,336 rows\n"
+        finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (finished.returncode, finished.stderr) == (0, "")
+        assert finished.stdout == "dtzpt: 305 rows, lines: 12 rows, riders: 14,336 rows\n"
     yield made
     postgresql(f"DROP DATABASE {name} WITH (FORCE)")
     mysql(f"DROP DATABASE {name}")
@@ -147,8 +147,8 @@ def test_a_table_of_somebody_elses_is_not_replaced(urls, server):
 def test_a_copy_that_cannot_be_made_is_told_in_a_sentence():
     for url in ("sqlite:///x.db", "mysql://nobody@127.0.0.1:1/x", "nonsense"):
         command = [sys.executable, "-m", "demo.metro.build", "--url", url]
-        told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert (told.returncode, told.stdout, told.stderr.count("\n")) == (1, "", 1)
+        finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (finished.returncode, finished.stdout, finished.stderr.count("\n")) == (1, "", 1)
 
 
 @pytest.mark.skipif("not __import__('importlib').util.find_spec('torch')", reason="torch is not here")

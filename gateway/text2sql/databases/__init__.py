@@ -231,7 +231,7 @@ class Database:
                 ) from None
             raise SqlLimit(f"the statement ran longer than {self.settings.timeout_s:g} s and was cancelled") from None
         elapsed_ms = round((time.monotonic() - began) * 1000, 1)
-        return Rows(collected.columns(), collected.rows, collected.truncated, elapsed_ms)
+        return Rows(collected.columns(), collected.rows, collected.truncated, elapsed_ms, verdict.explanation)
 
     def close(self) -> None:
         self.server.close()
