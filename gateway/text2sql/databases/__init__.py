@@ -27,6 +27,7 @@ from gateway.text2sql.databases.privileges import Excess
 from gateway.text2sql.databases.schema import Unmatched
 from gateway.text2sql.errors import SqlFailed, SqlLimit
 from gateway.text2sql.examples import Examples
+from gateway.text2sql.explain import explain
 from gateway.text2sql.guard.judge import DIALECTS, Verdict, judge
 from gateway.text2sql.rows import Collected
 from prompts import render
@@ -231,7 +232,10 @@ class Database:
                 ) from None
             raise SqlLimit(f"the statement ran longer than {self.settings.timeout_s:g} s and was cancelled") from None
         elapsed_ms = round((time.monotonic() - began) * 1000, 1)
-        return Rows(collected.columns(), collected.rows, collected.truncated, elapsed_ms, verdict.explanation)
+        explanation = None
+        if verdict.tree is not None:
+            explanation = explain(verdict.tree, self.schema(), DIALECTS[self.schema().dialect])
+        return Rows(collected.columns(), collected.rows, collected.truncated, elapsed_ms, explanation)
 
     def close(self) -> None:
         self.server.close()

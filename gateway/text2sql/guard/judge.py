@@ -20,7 +20,6 @@ from sqlglot.errors import ErrorLevel, SqlglotError
 from sqlglot.generators.mysql import MySQLGenerator
 from sqlglot.tokens import Token, TokenType
 
-from gateway.text2sql.explain import explain
 from gateway.text2sql.guard import size_bounds
 from gateway.text2sql.guard.functions import EXPRESSIONS, FUNCTIONS, NAMED, TYPES
 from gateway.text2sql.guard.names import Names, Refused
@@ -83,7 +82,7 @@ class Verdict:
     limited  the same with a LIMIT, for the server; "" where it was refused
     tables   what it reads, in order of appearance
     reason   why it was refused, in a sentence
-    explanation  what it asks for, by language: explain.py; None where it was refused
+    tree     the judged tree, as it was read; None where it was refused
     """
 
     sql: str
@@ -91,7 +90,7 @@ class Verdict:
     limited: str = ""
     tables: list[str] = field(default_factory=list)
     reason: str | None = None
-    explanation: dict[str, str] | None = None
+    tree: exp.Query | None = field(default=None, compare=False, repr=False)
 
 
 def judge(sql: str, schema: Schema, row_limit: int) -> Verdict:
@@ -100,7 +99,7 @@ def judge(sql: str, schema: Schema, row_limit: int) -> Verdict:
     try:
         tree = parse(sql, dialect)
         tables = check(tree, schema, dialect)
-        explanation = explain(tree, schema, dialect)
+        judged = tree.copy()
         written = write(tree.copy(), dialect)
         set_limit(tree, row_limit + 1)
         limited = write(tree, dialect)
@@ -110,7 +109,7 @@ def judge(sql: str, schema: Schema, row_limit: int) -> Verdict:
         return Verdict(sql, ok=False, reason=str(refusal))
     except RecursionError:
         return Verdict(sql, ok=False, reason="the statement is too deeply nested to be judged")
-    return Verdict(written, ok=True, limited=limited, tables=tables, explanation=explanation)
+    return Verdict(written, ok=True, limited=limited, tables=tables, tree=judged)
 
 
 def parse(sql: str, dialect: str) -> exp.Query:
