@@ -207,7 +207,8 @@ class _Sentence:
         """The column that GROUP BY 2, ORDER BY 2 or an alias means."""
         if isinstance(tree, exp.Select):
             if isinstance(key, exp.Literal) and key.is_int and 0 < int(key.name) <= len(tree.expressions):
-                return tree.expressions[int(key.name) - 1]
+                chosen: exp.Expr = tree.expressions[int(key.name) - 1]
+                return chosen
             if isinstance(key, exp.Column) and not key.table:
                 return next(
                     (node for node in tree.expressions if isinstance(node, exp.Alias) and node.alias == key.name), key
