@@ -19,7 +19,7 @@ from gateway.observability.accounting import Accounts
 from gateway.routes import answers as answer_routes
 from gateway.routes import compat, feedback, health, openai
 from gateway.settings import Settings
-from gateway.text2sql.databases import Databases
+from gateway.text2sql.database import Databases
 from providers import Providers
 
 # What anybody may fetch without a key.

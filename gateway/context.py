@@ -11,7 +11,7 @@ from gateway.access.auth import Keys
 from gateway.access.rate_limit import Rate
 from gateway.answers.answers import Answers
 from gateway.settings import Settings
-from gateway.text2sql.databases import Databases
+from gateway.text2sql.database import Databases
 from providers import Described, Providers
 
 

@@ -62,16 +62,16 @@ def load(path: str | Path) -> list[Pair]:
     except OSError as error:
         raise BadExamples(f"{path}: {error.strerror or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadExamples(f"{path}: it is not YAML: {error}") from None
+        raise BadExamples(f"{path}: not valid YAML: {error}") from None
     pairs = []
     for n, row in enumerate(rows if isinstance(rows, list) else [rows], 1):
         if not isinstance(row, dict) or not isinstance(row.get("question"), str) or not isinstance(row.get("sql"), str):
-            raise BadExamples(f"{path}: entry {n} needs a question and an sql, both text")
+            raise BadExamples(f"{path}: entry {n} must have the texts question and sql, got {row!r:.60}")
         pairs.append(Pair(one_line(row["question"]), row["sql"].strip()))
     return pairs
 
 
-class Memory:
+class ExampleStore:
     """Pairs on disk (or in memory, ":memory:"); may be used from several threads and processes."""
 
     def __init__(self, path: str) -> None:
@@ -143,9 +143,9 @@ class Memory:
             self._database.close()
 
 
-def filled(pairs: Iterable[Pair]) -> Memory:
+def filled(pairs: Iterable[Pair]) -> ExampleStore:
     """A memory of these pairs, for as long as it lives."""
-    memory = Memory(":memory:")
+    memory = ExampleStore(":memory:")
     for pair in pairs:
         memory.add(pair)
     return memory
@@ -162,5 +162,5 @@ def merged(most: int, *found: Sequence[Pair]) -> list[Pair]:
 
 
 def one_line(question: str) -> str:
-    """A question without line breaks and double spaces, so that it is told apart by its words alone."""
+    """A question without line breaks and double spaces, so that only its words identify it."""
     return " ".join(question.split())

@@ -1,7 +1,7 @@
 """Messages from a question: rules, schema and examples in the system message, the bare question last.
 
 What is the same for every question comes first, so that an upstream's prefix cache hits; templates are data, in
-templates/<language>.jinja, with what differs between servers in templates/<dialect>.<language>.jinja.
+templates/<language>.jinja, with what differs between servers in templates/<template>.<language>.jinja.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ from prompts.tokens import estimate
 from providers.chat import Message
 
 LANGUAGES = ("zh", "en")
-SERVERS = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
+
+
+class Server(Protocol):
+    """A kind of database server: its name for a person, and the template that holds its rules."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def template(self) -> str: ...
 
 
 class Turn(Protocol):
@@ -47,9 +56,9 @@ def _templates() -> Environment:
 def messages(
     question: str,
     schema: Schema,
+    server: Server,
     examples: Sequence[Pair] = (),
     language: str = "zh",
-    dialect: str = "sqlite",
     history: Sequence[Turn] = (),
     prompt_tokens: int = 6000,
 ) -> list[Message]:
@@ -58,10 +67,10 @@ def messages(
     prompt_tokens   about how many tokens all of it may be; the oldest turns give way first, then examples
     """
     kept = list(examples)
-    system = system_message(schema, kept, language, dialect)
+    system = system_message(schema, server, kept, language)
     while kept and estimate(system) + estimate(question) > prompt_tokens:
         kept.pop()
-        system = system_message(schema, kept, language, dialect)
+        system = system_message(schema, server, kept, language)
     left = prompt_tokens - estimate(system) - estimate(question)
     turns: list[Message] = []
     for turn in reversed(history):
@@ -72,25 +81,25 @@ def messages(
     return [{"role": "system", "content": system}, *turns, {"role": "user", "content": question}]
 
 
-def system_message(schema: Schema, examples: Iterable[Pair], language: str, dialect: str) -> str:
+def system_message(schema: Schema, server: Server, examples: Iterable[Pair], language: str) -> str:
     """The rules, the tables and the examples, in `language`."""
     template = _templates().get_template(f"{language}.jinja")
     return template.render(
-        server=SERVERS.get(dialect, dialect),
-        advice=f"{'mysql' if dialect == 'mariadb' else dialect}.{language}.jinja",
-        tables=[table_text(table, dialect) for table in schema.tables],
+        server=server.title,
+        advice=f"{server.template}.{language}.jinja",
+        tables=[table_text(table, schema.dialect) for table in schema.tables],
         examples=list(examples),
     ).strip()
 
 
 def correction(reason: str, language: str) -> str:
-    """What the model is told when its statement was refused or failed."""
+    """The message that asks the model again after its statement was refused or failed."""
     return _templates().get_template(f"correction.{language}.jinja").render(reason=reason).strip()
 
 
 @cache
 def _quote(dialect: str) -> Callable[[str], str]:
-    """Quotes a name where the server needs it: reserved words, capitals, spaces."""
+    """A function that quotes a name where the server needs quotes: reserved words, capitals, spaces."""
     # A dialect without a driver: nothing is connected to. With "format" it would double each % for the driver.
     return make_url(f"{dialect}://").get_dialect()(paramstyle="named").identifier_preparer.quote  # type: ignore[call-arg]
 
@@ -100,10 +109,10 @@ def table_text(table: Table, dialect: str) -> str:
     quote = _quote(dialect)
     lines = []
     for column in table.columns:
-        told = column.comment
+        comment = column.comment
         if column.samples:
-            told = f"{told} [{' | '.join(column.samples)}]".strip()
-        lines.append((f"{quote(column.name)} {column.type}".strip(), told))
+            comment = f"{comment} [{' | '.join(column.samples)}]".strip()
+        lines.append((f"{quote(column.name)} {column.type}".strip(), comment))
     if table.primary_key:
         lines.append((f"PRIMARY KEY ({', '.join(map(quote, table.primary_key))})", ""))
     for key in table.foreign_keys:

@@ -22,7 +22,7 @@ TO_NEIGHBOUR = 0.35
 FLOOR = 0.12
 
 
-class Narrowing:
+class SchemaLinker:
     """One schema, prepared: choosing tables then costs microseconds for each term of the question."""
 
     def __init__(self, schema: Schema, write: Callable[[Table], str]) -> None:
@@ -55,7 +55,7 @@ class Narrowing:
                 tokens -= self._sizes[name]
                 taken.append(name)
         if not taken:
-            # Nothing fits what was asked: the first tables still show the model what there is.
+            # No table matches the question: the first tables still show the model what exists.
             taken = [name for name in self._sizes if (tokens := tokens - self._sizes[name]) >= 0]
         return self.schema.only(taken)
 
@@ -79,11 +79,11 @@ class Narrowing:
 def _weights(table: Table) -> dict[str, float]:
     """What each term is worth in this table: that of its best place, and a little for every other one."""
     places: dict[str, list[float]] = defaultdict(list)
-    told = [(table.name, NAME), (table.comment, COMMENT)]
+    places_of = [(table.name, NAME), (table.comment, COMMENT)]
     for column in table.columns:
-        told += [(column.name, COLUMN), (column.comment, COLUMN_COMMENT)]
-        told += [(sample, SAMPLE) for sample in column.samples]
-    for text, weight in told:
+        places_of += [(column.name, COLUMN), (column.comment, COLUMN_COMMENT)]
+        places_of += [(sample, SAMPLE) for sample in column.samples]
+    for text, weight in places_of:
         for term in set(terms(text)):
             places[term].append(weight)
     return {term: max(weights) + 0.2 * (len(weights) - 1) ** 0.5 for term, weights in places.items()}

@@ -70,11 +70,11 @@ class Schema:
 
     def hash_of(self, names: Iterable[str]) -> str:
         """A short digest of these tables' columns and types: it changes when one of them does (or goes away)."""
-        told = []
+        described = []
         for name in sorted(names):
             table = self.by_name.get(name)
-            told.append((name, [(column.name, column.type) for column in table.columns] if table else None))
-        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+            described.append((name, [(column.name, column.type) for column in table.columns] if table else None))
+        return hashlib.sha256(repr(described).encode()).hexdigest()[:16]
 
 
 def clean(comment: str | None, limit: int = COMMENT_CHARACTERS) -> str:

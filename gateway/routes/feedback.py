@@ -22,7 +22,7 @@ from gateway.context import here
 from gateway.errors import Failure
 from gateway.formats import native
 from gateway.routes import answers, replies
-from gateway.text2sql.databases import Database
+from gateway.text2sql.database import Database
 from prompts.example_store import one_line
 
 log = logging.getLogger("sluice.feedback")

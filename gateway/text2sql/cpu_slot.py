@@ -24,7 +24,7 @@ _turn = BoundedSemaphore(1)
 _last_at = 0.0
 
 
-def in_turn(call: Callable[[], T]) -> T:
+def in_cpu_slot(call: Callable[[], T]) -> T:
     """What `call`, some milliseconds of computing, gives; at most one such call in each round of the event loop."""
     global _last_at
     with _turn:

@@ -11,7 +11,7 @@ import re
 
 # A database's own words are cut at this length.
 MAX_CHARACTERS = 300
-# An apostrophe within a word is none.
+# An apostrophe inside a word is no quote.
 _QUOTE = re.compile(r"[\"`“”‘’«»„]|(?<!\w)'|'(?!\w)")
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:0x[0-9a-fA-F]+|\d[\d.:eE+-]*)")
 _WORD = re.compile(r"\w+")
@@ -35,14 +35,14 @@ def without_values(words: str, statement: str, *, about_statement: bool) -> str:
         ends = [mark.end() for mark in _QUOTE.finditer(after)]
         kept, rest = f"{kept}{before}…", after[ends[-1] :] if ends else ""
         break
-    told = _NUMBER.sub(lambda number: number[0] if number[0] in statement else "…", kept + rest)
-    return told.split("\n")[0].strip()[:MAX_CHARACTERS]
+    kept = _NUMBER.sub(lambda number: number[0] if number[0] in statement else "…", kept + rest)
+    return kept.split("\n")[0].strip()[:MAX_CHARACTERS]
 
 
 def refused(words: str, code: str, statement: str, *, about_statement: bool) -> SqlFailed:
     """The database refused a statement, in `words` and under its own `code`."""
-    told = without_values(words, statement, about_statement=about_statement)
-    return SqlFailed(f"the database refused the statement: {told} ({code})")
+    words = without_values(words, statement, about_statement=about_statement)
+    return SqlFailed(f"the database refused the statement: {words} ({code})")
 
 
 class SqlError(Exception):

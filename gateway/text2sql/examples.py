@@ -10,7 +10,7 @@ from gevent.threadpool import ThreadPool
 
 from gateway.settings import DatabaseSettings
 from gateway.text2sql.guard.judge import judge
-from prompts.example_store import Memory, Pair, filled, load, merged, one_line
+from prompts.example_store import ExampleStore, Pair, filled, load, merged, one_line
 from prompts.tables import Schema
 
 log = logging.getLogger("sluice.sql")
@@ -26,8 +26,8 @@ class Examples:
         self._name = name
         self._settings = settings
         self._thread = ThreadPool(1)
-        self._memory: Memory | None = None
-        self._file: tuple[Schema, list[Pair], Memory] | None = None
+        self._memory: ExampleStore | None = None
+        self._file: tuple[Schema, list[Pair], ExampleStore] | None = None
 
     @property
     def remembers(self) -> bool:
@@ -48,7 +48,7 @@ class Examples:
         kept = [pair for pair in known if pair.schema_hash == schema.hash_of(pair.tables) and pair.question not in ours]
         return merged(MOST, kept, near)
 
-    def _from_file(self, schema: Schema) -> tuple[list[Pair], Memory]:
+    def _from_file(self, schema: Schema) -> tuple[list[Pair], ExampleStore]:
         """The file's pairs whose statement passes with this schema."""
         if self._file is None or self._file[0] is not schema:
             pairs = []
@@ -77,9 +77,9 @@ class Examples:
         """Drop what `by` confirmed for `question`; whether there was something."""
         return self._in_thread(lambda: self._store().forget(question, by))
 
-    def _store(self) -> Memory:
+    def _store(self) -> ExampleStore:
         if self._memory is None:
-            self._memory = Memory(self._settings.memory)
+            self._memory = ExampleStore(self._settings.memory)
         return self._memory
 
     def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:

@@ -37,7 +37,7 @@ _IN_CAPITALS = re.compile(r"^[ \t]*(?:SELECT|WITH)\b", re.MULTILINE)
 _IN_ANY_CASE = re.compile(_IN_CAPITALS.pattern, re.MULTILINE | re.IGNORECASE)
 
 
-class Finder:
+class SqlExtractor:
     """Fed with the reply's text as it comes; `statement` is the SQL once it is complete.
 
     partial   what has come of an SQL block that is still open, "" outside of one

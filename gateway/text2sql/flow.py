@@ -15,11 +15,11 @@ from gateway.answers.question import Question
 from gateway.answers.record import Record
 from gateway.answers.steps import Correcting, Done, Sql, Start, Step, Text, of
 from gateway.text2sql import prompting
-from gateway.text2sql.cpu_slot import in_turn
-from gateway.text2sql.databases import Database, Databases
+from gateway.text2sql.cpu_slot import in_cpu_slot
+from gateway.text2sql.database import Database, Databases
 from gateway.text2sql.errors import SqlFailed
-from gateway.text2sql.extract import Finder
-from gateway.text2sql.guard.early_reject import hopeless
+from gateway.text2sql.extract import SqlExtractor
+from gateway.text2sql.guard.early_reject import early_reject
 from gateway.text2sql.guard.judge import Verdict
 from prompts import render
 from providers import Providers
@@ -41,7 +41,7 @@ def answer(
     """The steps of the answer, a list for each batch of the upstream's; the last one is Done.
 
     Raises ProviderError, SqlError and KeyError (a database that is not configured); killing the greenlet that iterates
-    stops the upstream and cancels the statement. `record` is told what was judged and what it gave.
+    stops the upstream and cancels the statement. `record` collects verdicts and row counts for the log.
     """
     database = databases.get(question.database)
     if database is None:
@@ -102,7 +102,7 @@ class _Asking:
             self.database.check_role()
         schema = self.database.schema()
         language = self.question.language or self.databases.text2sql.language
-        messages = in_turn(lambda: prompting.messages(self.question, self.database, self.databases.text2sql))
+        messages = in_cpu_slot(lambda: prompting.messages(self.question, self.database, self.databases.text2sql))
         self.timing["prompt"] = _ms(began)
         constrain = {table.name: [column.name for column in table.columns] for table in schema.tables}
         left = self.databases.text2sql.corrections
@@ -124,7 +124,7 @@ class _Asking:
         self, messages: list[Message], constrain: dict[str, list[str]], may_correct: bool
     ) -> Generator[list[Step], None, tuple[str, str | None]]:
         """One reply's steps; returns its text and, where the model is to be asked again, why."""
-        finder, text, verdict, done = Finder(), "", None, None
+        extractor, text, verdict, done = SqlExtractor(), "", None, None
         look_at = EARLY_CHARACTERS  # how long the statement is when it is judged next, before it is complete
         reply = _Reply(self.question, self.providers, self.replies == 0, self.database.schema().dialect)
         self.replies += 1
@@ -139,12 +139,14 @@ class _Asking:
                     steps.append(step)
                     if isinstance(step, Text):
                         text += step.text
-                        found = finder.feed(step.text)
+                        found = extractor.feed(step.text)
                         if found is not None:
                             verdict = self._judge(found, steps)
-                        elif may_correct and len(finder.partial) >= look_at:
-                            look_at = len(finder.partial) + max(EARLY_CHARACTERS, len(finder.partial) // EARLY_SHARE)
-                            verdict = self._judge_early(finder.partial, steps)
+                        elif may_correct and len(extractor.partial) >= look_at:
+                            look_at = len(extractor.partial) + max(
+                                EARLY_CHARACTERS, len(extractor.partial) // EARLY_SHARE
+                            )
+                            verdict = self._judge_early(extractor.partial, steps)
                 if steps:
                     yield steps
                 if verdict is not None and not verdict.ok and may_correct:
@@ -153,7 +155,7 @@ class _Asking:
             following.close()
         assert done is not None, "a reply's last step is Done"
         self._count(done.usage)
-        if verdict is None and (found := finder.finish(text, cut=done.finish_reason == "length")) is not None:
+        if verdict is None and (found := extractor.finish(text, cut=done.finish_reason == "length")) is not None:
             steps = []
             verdict = self._judge(found, steps)
             yield steps
@@ -186,7 +188,7 @@ class _Asking:
 
     def _judge(self, statement: str, steps: list[Step]) -> Verdict:
         # So that many statements at once do not add up to a gap in everybody's stream: benchmarks/slow_database.py.
-        verdict = in_turn(lambda: self.database.judge(statement))
+        verdict = in_cpu_slot(lambda: self.database.judge(statement))
         steps.append(Sql(verdict.sql, self.database.schema().dialect, verdict.tables, verdict.ok, verdict.reason))
         self._note(verdict.sql, verdict.tables, verdict.reason)
         return verdict
@@ -194,7 +196,7 @@ class _Asking:
     def _judge_early(self, partial: str, steps: list[Step]) -> Verdict | None:
         """The verdict on a statement that is not complete, where it cannot become one that may run."""
         schema = self.database.schema()
-        reason = in_turn(lambda: hopeless(partial, schema))
+        reason = in_cpu_slot(lambda: early_reject(partial, schema))
         if reason is None:
             return None
         steps.append(Sql(partial.strip(), schema.dialect, [], ok=False, reason=reason))

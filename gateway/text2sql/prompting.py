@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.answers.question import Question
 from gateway.settings import TextToSql
-from gateway.text2sql.databases import Database
+from gateway.text2sql.database import Database
 from prompts import render
 from providers.chat import Message
 
@@ -12,17 +12,17 @@ SCHEMA_SHARE = 0.6
 
 
 def messages(question: Question, database: Database | None, text2sql: TextToSql) -> list[Message]:
-    """What is sent for `question`; a plain chat without a database. Raises SqlFailed where no schema can be read."""
+    """The messages for `question`; a plain chat without a database. Raises SqlFailed if no schema can be read."""
     if database is None:
         return question.chat()
-    # What is left of the budget is for rules, examples and history.
-    schema = database.narrowed(question.question, int(text2sql.prompt_tokens * SCHEMA_SHARE))
+    # The rest of the budget is for rules, examples and history.
+    schema = database.linked_schema(question.question, int(text2sql.prompt_tokens * SCHEMA_SHARE))
     return render.messages(
         question.question,
         schema,
+        database.dialect,
         database.examples.nearest(question.question, database.schema()),
         question.language or text2sql.language,
-        schema.dialect,
         question.history,
         text2sql.prompt_tokens,
     )

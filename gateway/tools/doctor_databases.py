@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from gateway.settings import Settings
-from gateway.text2sql.databases import ADVICE, Database, Databases
+from gateway.text2sql.database import ADVICE, Database, Databases
 from gateway.text2sql.errors import SqlFailed
 
 # So many tables are named.
@@ -22,7 +22,7 @@ def examined(settings: Settings) -> Iterator[tuple[str, list[Line], bool]]:
         for database in databases:
             lines: list[Line] = []
             well = _judged(database, lines)
-            heading = click.style(database.name, bold=True) + click.style(f"  {database.dialect}", dim=True)
+            heading = click.style(database.name, bold=True) + click.style(f"  {database.dialect.name}", dim=True)
             yield heading, lines, well
     finally:
         databases.close()

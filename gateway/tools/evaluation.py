@@ -31,7 +31,7 @@ from gateway.answers.question import Question
 from gateway.answers.steps import Done, Reasoning, Rows, Sql, Text
 from gateway.settings import Settings
 from gateway.text2sql import flow
-from gateway.text2sql.databases import Database, Databases
+from gateway.text2sql.database import Database, Databases
 from gateway.text2sql.errors import SqlError
 from gateway.tools import evaluation_report
 from gateway.tools.doctor import engines
@@ -226,7 +226,7 @@ def _expected(case: Case, database: Database) -> Expected:
     if case.key is not None and case.key not in names:
         raise BadCases(f"the statement for {case.question!r} has no column {case.key}")
     key = names.index(case.key) if case.key is not None else None
-    return Expected(rows.rows, case.ordered or is_ordered(sql, database.dialect), key)
+    return Expected(rows.rows, case.ordered or is_ordered(sql, database.dialect.sqlglot), key)
 
 
 def _ask_all(

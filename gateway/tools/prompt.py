@@ -9,7 +9,7 @@ import click
 
 from gateway.answers.question import Question
 from gateway.settings import Settings
-from gateway.text2sql.databases import Databases
+from gateway.text2sql.database import Databases
 from gateway.text2sql.errors import SqlError
 from gateway.text2sql.prompting import messages
 from prompts.tokens import estimate

@@ -19,7 +19,7 @@ from gateway.answers.question import Question
 from gateway.answers.steps import Rows
 from gateway.settings import parse
 from gateway.text2sql import flow
-from gateway.text2sql.databases import Databases
+from gateway.text2sql.database import Databases
 from gateway.tools import evaluation
 from gateway.tools.doctor import engines
 from gateway.tools.result_equality import is_ordered, same

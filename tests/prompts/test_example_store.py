@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from prompts.example_store import BadExamples, Memory, Pair, filled, load, merged
+from prompts.example_store import BadExamples, ExampleStore, Pair, filled, load, merged
 
 PAIRS = [
     Pair("沈塘桥在几号线上？", "SELECT line FROM dtzpt WHERE name = '沈塘桥'", ("dtzpt",), "h1"),
@@ -30,17 +30,17 @@ def test_no_question_breaks_the_search(question):
 
 def test_pairs_stay_on_disk_and_the_last_word_on_a_question_counts(tmp_path):
     path = str(tmp_path / "memory.db")
-    memory = Memory(path)
+    memory = ExampleStore(path)
     memory.add(PAIRS[0])
     memory.add(Pair("沈塘桥在几号线上？ ", "SELECT 2", ("dtzpt",), "h9"))
     memory.close()
-    again = Memory(path)
+    again = ExampleStore(path)
     assert len(again) == 1
     assert again.nearest("沈塘桥", 5) == [Pair("沈塘桥在几号线上？", "SELECT 2", ("dtzpt",), "h9")]
 
 
 def test_each_changes_its_own_pairs_and_the_first_word_on_a_question_stays_first():
-    memory = Memory(":memory:")
+    memory = ExampleStore(":memory:")
     pairs = {by: Pair("沈塘桥在几号线上？", f"SELECT '{by}'") for by in ("alice", "bob")}
     for by, pair in pairs.items():
         memory.add(pair, by=by)
@@ -52,7 +52,7 @@ def test_each_changes_its_own_pairs_and_the_first_word_on_a_question_stays_first
 
 
 def test_what_is_forgotten_is_not_found(tmp_path):
-    memory = Memory(str(tmp_path / "memory.db"))
+    memory = ExampleStore(str(tmp_path / "memory.db"))
     memory.add(PAIRS[0])
     assert memory.forget("沈塘桥在几号线上？")
     assert not memory.forget("沈塘桥在几号线上？")
@@ -61,7 +61,7 @@ def test_what_is_forgotten_is_not_found(tmp_path):
 
 def test_two_processes_may_write_to_one_store(tmp_path):
     path = str(tmp_path / "memory.db")
-    one, other = Memory(path), Memory(path)
+    one, other = ExampleStore(path), ExampleStore(path)
     one.add(PAIRS[0])
     other.add(PAIRS[1])
     assert len(one) == len(other) == 2
@@ -90,7 +90,7 @@ def test_a_file_of_pairs_is_read(tmp_path):
 def test_a_bad_file_of_pairs_says_what_is_wrong(tmp_path, text):
     path = tmp_path / "examples.yaml"
     path.write_text(text, "utf-8")
-    with pytest.raises(BadExamples, match=r"examples\.yaml: (entry 1|it is not YAML)"):
+    with pytest.raises(BadExamples, match=r"examples\.yaml: (entry 1|not valid YAML)"):
         load(path)
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from prompts.render import table_text
-from prompts.schema_linking import Narrowing
+from prompts.schema_linking import SchemaLinker
 from prompts.tables import Column, ForeignKey, Schema, Table
 from prompts.tokens import estimate
 
@@ -38,7 +38,7 @@ def large_schema() -> Schema:
 
 @pytest.fixture(scope="module")
 def narrowing():
-    return Narrowing(large_schema(), write)
+    return SchemaLinker(large_schema(), write)
 
 
 def test_the_right_tables_are_among_those_chosen_for_nearly_every_question(narrowing):
@@ -60,7 +60,7 @@ def test_the_tables_stay_within_the_budget(narrowing):
 def test_tables_come_in_the_schemas_order_and_the_same_question_gives_the_same_bytes(narrowing):
     names = [table.name for table in narrowing.choose("会员订单的客户", TOKENS).tables]
     assert names == sorted(names)
-    again = Narrowing(large_schema(), write).choose("会员订单的客户", TOKENS)
+    again = SchemaLinker(large_schema(), write).choose("会员订单的客户", TOKENS)
     assert [write(table) for table in again.tables] == [write(narrowing.schema.by_name[name]) for name in names]
 
 

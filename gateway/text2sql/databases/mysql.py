@@ -13,7 +13,7 @@ from typing import Any
 
 import gevent
 import pymysql
-from gevent import socket, ssl
+from gevent import ssl
 from gevent.pool import Group
 from pymysql.constants import FIELD_TYPE
 from pymysql.cursors import SSCursor
@@ -21,7 +21,8 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
 
 from gateway.settings import DatabaseSettings
-from gateway.text2sql.databases.privileges import Excess, mysql_excess
+from gateway.text2sql.databases import pymysql_connection
+from gateway.text2sql.databases.privileges import ExcessPrivilege, mysql_excess
 from gateway.text2sql.databases.schema import read
 from gateway.text2sql.errors import SqlFailed, SqlLimit, refused
 from gateway.text2sql.rows import Collected
@@ -30,7 +31,7 @@ from prompts.tables import Schema
 log = logging.getLogger("sluice.sql")
 
 BATCH = 50
-# Of a GROUP_CONCAT: a REPLACE of many megabytes takes MariaDB minutes, which it does not let anybody cut short.
+# The longest GROUP_CONCAT: a REPLACE over many megabytes takes MariaDB minutes, and no KILL ends it.
 JOINED_BYTES = 1 << 16
 CONNECT_S = 5
 CANCEL_S = 2
@@ -45,7 +46,7 @@ WORDS = {
     FIELD_TYPE.DATE: "date", FIELD_TYPE.NEWDATE: "date", FIELD_TYPE.TIME: "interval", FIELD_TYPE.DATETIME: "datetime",
     FIELD_TYPE.TIMESTAMP: "datetime", FIELD_TYPE.JSON: "json", FIELD_TYPE.BIT: "bytes",
 }  # fmt: skip
-# Found while the statement is read, before any row is: names that are not there or not open, and wrong syntax.
+# Errors found before any row is read: unknown or closed names, wrong syntax.
 ABOUT_STATEMENT = {
     1046, 1049, 1051, 1052, 1054, 1055, 1056, 1060, 1064, 1066, 1109, 1111, 1140, 1142, 1143, 1146, 1149, 1222, 1241,
     1247, 1248, 1305, 1370, 1582, 1583, 1584, 1630,
@@ -67,8 +68,8 @@ class MySQL:
         url = make_url(settings.url).set(drivername="mysql+pymysql")
         self._engine = create_engine(url, creator=self._connect_to_read, poolclass=NullPool)
         _, self._arguments = self._engine.dialect.create_connect_args(url)
-        self._leaving = Group()  # greenlets that kill what nobody waits for any more
-        # With MULTI_STATEMENTS the server would take two; SQLAlchemy asks for FOUND_ROWS, which only writes need.
+        self._leaving = Group()  # greenlets that KILL statements whose own greenlet has ended
+        # MULTI_STATEMENTS would let the server take two statements; FOUND_ROWS is for writes alone.
         self._arguments.pop("client_flag", None)
         # One context for all connections: making one reads all certificates of the system, which takes 20 ms.
         options = self._arguments.pop("ssl", None)
@@ -83,22 +84,10 @@ class MySQL:
             arguments["ssl_disabled"] = True
         connection = pymysql.connect(**{**arguments, **self._arguments}, defer_connect=True, autocommit=True)
         if not self._needs_tls:
-            # As PyMySQL does by itself: encrypted where the server offers it.
-            connection.ssl, connection.ctx = True, self._tls
-        # PyMySQL would open a socket of the standard library, which blocks where the process is not patched.
-        # Also for what accepts and says nothing: the server speaks first.
+            pymysql_connection.offer_tls(connection, self._tls)
+        # The limit covers a peer that accepts and stays silent: in this protocol the server speaks first.
         with gevent.Timeout(CONNECT_S, TimeoutError("timed out")):
-            if connection.unix_socket:
-                link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                link.connect(connection.unix_socket)
-                connection.host_info = "Localhost via UNIX socket"
-            else:
-                try:
-                    link = socket.create_connection((connection.host, connection.port), CONNECT_S)
-                except OSError as error:
-                    raise pymysql.err.OperationalError(2003, f"cannot connect: {error.strerror or error}") from None
-                link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.connect(link)
+            pymysql_connection.connect(connection, CONNECT_S)
         return connection
 
     def _connect_to_read(self) -> pymysql.Connection[Any]:
@@ -110,13 +99,13 @@ class MySQL:
     def read_schema(self) -> Schema:
         return read(self._engine, self._settings.tables, self._settings.columns, self._settings.samples)
 
-    def excess(self) -> list[Excess]:
+    def excess(self) -> list[ExcessPrivilege]:
         with self._connected() as connection, connection.cursor() as cursor:
             is_mariadb = _is_mariadb(connection)
             cursor.execute("SHOW GRANTS")
             grants = [grant for (grant,) in cursor.fetchall()]
             if is_mariadb:
-                # It shows the rights of one role at a time, with those of the roles within it: each is switched on.
+                # MariaDB shows the rights of one active role at a time, so each role is activated in turn.
                 cursor.execute("SELECT DISTINCT role_name FROM information_schema.applicable_roles")
                 for (role,) in cursor.fetchall():
                     try:
@@ -124,14 +113,14 @@ class MySQL:
                     except pymysql.Error as error:
                         if error.args[:1] != (NOT_GRANTED,):
                             raise
-                        continue  # one within another, which cannot be switched on by itself
+                        continue  # a role within another one cannot be activated by itself
                     cursor.execute("SHOW GRANTS")
                     grants += [grant for (grant,) in cursor.fetchall()]
             return mysql_excess(dict.fromkeys(grants), is_mariadb)
 
     @contextlib.contextmanager
     def _connected(self, statement: str = "") -> Any:
-        """A connection for `statement` alone; whatever it does when it is left in haste is killed on the server."""
+        """A connection for `statement` alone; if the greenlet is killed, the statement is killed on the server too."""
         try:
             connection = self._connect()
         except (pymysql.Error, OSError) as error:
@@ -139,7 +128,7 @@ class MySQL:
         try:
             yield connection
         except pymysql.Error as error:
-            _drop(connection)
+            pymysql_connection.drop(connection)
             code = error.args[0] if error.args else 0
             if code in LIMITS:
                 limit = self._settings.timeout_s
@@ -150,9 +139,9 @@ class MySQL:
                 ) from None
             raise _refused(error, statement, self._arguments.get("database") or "") from None
         except BaseException:
-            # Killed, or out of time: this greenlet may not wait any more, so another one sends the KILL.
+            # This greenlet was killed or is out of time and may not wait, so another one sends the KILL.
             thread = connection.thread_id()
-            _drop(connection)
+            pymysql_connection.drop(connection)
             self._leaving.spawn(self._kill, thread)
             raise
         else:
@@ -183,14 +172,14 @@ class MySQL:
             connection.query("START TRANSACTION READ ONLY")
             cursor = connection.cursor(SSCursor)
             cursor.execute(sql)
-            fields = getattr(cursor._result, "fields", None)
+            fields = pymysql_connection.fields(cursor)
             if fields is None:
                 raise SqlFailed("the statement gives no rows")
             collected.describe([field.name for field in fields], [_word(field) for field in fields])
             while batch := cursor.fetchmany(BATCH):
                 if not collected.add(batch):
-                    # The rest would have to be read before anything else could be said: drop the connection instead.
-                    _drop(connection)
+                    # The protocol would have us read all remaining rows first: drop the connection instead.
+                    pymysql_connection.drop(connection)
                     self._leaving.spawn(self._kill, connection.thread_id())
                     return
             connection.rollback()
@@ -204,19 +193,10 @@ def _is_mariadb(connection: pymysql.Connection[Any]) -> bool:
     return "mariadb" in connection.get_server_info().lower()
 
 
-def _drop(connection: pymysql.Connection[Any]) -> None:
-    """Close the socket as it is."""
-    result, connection._result = connection._result, None
-    if result is not None:
-        # Its destructor would read the rest of the rows first, in whatever greenlet collects the garbage.
-        result.unbuffered_active = False
-    connection._force_close()
-
-
 def _tls(options: dict[str, Any]) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=options.get("ca"), capath=options.get("capath"))
     if not (options.get("ca") or options.get("capath")):
-        # Without an authority of the owner's there is nothing to check a certificate of MySQL's own making against.
+        # Without a configured authority a self-signed certificate cannot be checked.
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     elif options.get("check_hostname") in (False, "false"):
         context.check_hostname = False
@@ -234,9 +214,9 @@ def _word(field: Any) -> str:
 def _refused(error: pymysql.Error, statement: str, database: str) -> SqlFailed:
     code, words = error.args[0] if error.args else 0, str(error.args[1]) if len(error.args) > 1 else ""
     if code == RAISED:
-        # What a function of the owner's signals may hold anything.
+        # SIGNAL in a stored function may put any value into the message.
         return SqlFailed(f"the database refused the statement: a function raised an error of its own (error {code})")
-    # Neither is in a statement.
+    # The user and the database are not part of the statement.
     words = re.sub(r" (?:to|for) user '.*?'@'.*?'", "", words)
     words = words.replace(f"`{database}`.", "").replace(f"'{database}.", "'") if database else words
     return refused(words, f"error {code}", statement, about_statement=code in ABOUT_STATEMENT)

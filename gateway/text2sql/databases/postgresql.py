@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool
 from gateway.settings import DatabaseSettings
 from gateway.text2sql.databases import privileges
 from gateway.text2sql.databases.postgresql_values import ARRAY, load_into
-from gateway.text2sql.databases.privileges import Excess
+from gateway.text2sql.databases.privileges import ExcessPrivilege
 from gateway.text2sql.databases.schema import read
 from gateway.text2sql.errors import SqlFailed, SqlLimit, refused
 from gateway.text2sql.rows import Collected
@@ -34,9 +34,9 @@ BATCH = 50
 CONNECT_S = 5
 CANCEL_S = 2
 READ_S = 10  # one statement that reads the schema or sample values
-# How often the server looks whether we are still there, for the case that the cancel does not reach it.
+# Milliseconds between two looks of the server at our connection, in case a cancel does not reach it.
 CHECK_MS = 500
-# Classes of SQLSTATE that no part of the server itself uses: PL/pgSQL's RAISE, foreign tables, errors of extensions.
+# SQLSTATE classes that the server's core does not use: PL/pgSQL's RAISE, foreign tables, extensions.
 RAISED = ("P0", "HV", "38", "39", "XX")
 # Words for the types that an answer usually has; any other is text.
 WORDS = {
@@ -72,7 +72,7 @@ class PostgreSQL:
         self._engine = create_engine(url, creator=self._connect_to_read, poolclass=NullPool)
         _, self._arguments = self._engine.dialect.create_connect_args(url)
         self._schemas = ""
-        self._leaving = Group()  # greenlets that cancel what nobody waits for any more
+        self._leaving = Group()  # greenlets that cancel statements whose own greenlet has ended
 
     def _connect(self) -> Connection:
         # GSSAPI would block where it is tried.
@@ -90,7 +90,7 @@ class PostgreSQL:
 
     def read_schema(self) -> Schema:
         schema = read(self._engine, self._settings.tables, self._settings.columns, self._settings.samples)
-        # Only built-in functions and operators come before the owner's schema, and no other schema is looked into.
+        # Built-in functions and operators come first, then the default schema; no other schema is searched.
         self._schemas = (
             psycopg.sql.SQL(", ")
             .join([psycopg.sql.Identifier("pg_catalog"), psycopg.sql.Identifier(schema.default)])
@@ -98,13 +98,13 @@ class PostgreSQL:
         )
         return schema
 
-    def excess(self) -> list[Excess]:
+    def excess(self) -> list[ExcessPrivilege]:
         with self._connected() as connection:
             connection.execute("SET search_path = pg_catalog")
             if connection.info.server_version >= 110_000:
                 # Compiling the query takes seconds, running it milliseconds.
                 connection.execute("SET jit = off")
-            # A superuser may do everything: there is nothing to list.
+            # A superuser may do everything, so nothing else is listed.
             rows = list(connection.execute(privileges.SUPERUSER))
             return privileges.gathered(
                 rows or connection.execute(privileges.postgresql_query(connection.info.server_version))
@@ -112,7 +112,7 @@ class PostgreSQL:
 
     @contextlib.contextmanager
     def _connected(self, statement: str = "") -> Any:
-        """A connection for `statement` alone; whatever it does when it is left in haste is cancelled on the server."""
+        """A connection for `statement` alone; if the greenlet is killed, the statement is cancelled on the server."""
         try:
             connection = self._connect()
         except psycopg.Error as error:
@@ -130,7 +130,7 @@ class PostgreSQL:
                 ) from None
             raise _refused(error, statement) from None
         except BaseException:
-            # Killed, or out of time: this greenlet may not wait any more, so another one sends the cancel.
+            # This greenlet was killed or is out of time and may not wait, so another one sends the cancel.
             self._leaving.spawn(_cancel, connection)
             raise
         else:
@@ -181,7 +181,7 @@ def _cancel(connection: Connection) -> None:
 def _refused(error: psycopg.Error, statement: str) -> SqlFailed:
     state = error.sqlstate or type(error).__name__
     if state.startswith(RAISED):
-        # What a function of the owner's raises may hold anything.
+        # RAISE in a function may put any value into the message.
         return SqlFailed(f"the database refused the statement: a function raised an error of its own ({state})")
     words = error.diag.message_primary or str(error)
     return refused(words, f"SQLSTATE {state}", statement, about_statement=state.startswith("42"))

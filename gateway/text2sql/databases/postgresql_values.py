@@ -17,7 +17,7 @@ from psycopg.adapt import Buffer, Loader
 from psycopg.types import datetime
 from psycopg.types import json as json_types
 
-# What an array holds, rows.py tells as JSON.
+# rows.py writes arrays as JSON.
 ARRAY = "json"
 
 
@@ -38,8 +38,8 @@ def _or_text(loader: type[Loader]) -> type[Loader]:
 
 class _Interval(datetime.IntervalLoader):
     def load(self, data: Buffer) -> Any:
-        told = bytes(data)
-        if b"mon" in told or b"year" in told:
+        written = bytes(data)
+        if b"mon" in written or b"year" in written:
             return _text(data)
         try:
             return super().load(data)

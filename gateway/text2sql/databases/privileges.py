@@ -1,7 +1,7 @@
 """What the role of a database may do besides reading: asked of PostgreSQL's catalogue, read from MySQL's SHOW GRANTS.
 
 Every role counts that the connection could become (SET ROLE), whether it is on or not, inherited or not, and what is
-granted to everybody (PUBLIC). What is not known to be harmless is too much.
+granted to everybody (PUBLIC). A privilege that is not known to be harmless is an excess privilege.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-# So many objects are named for each thing that is too much.
+# How many objects are named for each excess privilege.
 NAMED = 4
 
 
-class Excess(NamedTuple):
+class ExcessPrivilege(NamedTuple):
     """
-    what    is too much, a phrase for whoever asks: "it may INSERT"
-    where   on which objects, for the owner: they may be closed to whoever asks
+    what    the privilege, a phrase that the caller may see: "it may INSERT"
+    where   its objects, for the log alone: they may be closed to the caller
     """
 
     what: str
@@ -28,16 +28,16 @@ class Excess(NamedTuple):
         return f"{self.what} {self.where}".strip()
 
 
-def gathered(rows: Iterable[tuple[str, str]]) -> list[Excess]:
-    """One Excess for each different `what`, with the first few of its objects."""
+def gathered(rows: Iterable[tuple[str, str]]) -> list[ExcessPrivilege]:
+    """One ExcessPrivilege for each different `what`, with the first few of its objects."""
     wheres: dict[str, list[str]] = {}
     for what, where in rows:
         wheres.setdefault(what, []).append(where)
     found = []
     for what, places in wheres.items():
-        told = ", ".join(filter(None, places[:NAMED]))
+        listed = ", ".join(filter(None, places[:NAMED]))
         more = len(places) - NAMED
-        found.append(Excess(what, f"{told} and {more} more" if more > 0 else told))
+        found.append(ExcessPrivilege(what, f"{listed} and {more} more" if more > 0 else listed))
     return found
 
 
@@ -126,7 +126,7 @@ _ROLE = re.compile(r"^GRANT (?P<role>(?:(?! ON ).)+?) TO ", re.IGNORECASE)
 _DEFAULT_ROLE = re.compile(r"^SET DEFAULT ROLE ", re.IGNORECASE)
 
 
-def mysql_excess(grants: Iterable[str], is_mariadb: bool = True) -> list[Excess]:
+def mysql_excess(grants: Iterable[str], is_mariadb: bool = True) -> list[ExcessPrivilege]:
     """What lines of SHOW GRANTS allow besides reading.
 
     MariaDB lists the rights of the role that is on, too, so each one is switched on in turn; MySQL does not, so there a

@@ -25,7 +25,7 @@ log = logging.getLogger("sluice.sql")
 
 
 class Unmatched(ValueError):
-    """A key of the owner's names no table or column that is open: taken for nothing, it would close nothing."""
+    """A configured key names no open table or column: ignoring it could leave open what it should close."""
 
 
 def read(
@@ -76,14 +76,14 @@ def _match(opened: Iterable[str], shown: Iterable[str], found: Mapping[str, Tabl
     near = ", ".join(found)[:200]
     for name in opened:
         if name not in found and name not in missing:
-            raise Unmatched(f"columns.{name} names no table that is open; these are: {near}")
+            raise Unmatched(f"columns.{name} must name an open table, got an unknown one; open tables: {near}")
     for name in shown:
         table, _, column = name.rpartition(".")
         known = found.get(table)
         if known is None and table not in missing:
-            raise Unmatched(f"samples.{name} names no table that is open; these are: {near}")
+            raise Unmatched(f"samples.{name} must name an open table, got an unknown one; open tables: {near}")
         if known is not None and column not in {one.name for one in known.columns}:
-            raise Unmatched(f"samples.{name} names no column of {table} that is open")
+            raise Unmatched(f"samples.{name} must name an open column of {table}, got an unknown one")
 
 
 def _tables(inspector: Inspector, engine: Engine, schema: str | None, names: list[str] | None) -> list[Table]:
@@ -102,15 +102,15 @@ def _tables(inspector: Inspector, engine: Engine, schema: str | None, names: lis
     keys: dict[Any, Any] = inspector.get_multi_pk_constraint(**about)
     foreign: dict[Any, Any] = inspector.get_multi_foreign_keys(**about)
     views = {*inspector.get_view_names(schema)}
-    told: dict[str | None, tuple[str, dict[str, str]]] = {}
+    table_comments: dict[str | None, tuple[str, dict[str, str]]] = {}
     if engine.dialect.name == "sqlite":
-        told.update(_sqlite_comments(engine))
+        table_comments.update(_sqlite_comments(engine))
     else:
         for (_, name), comment in inspector.get_multi_table_comment(**about).items():
-            told[name] = (comment.get("text") or "", {})
+            table_comments[name] = (comment.get("text") or "", {})
     read = []
     for (where, name), described in columns.items():
-        table_comment, column_comments = told.get(name, ("", {}))
+        table_comment, column_comments = table_comments.get(name, ("", {}))
         read.append(
             Table(
                 name=f"{schema}.{name}" if schema else name,
@@ -151,7 +151,7 @@ def _opened(table: Table, columns: Sequence[str] | None) -> Table:
     return replace(
         table,
         columns=tuple(column for column in table.columns if column.name in columns),
-        # A part of a key would be told for the whole of it.
+        # Part of a key would look like the whole key.
         primary_key=table.primary_key if {*table.primary_key} <= {*columns} else (),
         is_partial=True,
         hidden=tuple(column.name for column in table.columns if column.name not in columns),

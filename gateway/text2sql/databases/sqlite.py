@@ -22,10 +22,10 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
 
 from gateway.settings import DatabaseSettings
-from gateway.text2sql.databases.privileges import Excess
+from gateway.text2sql.databases.privileges import ExcessPrivilege
 from gateway.text2sql.databases.schema import read
+from gateway.text2sql.databases.sqlite_dialect import AUTHORIZED
 from gateway.text2sql.errors import SqlFailed, SqlLimit, refused
-from gateway.text2sql.guard.functions import SQLITE_FUNCTIONS
 from gateway.text2sql.rows import Collected
 from prompts.tables import Schema
 
@@ -40,7 +40,7 @@ STEPS = 200_000
 AGAIN_S = 0.02
 # No interrupt comes within one step, so values and patterns are so short that a step takes 0.3 s at most: instr and
 # replace with half of LENGTH in LENGTH bytes, LIKE with LIKE_BYTES. (With 1 MiB it was 5 s. A trim of as much takes
-# longer, which is for the guard to see: growth.py.)
+# longer, which is for the guard to see: size_bounds.py.)
 LENGTH = 1 << 18
 LIKE_BYTES = 200
 READ_S = 10  # all that reads the schema
@@ -140,7 +140,7 @@ class SQLite:
             connection.close()
         return asked
 
-    def excess(self) -> list[Excess]:
+    def excess(self) -> list[ExcessPrivilege]:
         return []  # the file's rights do not matter: it is opened with mode=ro
 
     def query(self, sql: str, collected: Collected, timeout_s: float) -> None:
@@ -196,7 +196,7 @@ def authorizer(schema: Schema, by_views: set[Asked]) -> Callable[..., int]:
             return sqlite3.SQLITE_OK
         if action == READ and _lower(first) in hidden and _lower(second) not in hidden[_lower(first)]:
             return sqlite3.SQLITE_OK
-        if action == FUNCTION and _lower(second) in SQLITE_FUNCTIONS:
+        if action == FUNCTION and _lower(second) in AUTHORIZED:
             return sqlite3.SQLITE_OK
         return sqlite3.SQLITE_DENY
 

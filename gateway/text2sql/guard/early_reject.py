@@ -11,8 +11,10 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.tokens import Token, TokenType
 
-from gateway.text2sql.guard.functions import EXPRESSIONS, FUNCTIONS, NAMED
-from gateway.text2sql.guard.judge import DIALECTS, check, parse
+from gateway.text2sql.databases import DIALECTS
+from gateway.text2sql.databases.dialect import Dialect
+from gateway.text2sql.guard.functions import EXPRESSIONS, FUNCTIONS
+from gateway.text2sql.guard.judge import check, parse
 from gateway.text2sql.guard.names import Names, Refused
 from prompts.tables import Schema
 
@@ -36,11 +38,11 @@ CLAUSES = {
 ENDS = CLAUSES | {TokenType.WINDOW, TokenType.FETCH, TokenType.FOR, TokenType.SELECT, TokenType.QUALIFY}
 
 
-def hopeless(partial: str, schema: Schema) -> str | None:
-    """Why no continuation of `partial` may run, or None: it still may, or it cannot be told yet."""
+def early_reject(partial: str, schema: Schema) -> str | None:
+    """Why no continuation of `partial` may run, or None where one still may, or where that is not certain yet."""
     dialect = DIALECTS[schema.dialect]
     try:
-        tokens = sqlglot.tokenize(partial, read=dialect)
+        tokens = sqlglot.tokenize(partial, read=dialect.sqlglot)
     except SqlglotError:
         return None  # inside a text or a quoted name
     # The last word may go on.
@@ -53,7 +55,7 @@ def hopeless(partial: str, schema: Schema) -> str | None:
     return None
 
 
-def _judge(complete: list[Token], tokens: list[Token], names: Names, dialect: str) -> None:
+def _judge(complete: list[Token], tokens: list[Token], names: Names, dialect: Dialect) -> None:
     if complete and complete[0].token_type not in BEGINNINGS:
         raise Refused(f"only SELECT may run here, not {complete[0].text.upper()}")
     known = _with_names(tokens)
@@ -84,7 +86,7 @@ def _judge(complete: list[Token], tokens: list[Token], names: Names, dialect: st
             _table(tokens, n + 1, known, names)
 
 
-def _judge_beginning(partial: str, complete: list[Token], schema: Schema, dialect: str) -> None:
+def _judge_beginning(partial: str, complete: list[Token], schema: Schema, dialect: Dialect) -> None:
     """Judge what stands before the last clause, if that is a statement by itself."""
     depth, cut = 0, 0
     for token in complete:
@@ -136,7 +138,7 @@ def _table(tokens: list[Token], n: int, known: set[str], names: Names) -> None:
     names.table(identifiers[-1], identifiers[0] if len(identifiers) > 1 else None)
 
 
-def _call(complete: list[Token], n: int, dialect: str) -> None:
+def _call(complete: list[Token], n: int, dialect: Dialect) -> None:
     """Judge the function that is called with the parenthesis at `n`."""
     if n < 2 or complete[n - 1].token_type != TokenType.VAR or complete[n - 2].token_type not in BEFORE_A_CALL:
         return
@@ -146,8 +148,8 @@ def _call(complete: list[Token], n: int, dialect: str) -> None:
         return
     # Each dialect has spellings of its own, which only its parser knows: it decides.
     try:
-        parsed = sqlglot.parse_one(f"{name}(x, x)", read=dialect)
+        parsed = sqlglot.parse_one(f"{name}(x, x)", read=dialect.sqlglot)
     except SqlglotError:
         return
-    if isinstance(parsed, exp.Anonymous) and name.lower() not in NAMED[dialect]:
+    if isinstance(parsed, exp.Anonymous) and name.lower() not in dialect.functions:
         raise Refused(f"the function {name.lower()} is not allowed")

@@ -62,18 +62,6 @@ FUNCTIONS = frozenset(
     }
 )  # fmt: skip
 
-# Functions that sqlglot has no class for, by name in each dialect.
-NAMED = {
-    "sqlite": frozenset({"strftime", "date", "time", "datetime", "julianday", "unixepoch", "total"}),
-    "postgres": frozenset({"age", "make_date", "every", "clock_timestamp", "transaction_timestamp", "isfinite"}),
-    "mysql": frozenset(
-        {
-            "now", "adddate", "subdate", "sysdate", "unix_timestamp", "yearweek", "weekday", "from_days", "makedate",
-            "time_to_sec", "sec_to_time", "timediff", "period_diff", "field", "find_in_set", "mid", "json_unquote",
-        }
-    ),
-}  # fmt: skip
-
 # PostgreSQL's regclass and its kin read the catalogue; xml and the rest are not needed for an answer.
 TYPES = frozenset(
     {
@@ -83,18 +71,5 @@ TYPES = frozenset(
         exp.DType.NVARCHAR, exp.DType.TEXT, exp.DType.DATE, exp.DType.TIME, exp.DType.TIMETZ, exp.DType.TIMESTAMP,
         exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMPNTZ, exp.DType.DATETIME, exp.DType.INTERVAL, exp.DType.YEAR,
         exp.DType.JSON, exp.DType.JSONB,
-    }
-)  # fmt: skip
-
-# The same list in SQLite's own words, for its authorizer: operators such as LIKE and GLOB are functions there.
-SQLITE_FUNCTIONS = frozenset(
-    {
-        "abs", "acos", "asin", "atan", "atan2", "avg", "ceil", "ceiling", "coalesce", "cos", "count", "cume_dist",
-        "current_date", "current_time", "current_timestamp", "date", "datetime", "degrees", "dense_rank", "exp",
-        "first_value", "floor", "glob", "group_concat", "ifnull", "iif", "instr", "json_extract", "julianday", "lag",
-        "last_value", "lead", "length", "like", "likelihood", "likely", "ln", "log", "log10", "log2", "lower", "ltrim",
-        "max", "min", "mod", "nth_value", "ntile", "nullif", "percent_rank", "pi", "pow", "power", "radians", "random",
-        "rank", "replace", "round", "row_number", "rtrim", "sign", "sin", "sqrt", "strftime", "substr", "substring",
-        "sum", "tan", "time", "total", "trim", "trunc", "typeof", "unixepoch", "unlikely", "upper", "->", "->>",
     }
 )  # fmt: skip

@@ -14,14 +14,16 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from sqlglot import exp
-from sqlglot.dialects.dialect import Dialect
+from sqlglot.dialects.dialect import Dialect as Reader
 from sqlglot.dialects.mysql import MySQL
 from sqlglot.errors import ErrorLevel, SqlglotError
 from sqlglot.generators.mysql import MySQLGenerator
 from sqlglot.tokens import Token, TokenType
 
+from gateway.text2sql.databases import DIALECTS
+from gateway.text2sql.databases.dialect import Dialect
 from gateway.text2sql.guard import size_bounds
-from gateway.text2sql.guard.functions import EXPRESSIONS, FUNCTIONS, NAMED, TYPES
+from gateway.text2sql.guard.functions import EXPRESSIONS, FUNCTIONS, TYPES
 from gateway.text2sql.guard.names import Names, Refused
 from prompts.tables import Schema
 
@@ -42,8 +44,6 @@ KEYWORDS = {
     "localtime", "localtimestamp", "current_date", "current_time", "current_timestamp",
 }  # fmt: skip
 STARS_IN = (exp.Select, exp.Count, exp.Column)
-# SQLAlchemy's name → sqlglot's.
-DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql"}
 
 
 # Where a match stands without parentheses of its own.
@@ -112,18 +112,18 @@ def judge(sql: str, schema: Schema, row_limit: int) -> Verdict:
     return Verdict(written, ok=True, limited=limited, tables=tables, tree=judged)
 
 
-def parse(sql: str, dialect: str) -> exp.Query:
+def parse(sql: str, dialect: Dialect) -> exp.Query:
     """The one query that `sql` is; raises Refused."""
     if len(sql) > STATEMENT_CHARACTERS:
         raise Refused(f"the statement is longer than {STATEMENT_CHARACTERS:,} characters")
     if "\0" in sql:
         raise Refused("the statement has a NUL character in it")
     try:
-        reader = Dialect.get_or_raise(dialect)
+        reader = Reader.get_or_raise(dialect.sqlglot)
         tokens = reader.tokenize(sql)
         # The parser's time grows with the tokens, and steeply with nesting, so both are counted before.
         _count(tokens)
-        if dialect == "mysql" and any(token.token_type == TokenType.DPIPE for token in tokens):
+        if dialect.sqlglot == "mysql" and any(token.token_type == TokenType.DPIPE for token in tokens):
             # Models write it to join text, for which MySQL would read a condition that is nearly always true.
             raise Refused("|| means OR in MySQL: write CONCAT(…) to join text, or OR between conditions")
         statements = [statement for statement in reader.parser().parse(tokens, sql) if statement is not None]
@@ -150,7 +150,7 @@ def _count(tokens: list[Token]) -> None:
             depth -= 1
 
 
-def check(tree: exp.Query, schema: Schema, dialect: str) -> list[str]:
+def check(tree: exp.Query, schema: Schema, dialect: Dialect) -> list[str]:
     """The tables that `tree` reads; takes hints out of it; raises Refused."""
     for node in tree.walk():
         if isinstance(node, exp.Select):
@@ -167,42 +167,42 @@ def check(tree: exp.Query, schema: Schema, dialect: str) -> list[str]:
     return Names(schema, dialect).check(tree)
 
 
-def _check_kind(node: exp.Expr, dialect: str) -> None:
+def _check_kind(node: exp.Expr, dialect: Dialect) -> None:
     kind = type(node)
     if isinstance(node, exp.Anonymous):
-        if not isinstance(node.this, str) or node.this.lower() not in NAMED[dialect]:
+        if not isinstance(node.this, str) or node.this.lower() not in dialect.functions:
             raise Refused(f"the function {node.name} is not allowed")
     elif isinstance(node, exp.Func) and kind not in EXPRESSIONS:
         if kind not in FUNCTIONS:
             raise Refused(_called(node, dialect))
     elif kind not in EXPRESSIONS:
-        raise Refused(f"{WORDS.get(node.key, node.key.upper())} is not allowed: {node.sql(dialect)[:60]}")
+        raise Refused(f"{WORDS.get(node.key, node.key.upper())} is not allowed: {node.sql(dialect.sqlglot)[:60]}")
     if node.is_star and isinstance(node, exp.Star | exp.Column) and not isinstance(node.parent, STARS_IN):
         # Elsewhere PostgreSQL makes a row of it, or all columns in spite of a name given with AS.
         raise Refused("* stands for columns in a select list and in COUNT(*) only")
     if isinstance(node, exp.DataType) and node.this not in TYPES:
-        raise Refused(f"values cannot be cast to {node.sql(dialect)} here")
+        raise Refused(f"values cannot be cast to {node.sql(dialect.sqlglot)} here")
 
 
-def _called(node: exp.Func, dialect: str) -> str:
+def _called(node: exp.Func, dialect: Dialect) -> str:
     """Why a function or an operator is refused, by the name that the dialect has for it: the parser has its own."""
-    written = node.sql(dialect)
+    written = node.sql(dialect.sqlglot)
     name = re.match(r"[A-Za-z_]\w*(?=\()", written)
-    told = str(node.meta.get("name") or (name.group() if name else ""))
-    return f"the function {told.lower()} is not allowed" if told else f"this is not allowed: {written[:60]}"
+    called = str(node.meta.get("name") or (name.group() if name else ""))
+    return f"the function {called.lower()} is not allowed" if called else f"this is not allowed: {written[:60]}"
 
 
-def write(tree: exp.Expr, dialect: str) -> str:
+def write(tree: exp.Expr, dialect: Dialect) -> str:
     """The text of `tree`, which is used up, without comments; raises Refused where the dialect cannot say it."""
     try:
         return tree.sql(
-            dialect=_WrittenMySQL if dialect == "mysql" else dialect,
+            dialect=_WrittenMySQL if dialect.sqlglot == "mysql" else dialect.sqlglot,
             copy=False,
             comments=False,
             unsupported_level=ErrorLevel.RAISE,
         )
     except (SqlglotError, RecursionError) as error:
-        raise Refused(f"{dialect} has no way to say it: {_first_line(error)}") from None
+        raise Refused(f"{dialect.title} has no way to say it: {_first_line(error)}") from None
 
 
 def set_limit(tree: exp.Query, most: int) -> None:

@@ -2,17 +2,17 @@
 
 A name that cannot be resolved is refused, whatever it may be: a system catalogue, a pseudo column such as ctid or
 rowid, a row as a whole, a keyword that acts as a function (`user`). The nearest scope wins, as in SQL, so a column
-that nobody may read is found (and refused) where the server would find it.
+that is not open is found (and refused) where the server would find it.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlglot import exp
 
+from gateway.text2sql.databases.dialect import Dialect, as_written, ascii_lower, coarse
 from prompts.tables import Schema, Table
 
 CATALOGUES = ("information_schema", "pg_catalog", "pg_toast", "mysql", "performance_schema", "sys", "sqlite_")
@@ -30,18 +30,6 @@ PARTS = {
 }
 _PARTS = {kind: frozenset(parts.split()) for kind, parts in PARTS.items()}
 MEANING = {"recursive": "WITH RECURSIVE"}
-# Columns that every table has besides its own, for the server; rowid and _rowid may be another name of a closed key.
-PSEUDO = {
-    "postgres": frozenset({"tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"}),
-    "sqlite": frozenset({"rowid", "oid", "_rowid_"}),
-    "mysql": frozenset({"_rowid"}),
-}
-# Where a name given with AS counts; in PostgreSQL only if it stands there alone, else it is something else.
-ALIASES_IN = {
-    "postgres": frozenset({"order", "group", "distinct"}),
-    "sqlite": frozenset({"order", "group", "having", "where"}),
-    "mysql": frozenset({"order", "group", "having"}),
-}
 NO_NAMES: frozenset[str] = frozenset()
 
 
@@ -62,24 +50,10 @@ class Source:
 Scope = list[Source]  # what a FROM reads
 
 
-def ascii_lower(name: str) -> str:
-    """`name` with A–Z lowered, the way servers fold names; other letters stay."""
-    return "".join(chr(ord(letter) + 32) if "A" <= letter <= "Z" else letter for letter in name)
-
-
-def coarse(name: str) -> str:
-    """`name` folded at least as far as any collation of MySQL's folds it: no case, no accents, no wide letters.
-
-    Two names that the server takes for one are always one here, so a column that is not open is found under each.
-    """
-    plain = unicodedata.normalize("NFKD", name).casefold()
-    return "".join(letter for letter in plain if not unicodedata.combining(letter))
-
-
 class Names:
     """The names of one statement against one schema."""
 
-    def __init__(self, schema: Schema, dialect: str) -> None:
+    def __init__(self, schema: Schema, dialect: Dialect) -> None:
         self._schema = schema
         self._dialect = dialect
         self._tables = {self._key(table.name): table for table in schema.tables}
@@ -88,34 +62,31 @@ class Names:
 
     def check(self, tree: exp.Expr) -> list[str]:
         """The names of the tables that `tree` reads, in order of appearance; raises Refused."""
-        if self._dialect == "mysql":
+        if self._dialect.fold_table is as_written and not self._dialect.quoting_exact:
             self._one_spelling(tree)
         self._query(tree, {}, [])
         for table in tree.find_all(exp.Table):
             if id(table) not in self._seen:
-                raise Refused(f"a table is named where none may be: {table.sql(self._dialect)}")
+                raise Refused(f"a table is named where none may be: {table.sql(self._dialect.sqlglot)}")
         return self.tables
 
     # Names fold as the server folds them: a table of another spelling may be another table.
 
     def _key(self, name: str) -> str:
-        return ascii_lower(name) if self._dialect == "sqlite" else name
+        return name if self._dialect.quoting_exact else self._dialect.fold_table(name)
 
     def _table_name(self, identifier: exp.Identifier) -> str:
-        folds = self._dialect == "sqlite" or (self._dialect == "postgres" and not identifier.args.get("quoted"))
-        return ascii_lower(identifier.name) if folds else identifier.name
+        is_exact = self._dialect.quoting_exact and identifier.args.get("quoted")
+        return identifier.name if is_exact else self._dialect.fold_table(identifier.name)
 
     def _column_name(self, identifier: exp.Expr | None) -> str:
         if identifier is None:
             return ""
-        if self._dialect == "postgres" and identifier.args.get("quoted"):
-            return identifier.name
-        return coarse(identifier.name) if self._dialect == "mysql" else ascii_lower(identifier.name)
+        is_exact = self._dialect.quoting_exact and identifier.args.get("quoted")
+        return identifier.name if is_exact else self._dialect.fold_column(identifier.name)
 
     def _folded(self, names: Iterable[str]) -> frozenset[str]:
-        if self._dialect == "postgres":
-            return frozenset(names)
-        return frozenset(map(coarse if self._dialect == "mysql" else ascii_lower, names))
+        return frozenset(names if self._dialect.quoting_exact else map(self._dialect.fold_column, names))
 
     def _one_spelling(self, tree: exp.Expr) -> None:
         """Refuse a table's name or alias that is written in two ways: whether they are one depends on the server."""
@@ -176,7 +147,7 @@ class Names:
         called = [source.alias for source in scope if source.alias]
         if twice := {alias for alias in called if called.count(alias) > 1}:
             raise Refused(f"two tables of one query are called {min(twice)}: give them aliases")
-        if self._dialect == "sqlite":
+        if self._dialect.joins_see_all:
             for join in joins:  # where a condition sees the tables behind it, too
                 self._expressions(join.args.get("on"), ctes, scopes)
         names: list[str] = []
@@ -187,7 +158,7 @@ class Names:
         )
         for part, value in node.args.items():
             if part not in ("with_", "from_", "joins"):
-                known = aliases if part in ALIASES_IN[self._dialect] else NO_NAMES
+                known = aliases if part in self._dialect.alias_scopes else NO_NAMES
                 self._expressions(value, ctes, scopes, known)
         return names
 
@@ -201,7 +172,9 @@ class Names:
         for join in joins:
             self._only(join, _PARTS[exp.Join])
             middle = len(scope)
-            if self._dialect != "sqlite" and not any(value for part, value in join.args.items() if part != "this"):
+            if not self._dialect.joins_see_all and not any(
+                value for part, value in join.args.items() if part != "this"
+            ):
                 first = middle  # a comma
             self._source(join.this, scope, ctes, outer)
             if join.method == "NATURAL" and any(source.is_partial for source in scope[first:]):
@@ -243,7 +216,7 @@ class Names:
             columns = self._folded(self._renamed(names, alias))
             scope.append(Source(self._column_name(alias.this) if alias else "", columns - {""}))
         else:
-            raise Refused(f"only tables and subqueries may be read, not {node.sql(self._dialect)[:60]}")
+            raise Refused(f"only tables and subqueries may be read, not {node.sql(self._dialect.sqlglot)[:60]}")
         self._joins(node.args.get("joins") or [], first, scope, ctes, outer)
 
     def _renamed(self, names: list[str], alias: exp.Expr | None) -> list[str]:
@@ -255,7 +228,7 @@ class Names:
         self._only(node, _PARTS[exp.Table])
         alias = node.args.get("alias")
         if not isinstance(node.this, exp.Identifier):
-            raise Refused(f"a function cannot be read like a table: {node.this.sql(self._dialect)[:60]}")
+            raise Refused(f"a function cannot be read like a table: {node.this.sql(self._dialect.sqlglot)[:60]}")
         name, schema = self._table_name(node.this), node.args.get("db")
         called = self._column_name(alias.this if alias else node.this)
         if schema is None and name in ctes:
@@ -267,7 +240,7 @@ class Names:
         if table.name not in self.tables:
             self.tables.append(table.name)
         columns = self._folded(column.name for column in table.columns)
-        hidden = self._folded(table.hidden) | (PSEUDO[self._dialect] - columns)
+        hidden = self._folded(table.hidden) | (self._dialect.pseudo_columns - columns)
         return Source(called, columns, hidden, table.is_partial)
 
     def table(self, identifier: exp.Identifier, qualifier: exp.Identifier | None) -> Table:
@@ -315,14 +288,14 @@ class Names:
             elif isinstance(node.parent, exp.Collate) and node.arg_key == "expression":
                 continue  # the name of a collation
             elif node.args.get("db"):
-                raise Refused(f"a column is called by its table's name or alias: {node.sql(self._dialect)}")
+                raise Refused(f"a column is called by its table's name or alias: {node.sql(self._dialect.sqlglot)}")
             elif isinstance(node.this, exp.Star):
                 near = scopes[0] if scopes else []
                 named = [source for source in near if source.alias == self._column_name(node.args["table"])]
                 if not named or any(source.is_partial for source in named):
-                    raise Refused(f"{node.sql(self._dialect)} names no table of this query that is open whole")
+                    raise Refused(f"{node.sql(self._dialect.sqlglot)} names no table of this query that is open whole")
             else:
-                known = aliases if self._dialect != "postgres" or _stands_alone(node) else NO_NAMES
+                known = aliases if not self._dialect.alias_alone or _stands_alone(node) else NO_NAMES
                 self._column(self._column_name(node.this), self._column_name(node.args.get("table")), scopes, known)
 
     def _column(self, name: str, table: str, scopes: list[Scope], aliases: frozenset[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from demo.metro import build
 from gateway.app import create_app
 from gateway.settings import parse
-from gateway.text2sql.databases import Databases
+from gateway.text2sql.database import Databases
 from tests.gateway.text2sql.test_flow import BAD, GOOD, Provider
 
 QUESTION = "沈塘桥在哪条线？"

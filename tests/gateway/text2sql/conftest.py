@@ -4,7 +4,7 @@ import psycopg
 import pymysql
 import pytest
 
-from gateway.text2sql.databases import Database
+from gateway.text2sql.database import Database
 from tests.gateway.text2sql import servers
 
 

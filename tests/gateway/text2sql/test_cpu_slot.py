@@ -6,7 +6,7 @@ import gevent
 import pytest
 
 from gateway.text2sql import cpu_slot
-from gateway.text2sql.cpu_slot import in_turn
+from gateway.text2sql.cpu_slot import in_cpu_slot
 
 
 def test_between_two_computations_the_loop_goes_round(monkeypatch):
@@ -14,7 +14,7 @@ def test_between_two_computations_the_loop_goes_round(monkeypatch):
     order = []
 
     def computing(n):
-        in_turn(lambda: order.append(n))
+        in_cpu_slot(lambda: order.append(n))
 
     def ticking():
         while True:
@@ -32,5 +32,5 @@ def test_between_two_computations_the_loop_goes_round(monkeypatch):
 
 def test_a_failure_ends_the_turn():
     with pytest.raises(ZeroDivisionError):
-        in_turn(lambda: 1 // 0)
-    assert in_turn(lambda: "next") == "next"
+        in_cpu_slot(lambda: 1 // 0)
+    assert in_cpu_slot(lambda: "next") == "next"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.text2sql.databases import Database
+from gateway.text2sql.database import Database
 from gateway.text2sql.errors import SqlFailed, without_values
 from gateway.text2sql.guard.judge import Verdict
 from tests.gateway.text2sql.servers import MARKER, settings

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gateway.text2sql.extract import Finder
+from gateway.text2sql.extract import SqlExtractor
 from gateway.text2sql.guard.judge import STATEMENT_CHARACTERS
 
 CASES = [
@@ -58,9 +58,9 @@ CASES = [
 
 
 def found(reply: str, pieces: list[str], cut: bool = False) -> str | None:
-    finder = Finder()
-    statements = [finder.feed(piece) for piece in pieces]
-    statements.append(finder.finish(reply, cut))
+    extractor = SqlExtractor()
+    statements = [extractor.feed(piece) for piece in pieces]
+    statements.append(extractor.finish(reply, cut))
     given = [statement for statement in statements if statement is not None]
     assert len(given) <= 1
     return given[0] if given else None
@@ -80,17 +80,17 @@ def test_a_statement_is_found_however_the_reply_is_cut(reply, statement):
 
 
 def test_a_statement_is_found_with_the_piece_that_closes_its_block():
-    finder = Finder()
-    assert finder.feed("```sql\nSELECT 1\n``") is None
-    assert finder.feed("`") == "SELECT 1"
+    extractor = SqlExtractor()
+    assert extractor.feed("```sql\nSELECT 1\n``") is None
+    assert extractor.feed("`") == "SELECT 1"
 
 
 def test_what_has_come_of_an_open_block_can_be_read():
-    finder = Finder()
-    finder.feed("x\n```sql\nSELECT na")
-    assert finder.partial == "SELECT na"
-    finder.feed("me FROM t\n```")
-    assert finder.partial == ""
+    extractor = SqlExtractor()
+    extractor.feed("x\n```sql\nSELECT na")
+    assert extractor.partial == "SELECT na"
+    extractor.feed("me FROM t\n```")
+    assert extractor.partial == ""
 
 
 @pytest.mark.parametrize("reply", ["```sql\nselect name from dtz", "SELECT name FROM dtz"])
@@ -99,34 +99,34 @@ def test_a_statement_that_the_replys_end_cut_short_is_none(reply):
 
 
 def test_a_long_reply_costs_time_in_its_length_only():
-    finder = Finder()
+    extractor = SqlExtractor()
     for _ in range(20_000):
-        finder.feed("一段没有换行的文字，")
-    assert len(finder._text) <= 400
+        extractor.feed("一段没有换行的文字，")
+    assert len(extractor._text) <= 400
 
 
 @pytest.mark.parametrize("opening", ["```sql\n", "```\n", "```sql "])
 def test_a_statement_that_is_too_long_for_the_guard_is_found_before_its_end(opening):
-    finder = Finder()
-    finder.feed(opening)
+    extractor = SqlExtractor()
+    extractor.feed(opening)
     fed = 0
-    while (statement := finder.feed("SELECT 1 ")) is None:
+    while (statement := extractor.feed("SELECT 1 ")) is None:
         fed += 9
         assert fed < STATEMENT_CHARACTERS + 500
     assert len(statement) > STATEMENT_CHARACTERS
-    assert finder.feed("\n```\n```sql\nSELECT 2\n```") is None
+    assert extractor.feed("\n```\n```sql\nSELECT 2\n```") is None
 
 
 @pytest.mark.parametrize("opening", ["```python\n", "```\n", "~~~~text\n"])
 def test_of_a_long_block_of_something_else_little_is_kept_and_the_next_block_counts(opening):
-    finder = Finder()
-    finder.feed(opening)
+    extractor = SqlExtractor()
+    extractor.feed(opening)
     for _ in range(20_000):
-        finder.feed("x = 1\n")
-    assert len(finder._text) <= STATEMENT_CHARACTERS
+        extractor.feed("x = 1\n")
+    assert len(extractor._text) <= STATEMENT_CHARACTERS
     closing = opening.partition("\n")[0].rstrip("pythonex")
-    assert finder.feed(f"{closing[:2]}") is None
-    assert finder.feed(f"{closing[2:]}\n```sql\nSELECT 2\n```") == "SELECT 2"
+    assert extractor.feed(f"{closing[:2]}") is None
+    assert extractor.feed(f"{closing[2:]}\n```sql\nSELECT 2\n```") == "SELECT 2"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from gateway.answers.question import Question, Turn
 from gateway.answers.steps import Correcting, Done, Rows, Sql, Start, Text
 from gateway.settings import TextToSql
-from gateway.text2sql.databases import Databases
+from gateway.text2sql.database import Databases
 from gateway.text2sql.errors import SqlFailed, SqlLimit
 from gateway.text2sql.flow import answer
 from providers.delta import Delta, Usage

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from gateway.answers.steps import Rows
-from gateway.text2sql.databases import Database
+from gateway.text2sql.database import Database
 from gateway.text2sql.errors import SqlError
 from gateway.text2sql.guard.judge import Verdict
 from tests.gateway.text2sql.servers import MARKER

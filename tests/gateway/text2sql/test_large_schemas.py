@@ -10,7 +10,7 @@ import pytest
 
 from gateway.answers.question import Question
 from gateway.settings import DatabaseSettings, TextToSql
-from gateway.text2sql.databases import Database
+from gateway.text2sql.database import Database
 from gateway.text2sql.prompting import messages
 from prompts.render import table_text
 from prompts.tokens import estimate

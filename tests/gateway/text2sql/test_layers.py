@@ -8,7 +8,7 @@ import psycopg
 import pymysql
 import pytest
 
-from gateway.text2sql import databases as opening
+from gateway.text2sql import database as opening
 from gateway.text2sql.errors import SqlError, SqlFailed
 from gateway.text2sql.guard.judge import Verdict
 from tests.gateway.text2sql.servers import MARKER, settings

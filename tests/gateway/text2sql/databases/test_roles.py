@@ -7,7 +7,7 @@ import time
 import gevent
 import pytest
 
-from gateway.text2sql.databases import Database
+from gateway.text2sql.database import Database
 from gateway.text2sql.databases.privileges import mysql_excess
 from gateway.text2sql.errors import SqlFailed
 from gateway.text2sql.guard.judge import Verdict

@@ -167,7 +167,7 @@ def test_the_limit_holds_without_the_servers_own(server, opened, monkeypatch):
 
 
 def test_the_servers_own_limit_holds_without_ours(server, opened, monkeypatch):
-    monkeypatch.setattr("gateway.text2sql.databases.GRACE_S", 60)
+    monkeypatch.setattr("gateway.text2sql.database.GRACE_S", 60)
     database = opened(server, timeout_s=0.3)
     assert ends_within(database, database.judge(SLOW[0]), 0.3 + at_most(0.5))
 
@@ -251,7 +251,7 @@ def test_an_error_of_the_databases_is_told_in_its_words(server, opened):
 @pytest.mark.parametrize("url", ["postgresql://x@127.0.0.1:1/x", "mysql://x@127.0.0.1:1/x", "sqlite:////nowhere/x.db"])
 def test_a_database_that_is_not_there_is_a_failure_that_may_pass(url):
     from gateway.settings import DatabaseSettings
-    from gateway.text2sql.databases import Database
+    from gateway.text2sql.database import Database
 
     with pytest.raises(SqlFailed) as failed:
         Database("gone", DatabaseSettings(url=url)).schema()
@@ -332,7 +332,7 @@ def test_a_schema_that_takes_long_to_read_does_without_the_samples_that_do(serve
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
 def test_an_address_that_accepts_and_says_nothing_is_given_up(scheme, monkeypatch):
     from gateway.settings import DatabaseSettings
-    from gateway.text2sql.databases import Database
+    from gateway.text2sql.database import Database
 
     monkeypatch.setattr(mysql, "CONNECT_S", 1)
     monkeypatch.setattr(postgresql, "CONNECT_S", 2)  # the least that libpq keeps

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from gateway.settings import DatabaseSettings
-from gateway.text2sql.databases import Database
+from gateway.text2sql.database import Database
 from gateway.text2sql.errors import SqlFailed
 from gateway.text2sql.rows import Collected
 from tests.ports import free_port

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.text2sql.guard.early_reject import hopeless
+from gateway.text2sql.guard.early_reject import early_reject
 from gateway.text2sql.guard.judge import judge
 from tests.gateway.text2sql.guard.test_judge import ALLOWED, schema
 
@@ -14,7 +14,7 @@ DIALECTS = ["sqlite", "postgresql", "mysql"]
 def test_no_beginning_of_an_allowed_statement_is_hopeless(dialect, sql):
     assert judge(sql, schema(dialect), 10).ok
     for end in range(len(sql) + 1):
-        assert hopeless(sql[:end], schema(dialect)) is None, sql[:end]
+        assert early_reject(sql[:end], schema(dialect)) is None, sql[:end]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_no_beginning_of_an_allowed_statement_is_hopeless(dialect, sql):
 )
 def test_words_that_look_like_tables_are_not_taken_for_tables(sql):
     for end in range(len(sql) + 1):
-        assert hopeless(sql[:end], schema("postgresql")) is None, sql[:end]
+        assert early_reject(sql[:end], schema("postgresql")) is None, sql[:end]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,6 @@ def test_words_that_look_like_tables_are_not_taken_for_tables(sql):
 def test_a_statement_that_cannot_be_allowed_any_more_is_hopeless_at_once(sql, word, behind):
     known = schema("postgresql")
     assert not judge(sql, known, 10).ok
-    end = next(end for end in range(len(sql) + 1) if hopeless(sql[:end], known))
-    assert word in hopeless(sql[:end], known)
+    end = next(end for end in range(len(sql) + 1) if early_reject(sql[:end], known))
+    assert word in early_reject(sql[:end], known)
     assert end <= sql.index(behind) + len(behind) + 1

@@ -1,4 +1,4 @@
-"""The grammar of `constrain: sql` as replies get it, walked byte by byte and at random, judged by finder and guard."""
+"""The grammar of `constrain: sql` as replies get it, walked byte by byte and at random, judged by the guard."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from gateway.text2sql.extract import Finder
+from gateway.text2sql.extract import SqlExtractor
 from gateway.text2sql.guard.judge import judge
 from prompts.tables import Column, Schema, Table
 from providers.errors import Rejected
@@ -77,8 +77,8 @@ def walker(tmp_path_factory):
 
 
 def found(text: str, ended: bool = True) -> str | None:
-    finder = Finder()
-    return finder.feed(text) or finder.finish(text, cut=not ended)
+    extractor = SqlExtractor()
+    return extractor.feed(text) or extractor.finish(text, cut=not ended)
 
 
 def fenced(text: str) -> str | None:
