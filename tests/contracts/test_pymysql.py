@@ -38,4 +38,4 @@ def test_a_results_fields_and_its_state_have_their_names():
 
 
 def test_an_unbuffered_cursor_keeps_its_result():
-    assert "self._result" in inspect.getsource(SSCursor._do_get_result), "see where pymysql.cursors.SSCursor keeps its result"
+    assert "self._result" in inspect.getsource(SSCursor._do_get_result), "see SSCursor"
