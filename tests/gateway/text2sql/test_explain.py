@@ -11,9 +11,10 @@ from demo.metro.build import build
 from demo.model.generate import examples
 from gateway.answers.events import Encoder
 from gateway.settings import DatabaseSettings
-from gateway.text2sql.databases import Database
+from gateway.text2sql.database import Database
+from gateway.text2sql.databases import DIALECTS
 from gateway.text2sql.explain import LONGEST, explain
-from gateway.text2sql.guard.judge import DIALECTS, parse
+from gateway.text2sql.guard.judge import parse
 from prompts.tables import Column, Schema, Table
 
 
@@ -73,7 +74,7 @@ SENTENCES = {
 
 
 def sentence(sql: str, dialect: str = "sqlite", tables: tuple[Table, ...] = METRO) -> dict[str, str]:
-    said = explain(parse(sql, DIALECTS[dialect]), Schema(dialect, tables), DIALECTS[dialect])
+    said = explain(parse(sql, DIALECTS[dialect]), Schema(dialect, tables), DIALECTS[dialect].sqlglot)
     assert said is not None
     return said
 
