@@ -15,14 +15,14 @@ from gateway.access.auth import Keys
 from gateway.access.rate_limit import Rate
 from gateway.answers.answers import Answers, Observer
 from gateway.context import Sluice
-from gateway.observability.accounting import Accounts
+from gateway.observability.accounting import Accounting
 from gateway.routes import answers as answer_routes
 from gateway.routes import compat, feedback, health, openai
 from gateway.settings import Settings
 from gateway.text2sql.database import Databases
 from providers import Providers
 
-# What anybody may fetch without a key.
+# Endpoints that need no key.
 OPEN = {"health.healthz", "health.readyz", "page.index", "page.static"}
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -34,12 +34,12 @@ def create_app(
     databases: Databases | None = None,
     observer: Observer | None = None,
 ) -> Flask:
-    """The gateway as a WSGI application; `app.extensions["sluice"]` is its inside."""
+    """The gateway as a WSGI application; `app.extensions["sluice"]` is the `Sluice` that its routes share."""
     app = Flask(__name__, static_folder=None)
-    # One more, for a body without a length is cut there, silently.
+    # One byte more than allowed: werkzeug silently cuts a body without a length there, and the route refuses it.
     app.config["MAX_CONTENT_LENGTH"] = answer_routes.MAX_BODY_BYTES + 1
     server = settings.server
-    answers = Answers(server, observer or Accounts(), settings.limits.streams_per_key)
+    answers = Answers(server, observer or Accounting(), settings.limits.streams_per_key)
     if server.redis_url:
         from gateway.answers.shared.store import Mirror
 
@@ -58,8 +58,8 @@ def create_app(
     def begun() -> None:
         g.received_at = time.monotonic()
         g.owner = g.caller = ""
-        given = request.headers.get("X-Request-Id", "")
-        g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        sent_id = request.headers.get("X-Request-Id", "")
+        g.request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(8)
         if request.endpoint is not None and request.endpoint not in OPEN and request.method != "OPTIONS":
             auth.check(sluice.keys)
 

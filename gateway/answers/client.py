@@ -21,6 +21,9 @@ import gevent
 from gevent.event import Event
 from gevent.monkey import get_original
 
+from gateway.bare_socket import bare, is_tls
+from gateway.gunicorn_reply import GunicornReply
+
 
 class Hangups:
     """Connections whose next request has come already, so that they stay readable: only their end is of interest.
@@ -87,8 +90,8 @@ class Client:
     def __init__(self, sock: Any) -> None:
         self._sock = sock
         self._watcher: Any = None
-        # gunicorn's response, once it has been begun: we write its head, its chunks and its end ourselves.
-        self._reply: Any = None
+        # gunicorn's reply, once it was begun: its head, its chunks and its end are written here.
+        self._reply: GunicornReply | None = None
         # What its reader waits for while the kernel takes nothing more.
         self._writable = Event()
         self._hung_up_at: int | None = None
@@ -98,7 +101,7 @@ class Client:
     def of(cls, environ: dict[str, Any], write_timeout_s: float) -> Client | None:
         """The connection of this request; None under another server, where a disconnect shows when writing."""
         sock = environ.get("gunicorn.socket")
-        if sock is None or hasattr(sock, "_sslobj") or environ["REQUEST_METHOD"] == "HEAD":
+        if sock is None or is_tls(sock) or environ["REQUEST_METHOD"] == "HEAD":
             return None
         _end_when_silent(sock, write_timeout_s)
         return cls(sock)
@@ -115,7 +118,7 @@ class Client:
 
         def readable() -> None:
             try:
-                told = self._sock._sock.recv(1, socket.MSG_PEEK)
+                told = bare(self._sock).recv(1, socket.MSG_PEEK)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
@@ -142,7 +145,7 @@ class Client:
 
     def take_over(self, write: Any) -> None:
         """`write` is what gunicorn's start_response returned: from here on we write the reply, and gunicorn nothing."""
-        self._reply = write.__self__
+        self._reply = GunicornReply(write)
 
     def send_now(self, data: bytes, *, last: bool = False) -> bytes:
         """Send a piece of the body, what the socket takes at once; returns the rest. Raises OSError if nobody is there.
@@ -150,19 +153,10 @@ class Client:
         The head goes with the first piece, which may be empty, and the end of the body with the `last`: a short answer
         is one system call instead of four.
         """
-        reply, framed = self._reply, data
-        if reply.chunked and data:
-            framed = b"%x\r\n%b\r\n" % (len(data), data)
-        if not reply.headers_sent:
-            reply.headers_sent = True
-            told = [*reply.default_headers(), *(f"{name}: {value}\r\n" for name, value in reply.headers), "\r\n"]
-            framed = "".join(told).encode("latin-1") + framed
-        if reply.chunked and last:
-            framed += b"0\r\n\r\n"
-            # To gunicorn: there is nothing more to write, and the connection can be kept.
-            reply.chunked, reply.response_length = False, 0
+        assert self._reply is not None
+        framed = self._reply.framed(data, last=last)
         try:
-            sent = self._sock._sock.send(framed)
+            sent = bare(self._sock).send(framed)
         except (BlockingIOError, InterruptedError):
             return framed
         return b"" if sent == len(framed) else framed[sent:]
@@ -175,7 +169,7 @@ class Client:
         left = memoryview(rest)
         while left:
             try:
-                left = left[self._sock._sock.send(left) :]
+                left = left[bare(self._sock).send(left) :]
             except (BlockingIOError, InterruptedError):
                 self._wait_writable(timeout_s)
 

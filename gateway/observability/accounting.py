@@ -1,24 +1,24 @@
-"""Every answer accounted for: a metric at its beginning, and at its end a metric and a log line with the same cause."""
+"""Accounts for every answer: a metric at its beginning; at its end a metric and a log line with the same cause."""
 
 from __future__ import annotations
 
 from gateway.answers.answers import Answer, Observer
 from gateway.observability import logs, metrics
-from gateway.observability.in_flight import Roll
+from gateway.observability.in_flight import InFlight
 
 
-class Accounts(Observer):
+class Accounting(Observer):
     """
-    roll   where the master finds what this worker was producing, should it be killed; None where there is no master
+    in_flight   what the master reads if this worker is killed; None where there is no master
     """
 
-    roll: Roll | None = None
+    in_flight: InFlight | None = None
 
     def started(self, answer: Answer) -> None:
         answer.pace = metrics.Pace()
         metrics.started()
-        if self.roll is not None:
-            self.roll.enter(answer.id, _whose(answer))
+        if self.in_flight is not None:
+            self.in_flight.add(answer.id, _begin_fields(answer))
 
     def read(self, answer: Answer, now: float) -> None:
         answer.pace.read(now)
@@ -32,11 +32,11 @@ class Accounts(Observer):
             first - answer.asked.received_at if first is not None else None,
             answer.pace,
         )
-        if self.roll is not None:
-            self.roll.strike(answer.id)
+        if self.in_flight is not None:
+            self.in_flight.remove(answer.id)
         fields = {
             "id": answer.id,
-            **_whose(answer),
+            **_begin_fields(answer),
             "statements": answer.asked.record.statements,
             "rows": answer.asked.record.rows,
             "cause": answer.cause,
@@ -50,8 +50,8 @@ class Accounts(Observer):
         logs.answered(fields)
 
 
-def _whose(answer: Answer) -> dict[str, str | None]:
-    """What is known of an answer from its beginning on."""
+def _begin_fields(answer: Answer) -> dict[str, str | None]:
+    """The members of an answer's log line that are known when it begins."""
     return {
         "request_id": answer.asked.request_id,
         "route": answer.asked.route,

@@ -21,10 +21,10 @@ _PATTERN = re.compile(r"(?i)(bearer\s+|access_token=|client_secret=|client_id=)[
 
 
 def configure(folder: Path) -> None:
-    """Set logging up from $SLUICE_LOGGING, or logging.yaml in `folder`, or Sluice's own, or (none there) plainly."""
-    told = os.environ.get("SLUICE_LOGGING")
+    """Set logging up from $SLUICE_LOGGING, or logging.yaml in `folder`, or Sluice's own; else one plain handler."""
+    chosen = os.environ.get("SLUICE_LOGGING")
     ours = Path(__file__).resolve().parents[2] / "logging.yaml"
-    for file in [Path(told)] if told else [folder / "logging.yaml", ours]:
+    for file in [Path(chosen)] if chosen else [folder / "logging.yaml", ours]:
         if file.exists():
             logging.config.dictConfig(yaml.safe_load(file.read_text("utf-8")))
             return
@@ -33,7 +33,7 @@ def configure(folder: Path) -> None:
 
 
 def hide(*secrets: str) -> None:
-    """Never write these values, whatever a line says; short ones are left alone, they would blot out words."""
+    """Replace these values in every log line; not those under 8 characters, which could be ordinary words."""
     _SECRETS.update(secret for secret in secrets if len(secret) >= 8)
 
 

@@ -1,12 +1,13 @@
-"""gunicorn's master and worker, with other manners where workers come and go: no stream is cut, and no question waits.
+"""gunicorn's master and worker, changed so that no stream is cut and no question waits when workers are replaced.
 
-A worker leaves because of a reload, because it has had its `max_requests`, or because the server stops. Only then do
-its running answers have a deadline, `drain_s`, and end with `shutting_down` after it; else they are finished. And it
-goes on taking questions until as many younger ones serve. gunicorn 27 itself starts the successor of a recycled worker
-when that has ended, and after a reload waits for old workers, deaf to every signal.
+A worker ends because of a reload, because it has served `max_requests`, or because the server stops. Only when the
+server stops do its running answers have a deadline: `drain_s`, after which they end with `shutting_down`. Otherwise
+they are finished. The worker accepts questions until as many younger workers serve. gunicorn 27 itself starts the
+successor of a recycled worker only after that worker has ended, and after a reload it waits for old workers without
+handling any signal.
 
-SIGINT and SIGQUIT to the master stop at once: running answers end with `shutting_down` without a deadline; a second one
-kills. A terminal sends them to the whole process group, so nobody but the master listens to them.
+SIGINT and SIGQUIT to the master stop at once: running answers end with `shutting_down`; a second signal kills. A
+terminal sends both to the whole process group, so every process but the master ignores them.
 """
 
 from __future__ import annotations
@@ -33,36 +34,37 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from gunicorn.workers.ggevent import GeventWorker
 
-from gateway.observability.in_flight import Roll
+from gateway.bare_socket import bare
+from gateway.observability.in_flight import InFlight
 
 log = logging.getLogger("sluice.workers")
 
-# What a worker tells its master in the first byte that they share, and is told in the second one; the third says that
-# it has ended by itself. A signal alone would be lost on a worker that is still starting.
+# Worker and master share three bytes: the worker's state, the master's order, and whether the worker ended by itself.
+# A signal alone would be lost on a worker that is still starting.
 STARTING, SERVING, LEAVING = range(3)
 STAY, LEAVE, STOP, HURRY = range(4)
 
-# After the last answer's end, or drain_s, a reader that lags has so long to take the rest.
+# Seconds that a slow reader gets to take the rest after the last answer's end, or after drain_s.
 LAST_S = 0.4
-# A worker that has not ended so long after drain_s, and has not told for STUCK_S that it lives, is killed: the server
-# ends within drain_s + 1 s also where an event loop hangs. One that is only slow has graceful_timeout.
+# A worker that has not ended LATE_S after drain_s and has sent no sign of life for STUCK_S is killed: the server ends
+# within drain_s + 1 s even if an event loop hangs. A worker that is only slow has graceful_timeout.
 LATE_S = 0.4
 STUCK_S = 0.5
-# One that has been silent for so long while the server stops may come to that: a running worker tells each 0.05 s.
+# A worker that is silent for SILENT_S while the server stops may hang: a running one gives a sign of life each 0.05 s.
 SILENT_S = 0.3
-# A worker that is told to stop while it starts has so long to let in whoever waits for it.
+# Seconds for which a worker that must stop while it starts accepts the connections that wait for it.
 LET_IN_S = 0.1
-# Where connections are short, one that waits for a further request is kept no longer than this.
+# Seconds that an idle kept-alive connection is kept when connections are scarce.
 SHORT_WAIT_S = 0.2
 
 
-# Workers that the master itself has killed, while they started or hung: nothing to do with memory.
+# Process ids of workers that the master killed because they were starting or hung.
 KILLED: set[int] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A listener's address, for connections that are handled after the listener was closed."""
+    """A listener's address, for connections that are still handled after the listener was closed."""
 
     address: Any
 
@@ -71,39 +73,38 @@ class Bound:
 
 
 class Master(Arbiter):
-    """gunicorn's arbiter; the one that gunicorn has made becomes this one in `on_starting`."""
+    """gunicorn's arbiter; `on_starting` turns the arbiter that gunicorn created into this class."""
 
     WORKERS: dict[int, Worker]
     num_workers: int
-    # What the hooks in serving.py do: look after the processes beside the workers, load what is needed when a worker is
-    # killed, judge addresses (a sentence for each that must not be listened on), and tell how long answers have at the
-    # end.
-    attend: Callable[[], None] = staticmethod(lambda: None)
-    prepare: Callable[[], None] = staticmethod(lambda: None)
-    judge: Callable[[list[Any]], list[str]] = staticmethod(lambda addresses: [])
+    # Set by the hooks in master.py: restart dead children, import what is needed when a worker was killed, list the
+    # problems of addresses, and the seconds that running answers get when the server stops.
+    check_children: Callable[[], None] = staticmethod(lambda: None)
+    preload: Callable[[], None] = staticmethod(lambda: None)
+    address_problems: Callable[[list[Any]], list[str]] = staticmethod(lambda addresses: [])
     drain_s: Callable[[], float] = staticmethod(lambda: 0.0)
     _grace_s: int | None = None
-    _told = STAY
-    _told_at = float("inf")
+    _order = STAY
+    _ordered_at = float("inf")
 
     def setup(self, app: Any) -> None:
         bound = self.cfg.bind
         super().setup(app)
-        # reload() would wait so long at its end; stop() needs the real one.
+        # reload() would wait for graceful_timeout at its end; stop() needs the real value.
         self._grace_s = self.cfg.graceful_timeout
         self.cfg.set("graceful_timeout", 0)
-        if trouble := self.judge(self.cfg.address):
-            log.error("the new address cannot be, the old one stays: %s", "; ".join(trouble))
+        if problems := self.address_problems(self.cfg.address):
+            log.error("bind: the new address is not usable, the old one stays: %s", "; ".join(problems))
             self.cfg.set("bind", bound)
 
     def reload(self) -> None:
-        # Reloads that follow one another closely shall not have ever more workers starting at once.
+        # Several reloads in a row must not start more and more workers at the same time.
         self._kill_starting()
         super().reload()
 
     def handle_int(self) -> None:
-        self._told = HURRY
-        log.warning("the server stops at once, and ends what is running; a second signal kills")
+        self._order = HURRY
+        log.warning("the server stops at once and ends running answers; a second signal kills it")
         raise StopIteration
 
     handle_quit = handle_int
@@ -111,29 +112,29 @@ class Master(Arbiter):
     def stop(self, graceful: bool = True) -> None:
         if self._grace_s is not None:
             self.cfg.set("graceful_timeout", self._grace_s)
-        self._tell(max(self._told, STOP))
+        self._give_order(max(self._order, STOP))
         serving = any(worker.shared[0] == SERVING for worker in self.WORKERS.values())
-        if serving or self._told == HURRY or not select.select(self.LISTENERS, [], [], 0)[0]:
+        if serving or self._order == HURRY or not select.select(self.LISTENERS, [], [], 0)[0]:
             self._kill_starting()
-        # Else somebody has connected whom only a worker that is starting can answer.
+        # Otherwise a client is connected that only a starting worker can answer.
         super().stop(True)
 
-    def _tell(self, what: int) -> None:
-        self._told, self._told_at = what, time.monotonic()
+    def _give_order(self, order: int) -> None:
+        self._order, self._ordered_at = order, time.monotonic()
         for worker in self.WORKERS.values():
-            worker.shared[1] = what
+            worker.shared[1] = order
 
     def kill_workers(self, sig: int) -> None:
         if sig == signal.SIGQUIT:
-            # gunicorn's stop() has met SIGINT or SIGQUIT while it waited. The workers themselves are deaf to both.
-            if self._told != HURRY:
-                self._tell(HURRY)
+            # gunicorn's stop() received SIGINT or SIGQUIT while it waited. The workers themselves ignore both.
+            if self._order != HURRY:
+                self._give_order(HURRY)
                 return
             sig = signal.SIGKILL
         super().kill_workers(sig)
 
     def _kill_starting(self) -> None:
-        """End the workers that do not serve yet: they have nothing to finish, and are deaf to a soft signal."""
+        """Kill the workers that do not serve yet: they have nothing to finish and do not react to SIGTERM."""
         for worker in list(self.WORKERS.values()):
             if worker.shared[0] == STARTING:
                 KILLED.add(worker.pid)
@@ -141,24 +142,24 @@ class Master(Arbiter):
 
     @property
     def left_s(self) -> float:
-        """How long it is until what has not ended is late; infinite before the server stops."""
-        drain_s = 0.0 if self._told == HURRY else self.drain_s()
-        return self._told_at + drain_s + LATE_S - time.monotonic()
+        """Seconds until workers that have not ended are late; infinite before the server stops."""
+        drain_s = 0.0 if self._order == HURRY else self.drain_s()
+        return self._ordered_at + drain_s + LATE_S - time.monotonic()
 
     def _kill_stuck(self) -> None:
-        """While the server stops: end the workers that are late and give no sign of life."""
+        """While the server stops: kill the workers that are late and give no sign of life."""
         now = time.monotonic()
-        if now - self._told_at < SILENT_S:
+        if now - self._ordered_at < SILENT_S:
             return
         silent_s = {worker: now - worker.tmp.last_update() for worker in self.WORKERS.values()}
         if any(s > SILENT_S for s in silent_s.values()):
-            self.prepare()
+            self.preload()
         if self.left_s > 0:
             return
         for worker, s in silent_s.items():
             if s > STUCK_S and worker.pid not in KILLED:
                 KILLED.add(worker.pid)
-                log.error("worker %d hangs, and is killed", worker.pid)
+                log.error("worker %d: hangs, and is killed", worker.pid)
                 self.kill_worker(worker.pid, signal.SIGKILL)
 
     def reap_workers(self) -> None:
@@ -166,26 +167,26 @@ class Master(Arbiter):
         try:
             super().reap_workers()
         except HaltServer as error:
-            # A worker that could not start: no reason to end those that serve. manage_workers() tries again.
-            if self._told == STAY and not any(worker.shared[0] == SERVING for worker in self.WORKERS.values()):
+            # A worker could not start: those that serve go on, and manage_workers() tries again.
+            if self._order == STAY and not any(worker.shared[0] == SERVING for worker in self.WORKERS.values()):
                 raise
             log.error("a new worker cannot start (%s); those that serve go on", error.reason)
 
     def manage_workers(self) -> None:
-        """Keep num_workers that stay; the others are sent away when these serve."""
-        self.attend()
-        known = sorted(self.WORKERS.values(), key=lambda worker: worker.age, reverse=True)
-        staying = [worker for worker in known if worker.shared[0] != LEAVING]
+        """Keep the num_workers youngest; order the others to leave once these serve."""
+        self.check_children()
+        workers = sorted(self.WORKERS.values(), key=lambda worker: worker.age, reverse=True)
+        staying = [worker for worker in workers if worker.shared[0] != LEAVING]
         for _ in range(self.num_workers - len(staying)):
             try:
                 self.spawn_worker()
             except OSError as error:
-                if not any(worker.shared[0] == SERVING for worker in known):
+                if not any(worker.shared[0] == SERVING for worker in workers):
                     raise
                 log.error("a new worker cannot start (%s); those that serve go on", error.strerror)
         kept = staying[: self.num_workers]
         if len(kept) == self.num_workers and all(worker.shared[0] == SERVING for worker in kept):
-            for worker in known:
+            for worker in workers:
                 if worker not in kept and worker.shared[1] == STAY:
                     worker.shared[1] = LEAVE
                     self.kill_worker(worker.pid, signal.SIGTERM)
@@ -194,24 +195,24 @@ class Master(Arbiter):
 class Worker(GeventWorker):
     """gunicorn's gevent worker; see the module for how it ends."""
 
-    def __init__(self, *told: Any) -> None:
-        super().__init__(*told)
-        # Anonymous and shared over the fork: the master's copy of this object and the worker's see the same bytes.
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        # Anonymous shared memory: after the fork the master's copy of this object and the worker's see the same bytes.
         self.shared = mmap.mmap(-1, 3)
-        self.roll = Roll(self.worker_connections)
+        self.in_flight = InFlight(self.worker_connections)
 
     @property
     def killed(self) -> bool:
-        """For the master, when it is no more: whether it has served and has not ended by itself."""
+        """For the master, after the worker ended: whether it had served and did not end by itself."""
         return self.shared[0] != STARTING and not self.shared[2]
 
     def init_process(self) -> None:
         self.stopping = gevent.event.Event()
-        # Connections whose first request has not come yet, and kept-alive ones that wait for a further request.
+        # Connections whose first request has not come yet; kept-alive connections that wait for a further request.
         self.fresh: set[Any] = set()
         self.idle: set[Any] = set()
         super().init_process()
-        # Everything is written. To take the interpreter down would cost half of the second that an exit may take.
+        # Everything is written. An orderly exit of the interpreter would take half of the second that an exit may take.
         logging.shutdown()
         self.shared[2] = True
         os._exit(0)
@@ -228,7 +229,7 @@ class Worker(GeventWorker):
     def notify(self) -> None:
         self.tmp.notify()
         if self.ppid != os.getppid():
-            # The master was killed, and the engine with it.
+            # The master was killed, and with it the engine.
             self.shared[1] = STOP
             self.handle_exit(signal.SIGTERM, None)
 
@@ -242,7 +243,7 @@ class Worker(GeventWorker):
 
     @contextlib.contextmanager
     def timeout_ctx(self) -> Iterator[None]:
-        """Around the wait for a request's head."""
+        """gunicorn's deadline around the wait for a request's head."""
         connection = gevent.getcurrent().connection
         wait_s = self.cfg.keepalive
         if connection not in self.fresh:
@@ -269,21 +270,21 @@ class Worker(GeventWorker):
                 server.max_accept = 1
             server.start()
             servers.append(server)
-        # A full collection would go through everything that was loaded, each time: 65 ms in which no stream moves.
+        # Without the freeze each full collection visits everything that was loaded: 65 ms in which no stream moves.
         gc.collect()
         gc.freeze()
-        # And one with 2,000 streams, of 140 objects each, 130 ms; they are no garbage, and leave none in cycles.
+        # With 2,000 streams of 140 objects each a full collection takes 130 ms, and finds nothing: they have no cycles.
         gc.set_threshold(700, 10, 1000)
         self.shared[0] = SERVING
-        told_early = self.shared[1] != STAY
+        ordered_early = self.shared[1] != STAY
         while not self.stopping.is_set() and self.shared[1] == STAY:
             self.notify()
             if not self.alive:
-                # max_requests: the master starts a successor, and then sends this one away.
+                # max_requests: the master starts a successor, then orders this worker to leave.
                 self.shared[0] = LEAVING
             self.stopping.wait(1.0)
-        if told_early and self.shared[1] == STOP:
-            # Nobody else answers whoever has connected meanwhile.
+        if ordered_early and self.shared[1] == STOP:
+            # No other worker answers the clients that have connected meanwhile.
             gevent.sleep(LET_IN_S)
         self.shared[0] = LEAVING
         for server in servers:
@@ -291,7 +292,7 @@ class Worker(GeventWorker):
         self.finish(pool)
 
     def finish(self, pool: Pool) -> None:
-        """Return when every answer has ended and was written; see the module for the deadline."""
+        """Return when every answer has ended and is written; the module's docstring has the deadline."""
         sluice = self.wsgi.extensions["sluice"]
         draining: gevent.Greenlet | None = None
         hurried = False
@@ -303,16 +304,16 @@ class Worker(GeventWorker):
                 hurried, draining = True, gevent.spawn(sluice.drain, 0.0)
             if draining is not None and draining.ready() and last == float("inf"):
                 last = time.monotonic() + LAST_S
-                # Whoever has connected and asked nothing so far.
+                # Connections that have asked nothing so far.
                 self.idle |= self.fresh
             for connection in self.idle:
                 with contextlib.suppress(OSError):
-                    # The bare socket's: gevent's own would raise in the greenlet that waits.
-                    connection._sock.shutdown(socket.SHUT_RD)
+                    # On the bare socket: gevent's shutdown would raise in the greenlet that waits.
+                    bare(connection).shutdown(socket.SHUT_RD)
             self.notify()
-            self.woken(pool)
+            self.pause(pool)
 
-    def woken(self, pool: Pool) -> None:
+    def pause(self, pool: Pool) -> None:
         """Wait a moment, or until the last connection has ended."""
         if len(pool):
             pool.join(0.05)
@@ -322,7 +323,7 @@ class Worker(GeventWorker):
     def drain(self, sluice: Any) -> None:
         """The server stops: running answers finish within drain_s, then end with `shutting_down`."""
         began = time.monotonic()
-        # Who was let in before the listener closed is served.
+        # Connections that were accepted before the listener closed are served.
         while self.fresh and time.monotonic() < began + 0.1:
             gevent.sleep(0.01)
         sluice.drain(max(0.0, sluice.settings.server.drain_s - (time.monotonic() - began)))

@@ -133,19 +133,19 @@ def engines(settings: Settings, names: Sequence[str]) -> Iterator[None]:
     if not own:
         yield
         return
-    from gateway.server import master
+    from gateway.server.children import Children, run_dir
 
-    given = os.environ.get("SLUICE_RUN_DIR")
-    folder = master.run_dir()
+    inherited = os.environ.get("SLUICE_RUN_DIR")
+    folder = run_dir()
     only = settings.model_copy(update={"providers": own, "server": settings.server.model_copy()})
     only.server.metrics_bind = None
-    beside = master.Beside()
+    children = Children()
     try:
-        beside.follow(only)
+        children.follow(only)
         yield
     finally:
-        beside.stop()
-        if not given:
+        children.stop()
+        if not inherited:
             shutil.rmtree(folder, ignore_errors=True)
 
 

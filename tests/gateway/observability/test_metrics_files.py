@@ -88,10 +88,10 @@ def test_a_run_directory_that_is_gone_ends_neither_workers_nor_master(upstream):
 MANY = """
 import os, sys
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = sys.argv[1]
-from gateway import metrics
+from gateway.observability import metrics, prometheus_files
 for n in range(400):
     name = os.path.join(sys.argv[1], f"counter_{n + 9000000}.db")
-    metrics.Allocated(name).read_value('["m", "m_total", {}, "h"]')
+    prometheus_files.Allocated(name).read_value('["m", "m_total", {}, "h"]')
 """
 
 
@@ -126,7 +126,7 @@ def test_a_file_that_is_full_of_series_grows(tmp_path, monkeypatch):
     probe = f"""
 import os
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = {str(tmp_path)!r}
-from gateway import metrics
+from gateway.observability import metrics, prometheus_files
 for n in range(5000):
     metrics.TOKENS.labels(f"provider {{n}}", "prompt").inc(n)
 from prometheus_client import CollectorRegistry
@@ -136,7 +136,7 @@ MultiProcessCollector(registry)
 told = registry.get_sample_value("sluice_tokens_total", {{"provider": "provider 4999", "kind": "prompt"}})
 [file] = [name for name in os.listdir({str(tmp_path)!r}) if name.startswith("counter")]
 found = os.stat(os.path.join({str(tmp_path)!r}, file))
-print(told, found.st_blocks * 512 >= found.st_size > metrics.FILE_BYTES)
+print(told, found.st_blocks * 512 >= found.st_size > prometheus_files.FILE_BYTES)
 """
     told = subprocess.check_output([sys.executable, "-c", probe], text=True, timeout=60)
     assert told == "4999.0 True\n"

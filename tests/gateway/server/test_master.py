@@ -19,7 +19,7 @@ import pytest
 import requests
 import yaml
 
-from gateway.server import master as serving_module
+from gateway.server import children
 from tests.gateway.conftest import configuration
 from tests.ports import free_port
 from tests.reliability.rig import answers, wait_until
@@ -309,8 +309,8 @@ def test_a_process_that_dies_over_and_over_is_started_ever_more_rarely(caplog):
         return ended
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serving_module.time, "monotonic", lambda: now[0])
-        child = serving_module.Child("it", "", start)
+        patch.setattr(children.time, "monotonic", lambda: now[0])
+        child = children.Child("it", "", start)
         for _ in range(2000):
             now[0] += 0.1
             child.attend()

@@ -1,0 +1,21 @@
+"""The plain socket inside gevent's.
+
+Its calls return at once or raise BlockingIOError, where gevent's own would switch to another greenlet; and its
+shutdown() does not raise in the greenlet that waits for it. gevent has no public name for it.
+tests/contracts/test_gevent.py names the attribute used here.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, cast
+
+
+def bare(sock: Any) -> socket.socket:
+    """The plain non-blocking socket of a gevent socket."""
+    return cast(socket.socket, sock._sock)
+
+
+def is_tls(sock: Any) -> bool:
+    """Whether the gevent socket speaks TLS: then there is no plain socket to write to."""
+    return hasattr(sock, "_sslobj")

@@ -1,0 +1,31 @@
+"""gunicorn's response object, as far as a reply is written past it.
+
+gunicorn has no public way to write a reply's head and body with one system call. tests/contracts/test_gunicorn.py names
+each attribute used here, and says what to look at when a new gunicorn lacks one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class GunicornReply:
+    """`write` is what gunicorn's start_response returned: a bound method of its response object."""
+
+    def __init__(self, write: Any) -> None:
+        self._response = write.__self__
+
+    def framed(self, data: bytes, *, last: bool) -> bytes:
+        """`data` as the next bytes of the reply: behind the head if that was not sent, chunked, ended if `last`."""
+        response, framed = self._response, data
+        if response.chunked and data:
+            framed = b"%x\r\n%b\r\n" % (len(data), data)
+        if not response.headers_sent:
+            response.headers_sent = True
+            fields = (f"{name}: {value}\r\n" for name, value in response.headers)
+            framed = "".join([*response.default_headers(), *fields, "\r\n"]).encode("latin-1") + framed
+        if response.chunked and last:
+            framed += b"0\r\n\r\n"
+            # For gunicorn: nothing is left to write, so the connection can be kept.
+            response.chunked, response.response_length = False, 0
+        return framed
