@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gevent
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from gateway.observability import prometheus_files
 from providers.delta import Usage
@@ -141,8 +141,7 @@ def _describe(providers: Providers) -> None:
 def main() -> None:
     """Serve /metrics until standard input ends, which is how the master's death is noticed."""
     host, _, port = sys.argv[1].rpartition(":")
-    registry = CollectorRegistry()
-    prometheus_files.Collector(registry, os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    registry = prometheus_files.registry(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     try:
         start_http_server(int(port), host.strip("[]"), registry)
     except OSError as error:

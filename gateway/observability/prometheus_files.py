@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import values
+from prometheus_client import CollectorRegistry, values
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -94,3 +94,10 @@ class Collector(MultiProcessCollector):
             except Exception:
                 time.sleep(AGAIN_S)
         return super().collect()
+
+
+def registry(folder: str) -> CollectorRegistry:
+    """What a scrape reads: the sum of the metric files in `folder`."""
+    files = CollectorRegistry()
+    Collector(files, folder)
+    return files

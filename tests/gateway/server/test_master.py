@@ -24,7 +24,7 @@ from tests.gateway.conftest import configuration
 from tests.ports import free_port
 from tests.reliability.rig import answers, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Served:
