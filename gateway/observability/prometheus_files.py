@@ -91,7 +91,7 @@ class Collector(MultiProcessCollector):
         for _ in range(TRIES - 1):
             try:
                 return super().collect()
-            except Exception:
+            except Exception:  # noqa: BLE001 - a scrape that met a file in the making is repeated
                 time.sleep(AGAIN_S)
         return super().collect()
 
