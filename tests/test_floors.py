@@ -190,3 +190,11 @@ def test_each_floor_of_text2sql_knows_only_those_below():
         rows = {"gateway.text2sql.databases", "gateway.text2sql.databases.DIALECTS"}  # one row per kind of server
         assert all(name.startswith(("gateway.text2sql.guard", "prompts", "gateway.text2sql.databases.dialect"))
                    for name in ours - rows), f"{path.name} imports {ours}"  # fmt: skip
+
+
+def test_no_test_module_imports_another_or_a_conftest():
+    """What several of them use is in a helper module, whose name says what it holds."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        used = {name for name in imported(path) if any(part.startswith("test_") for part in name.split(".")[:-1])}
+        used |= {name for name in imported(path) if "conftest" in name.split(".")}
+        assert not {name for name in used if name.startswith("tests.")}, f"{path.relative_to(ROOT)} imports {used}"

@@ -97,10 +97,6 @@ class Upstream:
         with self._changed:
             return self._changed.wait_for(holds, timeout_s)
 
-    def wait_all_closed(self, timeout_s: float = 5.0) -> bool:
-        """Wait until no connection is open; False if one still is."""
-        return self.wait_until(lambda: not self.open_connections(), timeout_s)
-
     def forget(self) -> None:
         """Empty the ledger and the plans."""
         with self._lock:

@@ -7,8 +7,7 @@ import pytest
 from gateway.app import create_app
 from gateway.settings import parse
 from providers.scripted import Upstream
-
-SAYS = "你好，this reply comes token by token\n\n👩‍👧 – çà et là."
+from tests.gateway.configurations import configuration
 
 
 @pytest.fixture(scope="module")
@@ -21,19 +20,6 @@ def upstream():
 def nothing_asked_yet(request):
     if "upstream" in request.fixturenames:
         request.getfixturevalue("upstream").forget()
-
-
-def provider(upstream, plan="", **more):
-    """A provider's configuration; `plan` is what its requests meet."""
-    model = f"m@{plan}" if plan else "m"
-    return {"type": "openai", "base_url": upstream.base_url("openai"), "model": model, "retries": 0, **more}
-
-
-def configuration(upstream, plans=None, **more):
-    """A configuration whose default provider is `vllm`, with one more provider for each of `plans`."""
-    providers = {"vllm": provider(upstream)}
-    providers |= {name: provider(upstream, plan) for name, plan in (plans or {}).items()}
-    return {"default": "vllm", "providers": providers | more.pop("providers", {}), **more}
 
 
 @pytest.fixture

@@ -197,3 +197,8 @@ class Event:
 
 def text_of(events: list[Event]) -> str:
     return "".join(event.data["text"] for event in events if event.name == "message")
+
+
+def is_worker(pid):
+    with open(f"/proc/{pid}/cmdline", "rb") as told:
+        return b"gunicorn" in told.read()

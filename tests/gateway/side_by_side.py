@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.gateway.answers.shared.test_shared_log import RedisServer
+from tests.gateway.redis_server import RedisServer
 from tests.reliability.proxy import Proxy
 
 # More would be in each other's way on two cores: each starts two servers.

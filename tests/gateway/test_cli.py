@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.tools.terminal import raw_lines, table, width
-from tests.gateway.conftest import SAYS, configuration
+from tests.gateway.configurations import SAYS, configuration
 from tests.gateway.live import Live
 from tests.ports import free_port
 

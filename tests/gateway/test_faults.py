@@ -34,6 +34,7 @@ from tests.upstream.faults import (
     rows,
     well,
 )
+from tests.waiting import eventually
 
 AT_ONCE = 24
 # (what is asked, form): the table in full as events, and once more in the forms that have their own way to fail.
@@ -261,11 +262,8 @@ def test_a_fault_ends_once_in_every_form_with_its_code_and_its_prefix(row: Row, 
 
 def test_nothing_is_left_in_the_worker(running: Running, outcomes: Any):
     for upstream in set(running.upstreams.values()):
-        assert upstream.wait_all_closed(20)
-    deadline = time.monotonic() + 20
-    while sockets(running.live) > running.sockets and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert sockets(running.live) <= running.sockets
+        eventually(lambda upstream=upstream: not upstream.open_connections())
+    eventually(lambda: sockets(running.live) <= running.sockets)
 
 
 def test_no_secret_in_log_events_or_metrics(running: Running, outcomes: Any):

@@ -1,39 +1,19 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
-import yaml
 
 from prompts.render import table_text
 from prompts.schema_linking import SchemaLinker
-from prompts.tables import Column, ForeignKey, Schema, Table
 from prompts.tokens import estimate
+from tests.prompts.large_schema import DATA, large_schema
 
-DATA = yaml.safe_load((Path(__file__).parent / "large_schema.yaml").read_text("utf-8"))
 TOKENS = 3000
 
 
 def write(table):
     return table_text(table, "postgresql")
-
-
-def large_schema() -> Schema:
-    tables = []
-    for domain, (domain_zh, own) in DATA["domains"].items():
-        for entity, (entity_zh, columns, keys) in DATA["entities"].items():
-            named = [["id", "编号"], *columns, own, ["remark", "备注"]]
-            tables.append(
-                Table(
-                    f"{domain}_{entity}",
-                    tuple(Column(name, "VARCHAR(100)", comment) for name, comment in named),
-                    f"{domain_zh}{entity_zh}表",
-                    ("id",),
-                    tuple(ForeignKey((name,), f"{domain}_{other}", ("id",)) for name, other in keys.items()),
-                )
-            )
-    return Schema("postgresql", tuple(sorted(tables, key=lambda table: table.name)), "public")
 
 
 @pytest.fixture(scope="module")

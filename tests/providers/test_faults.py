@@ -28,6 +28,7 @@ from tests.upstream.faults import (
     judge,
     rows,
 )
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +82,10 @@ def test_a_fault_ends_in_one_outcome_with_what_came_before_it(row: Row, outcomes
 
 
 def test_nothing_is_left_of_all_the_faults(outcomes: dict[str, Outcome], upstream: Upstream, left: dict[str, int]):
-    assert upstream.wait_all_closed()
+    assert upstream.wait_until(lambda: not upstream.open_connections())
     # The upstream's threads close their own ends a moment later.
-    deadline = time.monotonic() + 5
-    while len(os.listdir("/proc/self/fd")) > left["descriptors"] and time.monotonic() < deadline:
-        gevent.sleep(0.02)
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= left["descriptors"], 5, sleep=gevent.sleep)
     assert greenlets() <= left["greenlets"]
-    assert len(os.listdir("/proc/self/fd")) <= left["descriptors"]
 
 
 def test_no_message_and_no_log_line_tells_a_key_or_the_question(outcomes: dict[str, Outcome], log: list[str]):

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from tests.reliability import matrix
 from tests.reliability.broken import BROKEN
-from tests.reliability.rig import ROOT, Chain, folder, wait_until
+from tests.reliability.rig import ROOT, Chain, folder
 from tests.reliability.scenarios import scenarios
+from tests.waiting import eventually
 
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- rows: written by python -m tests.reliability -->", "<!-- end of rows -->"
@@ -74,7 +75,7 @@ def matrix_results(wanted: str) -> Iterator[Result]:
 
 def accounts(chain: Chain) -> list[str]:
     """What does not add up in a chain's metrics and log, once nothing is in flight."""
-    started, ended, _ = wait_until(lambda: (told := chain.gateway.accounts())[2] == 0 and told)
+    started, ended, _ = eventually(lambda: (told := chain.gateway.accounts())[2] == 0 and told)
     lines = [line["cause"] for line in chain.gateway.answers_logged()]
     found = []
     if started != sum(ended.values()):

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ import yaml
 from tests.parts import require
 from tests.ports import free_port
 from tests.reliability.reader import fetch
+from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONF = ROOT / "deploy" / "gunicorn.conf.py"
@@ -56,21 +56,6 @@ def changed(what: str) -> dict[str, str]:
     return {"SLUICE_CHANGE": what, "PYTHONPATH": str(Path(__file__).with_name("inside"))}
 
 
-def wait_until(holds: Callable[[], Any], timeout_s: float = 20.0, every_s: float = 0.02) -> Any:
-    """The first true value of `holds`, for what has no event to wait for; raises TimeoutError.
-
-    A question that nobody answered yet is none: who starts listens long before it serves.
-    """
-    deadline = time.monotonic() + timeout_s
-    while True:
-        with contextlib.suppress(TimeoutError, ConnectionError):
-            if found := holds():
-                return found
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not so within {timeout_s} s")
-        time.sleep(every_s)
-
-
 def answers(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
@@ -99,7 +84,7 @@ class Process:
             return holds()
 
         try:
-            wait_until(started, STARTED_S)
+            eventually(started, STARTED_S)
         except TimeoutError:
             self.kill()
             raise RuntimeError(f"{self.name} did not start:\n{self.said()[-3000:]}") from None

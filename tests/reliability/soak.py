@@ -29,7 +29,8 @@ from pathlib import Path
 from tests.reliability.numbered import problems
 from tests.reliability.proxy import Fault, Proxy
 from tests.reliability.reader import Reader
-from tests.reliability.rig import STREAMS, Chain, Redis, changed, descriptors, folder, memory_bytes, wait_until
+from tests.reliability.rig import STREAMS, Chain, Redis, changed, descriptors, folder, memory_bytes
+from tests.waiting import eventually
 
 READERS = 12
 PROVIDERS = ("quick", "steady", "slow", "late", "lull")
@@ -232,7 +233,7 @@ class Soak:
     def _accounts(self) -> None:
         gateway = self.chain.gateway
         try:
-            started, ended, _ = wait_until(lambda: (told := gateway.accounts())[2] == 0 and told, 30)
+            started, ended, _ = eventually(lambda: (told := gateway.accounts())[2] == 0 and told, 30)
         except TimeoutError:
             self._note(f"still in flight: {gateway.observability.accounting()[2]:g}")
             return
@@ -245,13 +246,13 @@ class Soak:
     def _figures(self) -> dict[str, float]:
         """Memory, descriptors and greenlets of the largest worker, when all that may be forgotten is forgotten."""
         gateway = self.chain.gateway
-        wait_until(lambda: len(gateway.workers()) == 2 and gateway.accounts()[2] == 0, 60)
+        eventually(lambda: len(gateway.workers()) == 2 and gateway.accounts()[2] == 0, 60)
         time.sleep(LOG_AGE_S + 6)
         workers = gateway.workers()
         for pid in workers:
             os.kill(pid, signal.SIGWINCH)
         files = [gateway.folder / "run" / f"greenlets-{pid}" for pid in workers]
-        wait_until(lambda: all(file.exists() and file.read_text().endswith("\n") for file in files))
+        eventually(lambda: all(file.exists() and file.read_text().endswith("\n") for file in files))
         figures = {
             "bytes": max(map(memory_bytes, workers)),
             "descriptors": max(len(descriptors(pid)) for pid in workers),

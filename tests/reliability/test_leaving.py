@@ -14,7 +14,8 @@ import pytest
 
 from tests.reliability.numbered import problems
 from tests.reliability.reader import Reader, fetch
-from tests.reliability.rig import Chain, at_most, connecting_to, descriptors, folder, unreachable, wait_until
+from tests.reliability.rig import Chain, at_most, connecting_to, descriptors, folder, unreachable
+from tests.waiting import eventually
 
 CLOSED_S = 0.2
 LATEST_S = 4.0
@@ -56,9 +57,9 @@ def test_a_connection_that_is_still_being_made_is_given_up(way, stream):
         worker = chain.gateway.workers()[0]
         for sample in range(3):
             reader = Reader(address(chain, way), f"{stream}-{sample}").ask()
-            (socket,) = wait_until(lambda: connecting_to(port) - before)
+            (socket,) = eventually(lambda: connecting_to(port) - before)
             left_at = reader.leave()
-            wait_until(lambda socket=socket: socket not in descriptors(worker), every_s=0.002)
+            eventually(lambda socket=socket: socket not in descriptors(worker), every_s=0.002)
             assert time.monotonic() - left_at <= LATEST_S
 
 
@@ -96,7 +97,7 @@ def test_a_stop_closes_the_upstream_at_once_and_keeps_the_text(at_once, stream):
 
 
 def test_whoever_left_every_answer_is_accounted_for(at_once):
-    started, ended, _in_flight = wait_until(lambda: (told := at_once.gateway.accounts()) and told[2] == 0 and told)
+    started, ended, _in_flight = eventually(lambda: (told := at_once.gateway.accounts()) and told[2] == 0 and told)
     assert started == sum(ended.values())
     lines = at_once.gateway.answers_logged()
     assert len(lines) == started

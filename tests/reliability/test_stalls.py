@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from providers.scripted import Upstream
-from tests.reliability.rig import CONF, Gateway, fetch, wait_until
+from tests.reliability.rig import CONF, Gateway, fetch
+from tests.waiting import eventually
 
 HOOK = """
 def post_request(worker, req, environ, resp):
@@ -23,7 +24,7 @@ def test_a_collection_of_garbage_does_not_go_through_the_whole_application(tmp_p
         gateway = Gateway(tmp_path / "gateway", upstream.url, conf=conf)
         try:
             assert fetch(gateway.address, "GET", "/healthz").status == 200
-            tracked = wait_until(lambda: re.findall(r"tracked: (\d+)", gateway.said()))
+            tracked = eventually(lambda: re.findall(r"tracked: (\d+)", gateway.said()))
         finally:
             gateway.kill()
     assert int(tracked[-1]) < MOST

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.access.rate_limit import Rate
 from gateway.errors import Failure
-from tests.gateway.conftest import configuration
+from tests.gateway.configurations import configuration
 from tests.gateway.live import Live
 from tests.ports import free_port
 

@@ -18,6 +18,7 @@ from gateway.errors import Failure
 from gateway.formats.native import Sse
 from gateway.settings import Server
 from providers.errors import CutOff
+from tests.waiting import eventually
 
 
 class Counting(Observer):
@@ -53,12 +54,6 @@ def read(answer):
 
 def names(answer):
     return [name for name, _ in read(answer)]
-
-
-def eventually(holds):
-    with gevent.Timeout(5):
-        while not holds():
-            gevent.sleep(0.01)
 
 
 @pytest.fixture
@@ -185,7 +180,7 @@ def test_an_answer_expires_some_time_after_its_end_with_its_key():
     answer = ask(answers, said("a"), idempotency=("k", "d"))
     read(answer)
     assert answers.find(answer.id, "") is answer
-    eventually(lambda: not answers.kept())
+    eventually(lambda: not answers.kept(), 5, sleep=gevent.sleep)
     with pytest.raises(Failure) as caught:
         answers.find(answer.id, "")
     assert caught.value.code == "not_found"
@@ -300,7 +295,7 @@ def test_the_last_reader_that_leaves_stops_the_answer_after_the_window(counting)
     gevent.sleep(0.15)
     assert not answer.ended
     third.close()
-    eventually(lambda: counting.ends)
+    eventually(lambda: counting.ends, 5, sleep=gevent.sleep)
     assert counting.ends == ["cancelled"]
 
 
@@ -348,7 +343,7 @@ def test_one_key_asked_several_times_while_the_shared_log_is_slow_is_one_answer(
     assert (another.code, another.status) == ("bad_request", 422)
     assert answers.mirror.claims == counting.begun == 1
     read(first)
-    eventually(lambda: not answers.kept())
+    eventually(lambda: not answers.kept(), 5, sleep=gevent.sleep)
 
 
 def test_whoever_waits_for_a_key_asks_itself_when_the_first_was_refused():

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.gateway.conftest import configuration
+from tests.gateway.configurations import configuration
 from tests.gateway.live import Live, text_of
 from tests.reliability.rig import at_most
 

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.conftest import configuration
+from tests.gateway.answers.hangups import closes, connection_of
+from tests.gateway.configurations import configuration
 from tests.gateway.live import Live, text_of
-from tests.reliability.rig import at_most, sockets_to, wait_until
+from tests.reliability.rig import at_most, sockets_to
+from tests.waiting import eventually
 
 PLANS = {
     "silent": "hang=first",
@@ -25,8 +27,6 @@ PLANS = {
     "flood": "count=2000",
     "whole": "onewrite",
 }
-# Far above what closing takes (a few ms), far below the next heartbeat.
-AT_ONCE_S = at_most(0.5)
 
 
 @pytest.fixture(scope="module")
@@ -42,21 +42,6 @@ def patient(upstream):
     server = {"heartbeat_s": 0.15, "commit_after_s": 0.15, "resume_window_s": 1, "max_streams": 3, "drain_s": 0.5}
     with Live(configuration(upstream, PLANS, server=server)) as running:
         yield running
-
-
-def connection_of(upstream, question):
-    """The upstream's connection on which `question` is being answered; waits until it is."""
-
-    def found():
-        return [one for one in upstream.asked if one.body["messages"][-1]["content"] == question]
-
-    assert upstream.wait_until(found, 5)
-    number = found()[-1].connection
-    return next(connection for connection in upstream.ledger.connections if connection.number == number)
-
-
-def closes(upstream, connection, timeout_s=AT_ONCE_S):
-    return upstream.wait_until(lambda: connection.closed_at is not None, timeout_s)
 
 
 @pytest.mark.parametrize("form", ["sse", "ndjson", "text", "json"])
@@ -178,7 +163,7 @@ def test_a_reader_that_takes_nothing_is_dropped_alone(live):
     taking.start()
     with live.call("POST", "/getAnwser?format=text", asked) as reply:
         assert reply.body() == said
-    wait_until(dropped, at_most(3))
+    eventually(dropped, at_most(3))
     taking.join()
     leisurely.close()
     assert taken.endswith(b"\r\n0\r\n\r\n")

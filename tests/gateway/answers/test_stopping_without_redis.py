@@ -9,9 +9,11 @@ import time
 
 import pytest
 
-from tests.gateway.answers.shared.test_shared_log import RedisServer, eventually, served
+from tests.gateway.answers.shared.sharing import served
+from tests.gateway.redis_server import RedisServer
 from tests.reliability.proxy import Fault, Proxy
 from tests.reliability.rig import at_most, descriptors, sockets_to
+from tests.waiting import eventually
 
 DRAIN_S = 0.5
 

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from tests.gateway.answers.test_reader import closes, connection_of
-from tests.gateway.conftest import configuration
+from tests.gateway.answers.hangups import closes, connection_of
+from tests.gateway.configurations import configuration
 from tests.gateway.live import Live
 from tests.reliability.rig import at_most
 

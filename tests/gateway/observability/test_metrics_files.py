@@ -11,10 +11,9 @@ import threading
 
 import pytest
 
-from tests.gateway.answers.shared.test_shared_log import eventually
-from tests.gateway.conftest import configuration
-from tests.gateway.live import Live
-from tests.gateway.server.test_killed_worker import is_worker
+from tests.gateway.configurations import configuration
+from tests.gateway.live import Live, is_worker
+from tests.waiting import eventually
 
 PLANS = {"numbered": "count=5,pace=0", "stuck": "hang=between"}
 

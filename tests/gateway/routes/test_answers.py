@@ -10,7 +10,7 @@ import pytest
 from gateway.app import create_app
 from gateway.settings import parse
 from providers.stream.sse import Decoder
-from tests.gateway.conftest import SAYS, configuration
+from tests.gateway.configurations import SAYS, configuration
 
 FORMS = {
     "sse": "text/event-stream",

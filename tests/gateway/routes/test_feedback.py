@@ -13,7 +13,7 @@ from demo.metro import build
 from gateway.app import create_app
 from gateway.settings import parse
 from gateway.text2sql.database import Databases
-from tests.gateway.text2sql.test_flow import BAD, GOOD, Provider
+from tests.gateway.text2sql.written_replies import BAD, GOOD, Provider
 
 QUESTION = "沈塘桥在哪条线？"
 

@@ -7,7 +7,7 @@ import json
 import openai
 import pytest
 
-from tests.gateway.conftest import SAYS, configuration
+from tests.gateway.configurations import SAYS, configuration
 from tests.gateway.live import Live
 
 PLANS = {

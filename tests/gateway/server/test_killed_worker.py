@@ -10,10 +10,12 @@ import urllib.request
 
 import pytest
 
-from tests.gateway.answers.shared.test_shared_log import RedisServer, eventually, follow
-from tests.gateway.conftest import configuration
-from tests.gateway.live import Live
+from tests.gateway.answers.shared.sharing import follow
+from tests.gateway.configurations import configuration
+from tests.gateway.live import Live, is_worker
+from tests.gateway.redis_server import RedisServer
 from tests.ports import free_port
+from tests.waiting import eventually
 
 PLANS = {"numbered": "count=5,pace=0", "stuck": "hang=between"}
 
@@ -62,11 +64,6 @@ def test_what_a_killed_worker_was_producing_is_accounted_for(upstream):
     assert {(line["route"], line["provider"], line["model"]) for line in told} == {
         ("/getAnwser", "stuck", "m@hang=between")
     }
-
-
-def is_worker(pid):
-    with open(f"/proc/{pid}/cmdline", "rb") as told:
-        return b"gunicorn" in told.read()
 
 
 def test_whoever_ends_it_for_its_readers_does_not_count_it_again(upstream, store):

@@ -20,9 +20,10 @@ import requests
 import yaml
 
 from gateway.server import children
-from tests.gateway.conftest import configuration
+from tests.gateway.configurations import configuration
 from tests.ports import free_port
-from tests.reliability.rig import answers, wait_until
+from tests.reliability.rig import answers
+from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -112,7 +113,7 @@ def test_metrics_and_the_log_tell_every_end_with_the_same_cause(tmp_path, upstre
         served.line(r'"cause":"stop"')
         ask(served.url, provider="cut")
         served.line(r'"cause":"truncated"')
-        wait_until(lambda: answers(port), 30)
+        eventually(lambda: answers(port), 30)
         told = [json.loads(line) for line in served.lines if line.startswith('{"time"')]
         assert [line["cause"] for line in told] == ["stop", "truncated"]
         page = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
@@ -134,10 +135,7 @@ def test_reloading_takes_the_new_file_and_keeps_the_old_one_where_it_is_bad(tmp_
         before, old = len(served.lines), served.children()
         served.process.send_signal(signal.SIGHUP)
         served.line("the configuration was read again", after=before)
-        deadline = time.monotonic() + 60
-        while set(old) & set(served.children()):
-            assert time.monotonic() < deadline, "the old workers never left"
-            time.sleep(0.02)
+        eventually(lambda: not set(old) & set(served.children()), 60)
         assert ask(served.url, provider="other").status_code == 200
         file.write_text("providers: {a: {type: nothing}}")
         before = len(served.lines)
@@ -245,14 +243,7 @@ def test_whoever_connected_while_the_workers_started_is_answered_though_the_serv
     command = [sys.executable, "-m", *GUNICORN]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"SLUICE_CONFIG": str(file)})
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(ConnectionRefusedError):
-                sock = socket.create_connection(("127.0.0.1", port), 40)
-                break
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        with sock:
+        with eventually(lambda: socket.create_connection(("127.0.0.1", port), 40), 60, every_s=0.005) as sock:
             sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             process.terminate()
             assert sock.recv(12) == b"HTTP/1.1 200"
@@ -267,11 +258,8 @@ def test_reloads_that_follow_closely_are_no_errors(tmp_path, upstream):
             before = len(served.lines)
             served.process.send_signal(signal.SIGHUP)
             served.line("the configuration was read again", after=before)
-        deadline = time.monotonic() + 60
         # The youngest is the only one that stays.
-        while len(served.children()) > 1:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually(lambda: len(served.children()) <= 1, 60)
         assert "event: done" in ask(served.url).text
     assert not [line for line in served.lines if "ERROR" in line], served.lines
 

@@ -13,47 +13,10 @@ from gateway.text2sql.errors import SqlFailed, SqlLimit
 from gateway.text2sql.flow import answer
 from providers.delta import Delta, Usage
 from providers.errors import CutOff
-from tests.gateway.text2sql.databases.test_running import SLOW
 from tests.gateway.text2sql.servers import settings
+from tests.gateway.text2sql.slow_statements import SLOW
+from tests.gateway.text2sql.written_replies import BAD, GOOD, Provider, Stream
 from tests.reliability.rig import at_most
-
-GOOD = "问题：沈塘桥\n```sql\nSELECT name, line FROM dtzpt WHERE name = '沈塘桥' ORDER BY line\n```"
-BAD = "```sql\nDROP TABLE dtzpt\n```\nand more"
-
-
-class Stream:
-    provider, model, adjusted, attempts = "p", "m", ["top_k dropped"], 1
-
-    def __init__(self, batches, log):
-        self._batches, self._log = batches, log
-
-    def __iter__(self):
-        for batch in self._batches:
-            if isinstance(batch, Exception):
-                raise batch
-            self._log.append("".join(delta.text for delta in batch))
-            yield batch
-
-    def close(self):
-        self._log.append("closed")
-
-
-class Provider:
-    """Answers with the given replies, one after the other; keeps what it was asked and what was read of each reply."""
-
-    def __init__(self, *replies, size=5, finish_reason="stop"):
-        self.requests, self.read = [], []
-        self._replies, self._size, self._finish_reason = list(replies), size, finish_reason
-
-    def stream(self, request, name=None):
-        self.requests.append((request, name))
-        self.read.append([])
-        reply = self._replies.pop(0)
-        if not isinstance(reply, str):
-            return Stream(reply, self.read[-1])
-        texts = [reply[n : n + self._size] for n in range(0, len(reply), self._size)]
-        end = Delta(finish_reason=self._finish_reason, usage=Usage(10, 5, 15))
-        return Stream([*([Delta(text)] for text in texts), [end]], self.read[-1])
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from gateway.text2sql.database import Database
 from gateway.text2sql.prompting import messages
 from prompts.render import table_text
 from prompts.tokens import estimate
-from tests.prompts.test_schema_linking import DATA, large_schema
+from tests.prompts.large_schema import DATA, large_schema
 
 
 @pytest.fixture(scope="module")

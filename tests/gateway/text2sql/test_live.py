@@ -8,8 +8,8 @@ import pytest
 
 from providers.scripted import Upstream
 from tests.gateway.live import Live
-from tests.gateway.text2sql.databases.test_running import SLOW
 from tests.gateway.text2sql.servers import ACCEPTED, COLUMNS, MARKER, TABLES
+from tests.gateway.text2sql.slow_statements import SLOW
 from tests.reliability.rig import at_most
 
 GOOD = "问题：沈塘桥\n\n```sql\nSELECT name, line FROM dtzpt WHERE name = '沈塘桥' ORDER BY line\n```"

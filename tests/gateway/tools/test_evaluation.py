@@ -10,7 +10,7 @@ from gateway.settings import parse
 from gateway.tools import evaluation
 from gateway.tools.result_equality import is_ordered, same
 from providers.errors import CutOff
-from tests.gateway.text2sql.test_flow import BAD, Provider
+from tests.gateway.text2sql.written_replies import BAD, Provider
 
 CASES = [
     {"question": "有几站？", "sql": "SELECT COUNT(*) FROM dtzpt"},

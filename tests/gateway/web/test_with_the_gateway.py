@@ -92,7 +92,7 @@ def test_stopping_closes_the_upstream_and_keeps_the_text(page, model_service):
     assert model_service.open_connections()
     page.press("Escape")
     page.wait(OVER)
-    assert model_service.wait_all_closed(10)
+    assert model_service.wait_until(lambda: not model_service.open_connections(), 10)
     assert page.text(".prose") and page.text(".answer > .aside") == "已停止"
 
 

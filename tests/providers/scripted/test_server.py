@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from providers.scripted import Upstream, command, main
 from providers.scripted.server import BASES
 from tests.reliability.rig import at_most
+from tests.waiting import eventually
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 TOKEN = "/oauth/2.0/token?grant_type=client_credentials&client_id=a&client_secret=b"
@@ -129,7 +130,7 @@ def test_it_notices_at_once_that_its_client_left(plan, upstream):
         assert upstream.wait_until(lambda: bool(upstream.ledger.asked))
         assert upstream.open_connections()
     left_at = time.monotonic()
-    assert upstream.wait_all_closed(2)
+    assert upstream.wait_until(lambda: not upstream.open_connections(), 2)
     connection = upstream.ledger.connections[0]
     assert connection.closed_by == "client"
     assert connection.closed_at is not None and connection.closed_at - left_at < at_most(0.2)
@@ -140,10 +141,7 @@ def test_closing_it_ends_its_threads_and_frees_its_port():
     upstream = Upstream()
     with socket.create_connection((upstream.host, upstream.port)):
         upstream.close()
-    deadline = time.monotonic() + 5
-    while threading.active_count() > threads and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert threading.active_count() <= threads
+    eventually(lambda: threading.active_count() <= threads, 5)
     Upstream(port=upstream.port).close()
 
 

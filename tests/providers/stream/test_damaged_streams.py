@@ -12,7 +12,7 @@ from providers.delta import FINISH_REASONS, Delta
 from providers.errors import ProviderError
 from providers.wires.adapter import MAX_MESSAGE, presentable
 from tests.cases import Case
-from tests.providers.stream.test_recorded_streams import REFUSALS, STREAMS, adapter_of, read
+from tests.providers.stream.recorded import REFUSALS, STREAMS, adapter_of, read
 
 TIMES = 25
 VALUES: list[Any] = [

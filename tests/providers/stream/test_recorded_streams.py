@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import cache
-from typing import Any
 
 import pytest
 
 from providers.catalogue import WIRES
-from providers.configuration import ProviderConfiguration
 from providers.delta import Delta
 from providers.errors import ProviderError
-from tests.cases import Case, recorded_cases
+from tests.cases import Case
+from tests.providers.stream.recorded import CASES, REFUSALS, STREAMS, adapter_of, read
 
 Cut = Callable[[bytes], Iterator[list[bytes]]]
-CASES = recorded_cases()
-STREAMS = [case for case in CASES if case.status == 200]
-REFUSALS = [case for case in CASES if case.status != 200]
-
-
-@cache
-def adapter(wire: str, configuration: str) -> Any:
-    provider = ProviderConfiguration(**json.loads(configuration))
-    return WIRES[wire].load().Adapter(provider, "case")
-
-
-def adapter_of(case: Case) -> Any:
-    return adapter(case.wire, json.dumps(case.provider))
-
-
-def read(case: Case, pieces: list[bytes]) -> tuple[list[Delta], ProviderError | None]:
-    """The deltas of one reply as the pieces of its body come, and how it failed."""
-    reading = adapter_of(case).reading(case.content_type)
-    out: list[Delta] = []
-    for piece in pieces:
-        out += reading.feed(piece)
-        if reading.ended or reading.failure:
-            break
-    else:
-        out += reading.end(cut=case.cut)
-    return out, reading.failure
 
 
 def expected(case: Case) -> list[Delta]:

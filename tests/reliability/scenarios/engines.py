@@ -22,8 +22,9 @@ from tests.parts import require
 from tests.reliability.numbered import problems
 from tests.reliability.proxy import Fault, Proxy
 from tests.reliability.reader import Reader, fetch
-from tests.reliability.rig import Gateway, at_most, wait_until
+from tests.reliability.rig import Gateway, at_most
 from tests.reliability.scenarios import scenario
+from tests.waiting import eventually
 
 LOADED_S = 60.0
 SILENCE_S = 15.0
@@ -73,7 +74,7 @@ class Local:
 
     def ready(self) -> None:
         """Wait until the engine serves."""
-        wait_until(lambda: fetch(self.gateway.address, "GET", "/readyz").status == 200, LOADED_S)
+        eventually(lambda: fetch(self.gateway.address, "GET", "/readyz").status == 200, LOADED_S)
 
     @property
     def keeper(self) -> int:
@@ -140,9 +141,9 @@ def keeper_killed(where: Path, stack: contextlib.ExitStack) -> None:
     os.kill(keeper, signal.SIGKILL)
     told_within(mine, time.monotonic(), at_most(1), "failed:engine_died")
     assert problems(hosted.read().recording) == []
-    wait_until(lambda: not Path(f"/proc/{engine}").exists())
-    wait_until(lambda: "has died; it is started again" in local.gateway.said())
-    wait_until(lambda: not Path(f"/proc/{keeper}").exists() and len(local.gateway.children()) > 2, LOADED_S)
+    eventually(lambda: not Path(f"/proc/{engine}").exists())
+    eventually(lambda: "has died; it is started again" in local.gateway.said())
+    eventually(lambda: not Path(f"/proc/{keeper}").exists() and len(local.gateway.children()) > 2, LOADED_S)
     assert problems(local.answered("hello again").read(timeout_s=LOADED_S).recording) == []
 
 
@@ -184,7 +185,7 @@ def crash_loop(where: Path, stack: contextlib.ExitStack) -> None:
     whole = weights.read_bytes()
     weights.write_bytes(whole[:1000])
     os.kill(local.engine, signal.SIGKILL)
-    wait_until(lambda: fetch(local.gateway.address, "GET", "/readyz").status == 503)
+    eventually(lambda: fetch(local.gateway.address, "GET", "/readyz").status == 503)
 
     # Whoever asks while it tries to load waits for it, and is told what came of that.
     assert local.ask("hello").read(timeout_s=LOADED_S).end in ("503:engine_died", "failed:engine_died")
@@ -250,7 +251,7 @@ def garbage_for_the_worker(where: Path, stack: contextlib.ExitStack) -> None:
         # The worker's connection to the engine itself has to end first.
         os.kill(local.engine, signal.SIGKILL)
         ends = ("502:upstream_protocol", "failed:upstream_protocol")
-        wait_until(lambda: local.ask(f"hello {time.monotonic_ns()}").read().end in ends, at_most(5))
+        eventually(lambda: local.ask(f"hello {time.monotonic_ns()}").read().end in ends, at_most(5))
         liar.shutdown(socket.SHUT_RDWR)
     path.unlink()
     real.rename(path)
@@ -281,7 +282,7 @@ def cut(where: Path, stack: contextlib.ExitStack) -> None:
     proxy = stack.enter_context(Proxy(to=str(real), listen=str(path)))
     # The worker has a connection to the engine itself by now; this one goes through the proxy.
     os.kill(local.engine, signal.SIGKILL)
-    wait_until(lambda: local.answered(f"hi {time.monotonic_ns()}").read(timeout_s=LOADED_S).end == "done", LOADED_S)
+    eventually(lambda: local.answered(f"hi {time.monotonic_ns()}").read(timeout_s=LOADED_S).end == "done", LOADED_S)
     proxy.set(Fault(slices=(1, 3, 7)))
     reader = local.ask("hello").read_events(4)
     proxy.set(Fault(reset_after=0))
@@ -344,7 +345,7 @@ def left(where: Path, stack: contextlib.ExitStack) -> None:
         time.sleep(0.3)
         return _ticks(spent) - before <= 1
 
-    wait_until(idle, at_most(0.6))
+    eventually(idle, at_most(0.6))
     assert time.monotonic() - left_at <= at_most(1)
     ended = [line["cause"] for line in local.gateway.answers_logged()]
     assert ended == ["cancelled"] * 4
@@ -368,4 +369,4 @@ def orphaned(where: Path, stack: contextlib.ExitStack) -> None:
     processes = [local.engine, *local.gateway.children()]
     local.gateway.signal(signal.SIGKILL)
     local.gateway.wait()
-    wait_until(lambda: not [pid for pid in processes if Path(f"/proc/{pid}").exists()], at_most(3))
+    eventually(lambda: not [pid for pid in processes if Path(f"/proc/{pid}").exists()], at_most(3))

@@ -14,8 +14,9 @@ from pathlib import Path
 from providers.scripted import Upstream
 from tests.reliability.numbered import problems
 from tests.reliability.reader import Reader, question, request
-from tests.reliability.rig import Chain, Gateway, Nginx, at_most, descriptors, memory_bytes, wait_until
+from tests.reliability.rig import Chain, Gateway, Nginx, at_most, descriptors, memory_bytes
 from tests.reliability.scenarios import scenario
+from tests.waiting import eventually
 
 
 @scenario(
@@ -76,14 +77,14 @@ def asked_once(where: Path, stack: contextlib.ExitStack) -> None:
     ):
         with socket.create_connection(nginx.address, 30) as sock:
             sock.sendall(wanted)
-            wait_until(lambda stream=sent: asked(stream))
+            eventually(lambda stream=sent: asked(stream))
             for gateway in gateways:
                 for pid in gateway.workers():
                     if connected(pid, upstream.port):
                         os.kill(pid, signal.SIGKILL)
             assert sock.recv(12) == b"HTTP/1.1 502"
         assert asked(sent) == 1
-        wait_until(lambda: all(gateway.workers() for gateway in gateways))
+        eventually(lambda: all(gateway.workers() for gateway in gateways))
     # One of the two is away: whoever asks by POST does not notice. (A new nginx holds nothing against the other.)
     gateways[0].kill()
     nginx = Nginx(where / "again", *(gateway.port for gateway in gateways))
@@ -140,7 +141,7 @@ def slow_reader(where: Path, stack: contextlib.ExitStack) -> None:
         Reader(chain.gateway.address, "s1", count, "planned").ask_on(lazy)
         eager = Reader(chain.nginx.address, "s1", count, "planned").ask()
         assert problems(eager.read(timeout_s=60).recording) == []
-        wait_until(lambda: chain.gateway.worker_of(lazy.getsockname()[1]) == 0, at_most(5))
+        eventually(lambda: chain.gateway.worker_of(lazy.getsockname()[1]) == 0, at_most(5))
     assert len(chain.asked("s1")) == 1
     # The log holds the answer once; nobody's place in it costs more than a socket buffer.
     assert memory_bytes(chain.gateway.workers()[0]) - before < 3 * len(eager.reply.body) + (32 << 20)
@@ -161,5 +162,5 @@ def overloaded(where: Path, stack: contextlib.ExitStack) -> None:
     assert int(refused.reply.headers["retry-after"]) >= 1
     assert time.monotonic() - asked_at < at_most(0.5)
     readers[0].leave()
-    wait_until(lambda: Reader(chain.nginx.address, f"{time.monotonic_ns()}", 40, "quick").ask().read().end == "done")
+    eventually(lambda: Reader(chain.nginx.address, f"{time.monotonic_ns()}", 40, "quick").ask().read().end == "done")
     assert not chain.asked("beyond")

@@ -13,9 +13,10 @@ from providers.scripted import Upstream
 from tests.reliability.numbered import problems
 from tests.reliability.proxy import Fault, Proxy
 from tests.reliability.reader import Reader, fetch, request
-from tests.reliability.rig import Gateway, Redis, at_most, wait_until
+from tests.reliability.rig import Gateway, Redis, at_most
 from tests.reliability.scenarios import scenario
 from tests.reliability.scenarios.workers import connected_to
+from tests.waiting import eventually
 
 LEASE_S = 5.0
 
@@ -81,7 +82,7 @@ def stopping_elsewhere(where: Path, stack: contextlib.ExitStack) -> None:
     stopped_at = time.monotonic()
     sock.sendall(request("DELETE", f"/answers/{reader.answer_id}"))
     assert sock.recv(12) == b"HTTP/1.1 204"
-    assert shared.upstream.wait_all_closed()
+    assert shared.upstream.wait_until(lambda: not shared.upstream.open_connections())
     assert time.monotonic() - stopped_at <= at_most(0.5)
     for following in (reader, again):
         assert problems(following.read().recording) == []
@@ -162,7 +163,7 @@ def undisturbed(shared: Shared, break_it, mend_it) -> None:
         reader.follow_on(shared.elsewhere(worker)).read()
         return reader.reply.status == 200 and problems(reader.recording) == []
 
-    wait_until(followed_elsewhere, 20)
+    eventually(followed_elsewhere, 20)
 
 
 @scenario(

@@ -13,18 +13,9 @@ from providers.scripted import Upstream
 from tests.reliability.load import Load
 from tests.reliability.numbered import problems
 from tests.reliability.reader import Reader, fetch, request
-from tests.reliability.rig import (
-    STARTED_S,
-    STREAMS,
-    Gateway,
-    Nginx,
-    UpstreamProcess,
-    answers,
-    at_most,
-    changed,
-    wait_until,
-)
+from tests.reliability.rig import STARTED_S, STREAMS, Gateway, Nginx, UpstreamProcess, answers, at_most, changed
 from tests.reliability.scenarios import scenario
+from tests.waiting import eventually
 
 DRAIN_S = 3
 
@@ -53,7 +44,7 @@ def connected_to(made: Gateway, wanted) -> socket.socket:
     try:
         while True:
             sock = socket.create_connection(made.address, 5)
-            worker = wait_until(lambda port=sock.getsockname()[1]: made.worker_of(port), STARTED_S, every_s=0.002)
+            worker = eventually(lambda port=sock.getsockname()[1]: made.worker_of(port), STARTED_S, every_s=0.002)
             if wanted(worker):
                 return sock
             sock.close()
@@ -164,14 +155,14 @@ def reloaded(where: Path, stack: contextlib.ExitStack, times: int, streams: int,
             workers = set(made.workers())
             made.signal(signal.SIGHUP)
             # As soon as a new worker has taken a question, the next one: old ones are still ending.
-            wait_until(lambda workers=workers: taken_by(made) not in workers, 60, every_s=0.1)
+            eventually(lambda workers=workers: taken_by(made) not in workers, 60, every_s=0.1)
         reads = load.finish()
     assert load.broken() == {}
     assert len(reads) >= streams
     waited_s = max(read.first_at - read.asked_at for read in reads)
     assert waited_s < at_most(1) + 2 * pace_s, f"somebody waited {waited_s:.2f} s for the first text"
     assert set(upstream.asked().values()) == {1}
-    wait_until(lambda: len(made.workers()) == 2, 30)
+    eventually(lambda: len(made.workers()) == 2, 30)
     assert not before & set(made.workers())
 
 
@@ -209,7 +200,7 @@ def reloaded_badly(where: Path, stack: contextlib.ExitStack) -> None:
     workers = set(made.workers())
     made.file.write_text("providers: {}\nsurprise: 1\n")
     made.signal(signal.SIGHUP)
-    wait_until(lambda: not workers & set(made.workers()))
+    eventually(lambda: not workers & set(made.workers()))
     assert "the configuration is bad, the old one stays" in made.said()
     assert problems(reader.read().recording) == []
     assert problems(Reader(made.address, "s2", provider="steady").ask().read().recording) == []
@@ -229,13 +220,13 @@ def reloaded_in_vain(where: Path, stack: contextlib.ExitStack) -> None:
     obstacle = made.folder / "run" / "no-start"
     obstacle.touch()
     made.signal(signal.SIGHUP)
-    wait_until(lambda: "a new worker cannot start" in made.said(), 30)
+    eventually(lambda: "a new worker cannot start" in made.said(), 30)
     assert problems(reader.read().recording) == []
     assert problems(Reader(made.address, "s2", provider="steady").ask().read().recording) == []
     assert old <= set(made.workers())
     obstacle.unlink()
     made.signal(signal.SIGHUP)
-    wait_until(lambda: not old & set(made.workers()), 30)
+    eventually(lambda: not old & set(made.workers()), 30)
     assert problems(Reader(made.address, "s3", provider="steady").ask().read().recording) == []
 
 
@@ -251,8 +242,8 @@ def terminated_while_reloading(where: Path, stack: contextlib.ExitStack) -> None
     old = [Reader(made.address, f"old{n}", 400, "long").ask().read_events(2) for n in range(4)]
     workers = set(made.workers())
     made.signal(signal.SIGHUP)
-    wait_until(lambda: len(set(made.workers()) - workers) >= 2)
-    wait_until(lambda: answers(made.port))
+    eventually(lambda: len(set(made.workers()) - workers) >= 2)
+    eventually(lambda: answers(made.port))
     young = [Reader(made.address, f"new{n}", 400, "long").ask().read_events(2) for n in range(4)]
     signalled_at = time.monotonic()
     made.signal(signal.SIGTERM)
@@ -323,7 +314,7 @@ def killed(where: Path, stack: contextlib.ExitStack) -> None:
         assert reader.read().end in ("cut", "done")
     served = Reader(nginx.address, "after", provider="quick").ask().read()
     assert problems(served.recording) == []
-    wait_until(lambda: len(made.workers()) == 2)
+    eventually(lambda: len(made.workers()) == 2)
     # Without Redis an answer dies with its worker.
     assert fetch(made.address, "GET", f"/answers/{mine[0].answer_id}").status == 404
 
@@ -342,4 +333,4 @@ def master_killed(where: Path, stack: contextlib.ExitStack) -> None:
     made.signal(signal.SIGKILL)
     made.wait()
     assert reader.read().end in ("cut", "failed:shutting_down")
-    wait_until(lambda: not [pid for pid in children if Path(f"/proc/{pid}").exists()])
+    eventually(lambda: not [pid for pid in children if Path(f"/proc/{pid}").exists()])

@@ -2,60 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import signal
-import subprocess
-import tempfile
 import time
 
 import pytest
-import redis
 
-from tests import parts
-from tests.gateway.conftest import configuration
-from tests.gateway.live import Live, text_of
-from tests.ports import free_port
+from tests.gateway.answers.shared.sharing import asked_about, follow, numbered, served
+from tests.gateway.live import text_of
+from tests.gateway.redis_server import RedisServer
 from tests.reliability.rig import at_most
+from tests.waiting import eventually
 
 LEASE_S = 5.0
-PLANS = {"numbered": "count=40,pace=0.01", "slow": "count=2000,pace=0.02", "stuck": "hang=between"}
-
-
-class RedisServer:
-    """A Redis of this test's own, which keeps nothing over a restart."""
-
-    def __init__(self):
-        self.program = parts.require("redis-server")
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.folder = tempfile.TemporaryDirectory(prefix="sluice-redis-")
-        self.client = redis.Redis(port=self.port)
-        self.start()
-
-    def start(self):
-        command = [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        self.process = subprocess.Popen([*command, "--dir", self.folder.name], stdout=subprocess.DEVNULL)
-        eventually(lambda: self.client.ping())
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def close(self):
-        self.kill()
-        self.folder.cleanup()
-
-
-def eventually(holds, timeout_s=20):
-    deadline = time.monotonic() + timeout_s
-    while True:
-        with contextlib.suppress(redis.ConnectionError, OSError):
-            if holds():
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +23,6 @@ def store():
     running = RedisServer()
     yield running
     running.close()
-
-
-def served(upstream, store, **more):
-    server = {"redis_url": store.url, "heartbeat_s": 0.3, "commit_after_s": 0.3, "resume_window_s": 2} | more
-    return Live(configuration(upstream, PLANS, server=server))
 
 
 @pytest.fixture(scope="module")
@@ -80,18 +35,6 @@ def here(upstream, store):
 def there(upstream, store):
     with served(upstream, store) as running:
         yield running
-
-
-def numbered(question, count=40):
-    return "".join(f"<{question}:{n}>" for n in range(1, count + 1))
-
-
-def asked_about(upstream, question):
-    return [one for one in upstream.asked if one.body["messages"][-1]["content"] == question]
-
-
-def follow(live, last, **headers):
-    return live.call("GET", f"/answers/{last.rpartition('.')[0]}/events", headers={"Last-Event-ID": last, **headers})
 
 
 def test_a_finished_answer_can_be_read_elsewhere_from_every_event_on(here, there, upstream):

@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.gateway.answers.shared.test_shared_log import eventually, follow, numbered, served
-from tests.gateway.answers.shared.test_shared_log_faults import killed, patched
+from tests.gateway.answers.shared.sharing import follow, killed, numbered, patched, served
 from tests.gateway.live import text_of
 from tests.gateway.side_by_side import played, side_by_side  # noqa: F401
 from tests.reliability.proxy import Fault
+from tests.waiting import eventually
 
 
 def state_of(live, answer_id):

@@ -6,17 +6,16 @@ import contextlib
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
 
-from tests.gateway.answers.shared.test_shared_log import eventually, follow, numbered, served
-from tests.gateway.live import ROOT, text_of
+from tests.gateway.answers.shared.sharing import follow, killed, numbered, patched, served
+from tests.gateway.live import text_of
 from tests.gateway.side_by_side import played, side_by_side  # noqa: F401
 from tests.reliability.proxy import Fault
+from tests.waiting import eventually
 
 
 def over(way):
@@ -157,33 +156,6 @@ def _told(live, last):
         return reply.status, end and end.data.get("code")
 
 
-def patched(script, store):
-    """What the script prints, run where gevent has patched the standard library, as in a worker."""
-    command = [sys.executable, "-c", f"from gevent import monkey\nmonkey.patch_all()\n{INSIDE}{script}", store.url]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout.split()
-
-
-INSIDE = """
-import sys
-import gevent
-from gateway.answers.answers import Answer, Answers, Asked
-from gateway.log import copies
-from gateway.answers.shared.store import Mirror
-from gateway.settings import Server
-
-here, there = (Mirror(sys.argv[1], Answers(Server())) for _ in range(2))
-asked = Asked(iter(()), idempotency=("key", "digest"))
-answer = Answer(asked, here.answers)
-
-def wait_until(holds):
-    with gevent.Timeout(15):
-        while not holds():
-            gevent.sleep(0.05)
-"""
-
-
 @side_by_side
 def test_a_key_whose_worker_died_before_its_answer_began_is_told_so(store):
     script = """
@@ -270,12 +242,6 @@ def test_the_end_of_a_dead_worker_is_told_when_a_full_redis_has_room_again(upstr
             assert told == (200, "worker_died")
         finally:
             here.stop()
-
-
-def killed(live):
-    for pid in (*live.workers(), live.process.pid):
-        os.kill(pid, signal.SIGKILL)
-    live.process.wait()
 
 
 @pytest.mark.parametrize("lost", ["log", "hash", "everything"])

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.text2sql.guard.early_reject import early_reject
 from gateway.text2sql.guard.judge import judge
-from tests.gateway.text2sql.guard.test_judge import ALLOWED, schema
+from tests.gateway.text2sql.guard.statements import ALLOWED, schema
 
 DIALECTS = ["sqlite", "postgresql", "mysql"]
 

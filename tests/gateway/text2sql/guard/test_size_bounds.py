@@ -7,7 +7,7 @@ import time
 import pytest
 
 from gateway.text2sql.guard.judge import judge
-from tests.gateway.text2sql.guard.test_judge import schema
+from tests.gateway.text2sql.guard.statements import schema
 
 DIALECTS = ["sqlite", "postgresql", "mysql"]
 

@@ -19,7 +19,7 @@ from providers.local.engine.serving.folder import open_folder
 from providers.local.options import Options
 from tests.providers.local.engine import running
 from tests.providers.local.engine.running import a_loop, asking, run
-from tests.providers.local.engine.serving.test_grammars import SCHEMA
+from tests.providers.local.engine.serving.schemas import SCHEMA
 
 
 @pytest.mark.parametrize(

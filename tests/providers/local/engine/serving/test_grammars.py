@@ -13,13 +13,8 @@ from providers.errors import Rejected
 from providers.local.engine.serving import grammars, sqlgrammar
 from providers.local.engine.serving.grammars import Grammars
 from tests.providers.local.engine.running import a_loop, asking, run
+from tests.providers.local.engine.serving.schemas import SCHEMA
 
-SCHEMA = {
-    "dtzpt": ["id", "name", "line", "district", "opened", "lng"],
-    "lines": ["line", "colour", "length_km"],
-    "riders": ["station", "day", "riders"],
-    "Order": ["select", "User Name", "编号"],
-}
 # SLUICE_STATEMENTS=1000 is what was promised; fewer find the same faults sooner.
 STATEMENTS = int(os.environ.get("SLUICE_STATEMENTS", "200"))
 

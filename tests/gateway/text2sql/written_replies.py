@@ -1,0 +1,43 @@
+"""A provider whose replies are written down."""
+
+from __future__ import annotations
+
+from providers.delta import Delta, Usage
+
+GOOD = "问题：沈塘桥\n```sql\nSELECT name, line FROM dtzpt WHERE name = '沈塘桥' ORDER BY line\n```"
+BAD = "```sql\nDROP TABLE dtzpt\n```\nand more"
+
+
+class Stream:
+    provider, model, adjusted, attempts = "p", "m", ["top_k dropped"], 1
+
+    def __init__(self, batches, log):
+        self._batches, self._log = batches, log
+
+    def __iter__(self):
+        for batch in self._batches:
+            if isinstance(batch, Exception):
+                raise batch
+            self._log.append("".join(delta.text for delta in batch))
+            yield batch
+
+    def close(self):
+        self._log.append("closed")
+
+
+class Provider:
+    """Answers with the given replies, one after the other; keeps what it was asked and what was read of each reply."""
+
+    def __init__(self, *replies, size=5, finish_reason="stop"):
+        self.requests, self.read = [], []
+        self._replies, self._size, self._finish_reason = list(replies), size, finish_reason
+
+    def stream(self, request, name=None):
+        self.requests.append((request, name))
+        self.read.append([])
+        reply = self._replies.pop(0)
+        if not isinstance(reply, str):
+            return Stream(reply, self.read[-1])
+        texts = [reply[n : n + self._size] for n in range(0, len(reply), self._size)]
+        end = Delta(finish_reason=self._finish_reason, usage=Usage(10, 5, 15))
+        return Stream([*([Delta(text)] for text in texts), [end]], self.read[-1])
