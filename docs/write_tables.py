@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import types
 import typing
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gateway.settings import Auth, DatabaseSettings, Key, Limits, Server, TextToSql
+from gateway.settings import Auth, DatabaseSettings, Key, KeyLimits, Limits, Server, TextToSql
 from providers.catalogue import WIRES
 from providers.configuration import Breaker, ProviderConfiguration, Sampling, Timeouts
 
@@ -53,7 +54,7 @@ def spell(kind: object) -> str:
         return f"list of {spell(parts[0])}"
     if origin is dict:
         return "mapping"
-    names = {str: "text", int: "integer", float: "number", bool: "true or false"}
+    names = {str: "text", int: "integer", float: "number", bool: "true or false", datetime: "date or time"}
     return names.get(kind, "keys below")  # type: ignore[call-overload, no-any-return]
 
 
@@ -94,6 +95,7 @@ def page() -> str:
         ("server", Server),
         ("auth", Auth),
         ("auth.keys[]", Key),
+        ("auth.keys[].limits", KeyLimits),
         ("limits", Limits),
         ("text2sql", TextToSql),
     ):

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def _settings(path: str | None) -> Settings:
-    from gateway.settings import SettingsError, load
+    from gateway.settings import SettingsError, language, load
 
     try:
         return load(path)
     except SettingsError as error:
-        click.echo(f"sluice: the configuration cannot be used:\n{error}", err=True)
+        click.echo(f"sluice: the configuration cannot be used:\n{error.text(language())}", err=True)
         sys.exit(2)
 
 
@@ -55,7 +55,7 @@ def serve(config: str | None, bind: str | None) -> None:
         settings.server.bind = bind
         os.environ["SLUICE_BIND"] = bind
         if problems := settings.problems():
-            click.echo("sluice: " + "; ".join(problems), err=True)
+            click.echo("sluice: " + "; ".join(map(str, problems)), err=True)
             sys.exit(2)
     from gateway.server import master
 
@@ -143,7 +143,7 @@ def ask(question: str, config: str | None, url: str | None, form: str, key: str 
                 click.echo("sluice: there are more rows than these, they were cut off", err=True)
             sys.exit(code)
     except requests.ConnectionError:
-        click.echo(f"sluice: nobody answers on {url}; start the server with `sluice serve`", err=True)
+        click.echo(f"sluice: no server answers on {url}; start it with `sluice serve`", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(1)

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from providers.catalogue import WIRES
 
@@ -57,6 +58,11 @@ class Sampling(Section):
     repetition_penalty: float | None = Field(None, gt=0, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
+
+
+def _at(key: str, message: str) -> PydanticCustomError:
+    """What a validator of the whole section raises: `message` is about `key`."""
+    return PydanticCustomError("section", "{message}", {"key": key, "message": message})
 
 
 def _list(value: Any) -> Any:
@@ -122,7 +128,7 @@ class ProviderConfiguration(Section):
     @classmethod
     def _known_wire(cls, value: str) -> str:
         if value not in WIRES:
-            raise ValueError(f"unknown type; it is one of {', '.join(sorted(WIRES))}")
+            raise ValueError(f"must be one of {', '.join(sorted(WIRES))}")
         return value
 
     @field_validator("threads", "max_context", "kv_cache_mb")
@@ -130,7 +136,7 @@ class ProviderConfiguration(Section):
     def _enough(cls, value: int | str, told: ValidationInfo) -> int | str:
         least = 2 if told.field_name == "max_context" else 1
         if isinstance(value, int) and value < least:
-            raise ValueError(f"it is auto, or {least} or more")
+            raise ValueError(f"must be auto, or at least {least}")
         return value
 
     @field_validator("dtype")
@@ -138,7 +144,7 @@ class ProviderConfiguration(Section):
     def _one_spelling(cls, value: str) -> str:
         value = DTYPES.get(value, value)
         if value not in ("auto", *DTYPES.values()):
-            raise ValueError("it is auto, float32, bfloat16 or float16")
+            raise ValueError("must be auto, float32, bfloat16 or float16")
         return value
 
     @field_validator("base_url")
@@ -146,7 +152,7 @@ class ProviderConfiguration(Section):
     def _urls(cls, value: list[str]) -> list[str]:
         for url in value:
             if not url.startswith(("http://", "https://")):
-                raise ValueError("a base_url begins with http:// or https://")
+                raise ValueError("must begin with http:// or https://")
         return [url.rstrip("/") for url in value]
 
     @model_validator(mode="after")
@@ -155,13 +161,13 @@ class ProviderConfiguration(Section):
         if not self.base_url and wire.base_url:
             self.base_url = [wire.base_url]
         if not self.base_url and self.type != "local":
-            raise ValueError("base_url is missing: say where the server is, such as http://gpu1:8000/v1")
+            raise _at("base_url", "is required, but missing; write where the server is, such as http://gpu1:8000/v1")
         if not self.model:
-            raise ValueError("model is missing")
+            raise _at("model", "is required, but missing")
         if self.transport == "sdk" and not wire.sdk:
-            raise ValueError(f"transport: sdk is not there for type {self.type}; leave it out")
-        if self.transport == "sdk" and find_spec(wire.name) is None:  # a vendor's package is called as its wire is
-            raise ValueError('transport: sdk needs the vendor\'s own client: pip install "sluice[sdk]"')
+            raise _at("transport", f"must be http for type {self.type}, which has no vendor's client")
+        if self.transport == "sdk" and find_spec(wire.name) is None:  # a vendor's package has its wire's name
+            raise _at("transport", 'sdk needs the vendor\'s own client; install it: pip install "sluice[sdk]"')
         return self
 
     @property

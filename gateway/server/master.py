@@ -19,7 +19,7 @@ from gateway import settings as configuration
 from gateway.observability import logs
 from gateway.server.children import ENDING_S, Children, run_dir
 from gateway.server.workers import KILLED, Master
-from gateway.settings import Settings, SettingsError
+from gateway.settings import Problem, Settings, SettingsError
 
 log = logging.getLogger("sluice.serving")
 
@@ -42,11 +42,11 @@ def read() -> Settings:
         if bind := os.environ.get("SLUICE_BIND"):
             settings.server.bind = bind
         if problems := bind_problems(settings, [settings.server.bind, *_other_binds]):
-            raise SettingsError("\n".join(problems))
+            raise SettingsError(problems)
     except SettingsError as error:
         running = configuration.running()
         if running is None:
-            print(f"sluice: the configuration cannot be used:\n{error}", file=sys.stderr)
+            print(f"sluice: the configuration cannot be used:\n{error.text(configuration.language())}", file=sys.stderr)
             sys.exit(2)
         log.error("the configuration is bad, the old one stays: %s", "; ".join(str(error).splitlines()))
         return running
@@ -58,16 +58,16 @@ def read() -> Settings:
     return settings
 
 
-def bind_problems(settings: Settings, binds: list[str]) -> list[str]:
-    """Why these addresses must not be listened on with these settings, a sentence each."""
-    problems = []
+def bind_problems(settings: Settings, binds: list[str]) -> list[Problem]:
+    """Why these addresses must not be listened on with these settings."""
+    problems: list[Problem] = []
     for bind in binds:
         server = settings.server.model_copy(update={"bind": bind})
         problems += settings.model_copy(update={"server": server}).problems()
     return problems
 
 
-def address_problems(addresses: list[Any]) -> list[str]:
+def address_problems(addresses: list[Any]) -> list[Problem]:
     """`bind_problems` for addresses as gunicorn or a socket has them, with the running configuration.
 
     Addresses besides `server.bind` are kept, and checked again at each reload.
@@ -88,10 +88,10 @@ def _bind_of(address: Any) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def exit_if(problems: list[str]) -> None:
+def exit_if(problems: list[Problem]) -> None:
     """Print the problems, if there are any, and exit with 2."""
     if problems:
-        print("sluice: " + "; ".join(problems), file=sys.stderr)
+        print("sluice: " + "; ".join(map(str, problems)), file=sys.stderr)
         sys.exit(2)
 
 

@@ -81,7 +81,7 @@ class Master(Arbiter):
     # problems of addresses, and the seconds that running answers get when the server stops.
     check_children: Callable[[], None] = staticmethod(lambda: None)
     preload: Callable[[], None] = staticmethod(lambda: None)
-    address_problems: Callable[[list[Any]], list[str]] = staticmethod(lambda addresses: [])
+    address_problems: Callable[[list[Any]], list[Any]] = staticmethod(lambda addresses: [])
     drain_s: Callable[[], float] = staticmethod(lambda: 0.0)
     _grace_s: int | None = None
     _order = STAY
@@ -94,7 +94,7 @@ class Master(Arbiter):
         self._grace_s = self.cfg.graceful_timeout
         self.cfg.set("graceful_timeout", 0)
         if problems := self.address_problems(self.cfg.address):
-            log.error("bind: the new address is not usable, the old one stays: %s", "; ".join(problems))
+            log.error("bind: the new address is not usable, the old one stays: %s", "; ".join(map(str, problems)))
             self.cfg.set("bind", bound)
 
     def reload(self) -> None:

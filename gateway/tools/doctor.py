@@ -1,4 +1,4 @@
-"""`sluice doctor`: each provider is really asked something small; a person is told what was found and what to do."""
+"""`sluice doctor`: asks each provider something small, and prints for a person what came and what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ import click
 import gevent
 
 from gateway.settings import Settings
+from gateway.settings.problems import hint, shown
 from providers import Providers
 from providers.catalogue import WIRES
 from providers.chat import ChatRequest
@@ -29,7 +30,7 @@ MAX_TOKENS = 96
 ONE_BLOCK_S = 0.01
 FEW_PIECES = 3
 
-# Which step a failure stopped at; whatever is not here got an answer that was none.
+# The step at which a failure with this code stopped; for other codes a reply came that was not an answer.
 STEPS = ("reachable", "key accepted", "model exists", "answers")
 STOPPED_AT = {
     "upstream_connect": "reachable",
@@ -39,7 +40,7 @@ STOPPED_AT = {
     "upstream_auth": "key accepted",
     "model_not_found": "model exists",
 }
-# A service that says this has looked at key and model.
+# A service that fails with one of these has checked the key and the model.
 JUDGED = ("bad_request", "context_length", "moderation")
 ADVICE = {
     "upstream_connect": "Look at {key}.base_url and at the way there: the name, a firewall, a proxy ({key}.proxy).",
@@ -68,7 +69,7 @@ SLOW = {
 
 @dataclass
 class Finding:
-    """What asking one provider brought. Times are seconds from the question; `pieces` when each batch came."""
+    """What came when one provider was asked. `pieces` holds the seconds from the question to each batch of text."""
 
     name: str
     pieces: list[float] = field(default_factory=list)
@@ -91,7 +92,7 @@ def run(settings: Settings, echo: Echo, names: Sequence[str] = ()) -> int:
     """
     for name in names:
         if name not in settings.providers:
-            click.echo(f"sluice: there is no provider {name!r}; there are {', '.join(settings.providers)}", err=True)
+            click.echo(f"sluice: {unknown('provider', name, settings.providers)}", err=True)
             return 2
     wanted = list(names or settings.providers)
     providers = Providers(settings.providers, settings.default)
@@ -102,14 +103,19 @@ def run(settings: Settings, echo: Echo, names: Sequence[str] = ()) -> int:
             for greenlet in asking:
                 finding = greenlet.get()
                 found.append(finding)
-                for line in told(finding, settings.providers[finding.name], finding.name == settings.default):
+                for line in report(finding, settings.providers[finding.name], finding.name == settings.default):
                     echo(line)
     finally:
         providers.close()
-    # Whoever names a provider wants to hear about that one.
+    # With --provider the databases are not checked.
     ill = 0 if names else databases(settings, echo)
     echo(summary(found))
     return int(ill > 0 or any(not one.well and (not one.missing or one.name == settings.default) for one in found))
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """The sentence about a name on the command line that is not configured."""
+    return f"{what}: unknown {what} {shown(name)}; {hint(name, known)[0]}"
 
 
 def databases(settings: Settings, echo: Echo) -> int:
@@ -172,7 +178,7 @@ def ask(providers: Providers, name: str, configuration: ProviderConfiguration) -
     return finding
 
 
-def told(finding: Finding, configuration: ProviderConfiguration, default: bool) -> Iterator[str]:
+def report(finding: Finding, configuration: ProviderConfiguration, default: bool) -> Iterator[str]:
     """The lines about one provider."""
     place = f" · {urlsplit(configuration.base_url[0]).hostname}" if configuration.base_url else ""
     mark = " · default" if default else ""

@@ -34,7 +34,8 @@ from gateway.text2sql import flow
 from gateway.text2sql.database import Database, Databases
 from gateway.text2sql.errors import SqlError
 from gateway.tools import evaluation_report
-from gateway.tools.doctor import engines
+from gateway.tools.doctor import engines, unknown
+from gateway.tools.evaluation_report import Result
 from gateway.tools.result_equality import is_ordered, same
 from providers import Providers
 from providers.catalogue import WIRES
@@ -74,8 +75,8 @@ class Case:
 
     def id(self, database: str) -> str:
         """What an answer of the database called that is kept under."""
-        told = [database, self.question, self.sql, self.rows, self.ordered, self.key, self.dialects]
-        return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).hexdigest()[:16]
+        identity = [database, self.question, self.sql, self.rows, self.ordered, self.key, self.dialects]
+        return hashlib.sha256(json.dumps(identity, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +86,6 @@ class Expected:
     rows: list[list[Any]] | None
     ordered: bool = False
     key: int | None = None
-
-
-@dataclass(slots=True)
-class Result:
-    """
-    verdict        right, wrong, refused (by the guard), failed (in the database or upstream), no_sql, or
-                   unneeded (a statement where none was wanted)
-    valid          its statement passed the guard and ran
-    tokens         of the reply and its corrections, where the upstream counts
-    first_token_s  None where nothing came
-    """
-
-    provider: str
-    key: str
-    question: str
-    verdict: str
-    valid: bool = False
-    sql: str | None = None
-    reason: str | None = None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    first_token_s: float | None = None
-    total_s: float = 0.0
 
 
 def read_cases(file: Path) -> list[Case]:
@@ -123,15 +101,15 @@ def read_cases(file: Path) -> list[Case]:
         try:
             raw = json.loads(line)
             if "sql" not in raw and raw.get("rows") is None:
-                raise ValueError("it needs sql or rows")
+                raise ValueError("sql: is required, or rows")
             raw["kind"], raw["sql"] = raw.pop("class", ""), raw.get("sql") or ""
             cases.append(Case(**raw))
             if set(cases[-1].dialects) - SERVERS:
-                raise ValueError(f"dialects: only {', '.join(sorted(SERVERS))} are known")
+                raise ValueError(f"dialects: must be {' or '.join(sorted(SERVERS))}")
         except (TypeError, ValueError, AttributeError) as error:
             raise BadCases(f"{file}: line {n}: {error}") from None
     if not cases:
-        raise BadCases(f"{file}: there is no case in it")
+        raise BadCases(f"{file}: must have at least one case, got none")
     return cases
 
 
@@ -191,16 +169,15 @@ def _known(settings: Settings, names: Sequence[str], databases: Databases, datab
     """The database to ask; raises BadCases where it, or one of the providers `names`, is not there."""
     for name in names:
         if name not in settings.providers:
-            raise BadCases(f"there is no provider {name!r}; there are {', '.join(settings.providers)}")
+            raise BadCases(unknown("provider", name, settings.providers))
         if missing := settings.providers[name].missing_secrets:
-            raise BadCases(f"provider {name!r} cannot be asked: {', '.join(missing)} not set")
+            raise BadCases(f"providers.{name}.{missing[0]}: is needed, but not set")
     try:
         asked = databases.get(database)
     except KeyError:
-        there = ", ".join(settings.databases) or "none"
-        raise BadCases(f"there is no database {database!r}; there are {there}") from None
+        raise BadCases(unknown("database", str(database), settings.databases)) from None
     if asked is None:
-        raise BadCases("no database is asked, so there is nothing to compare")
+        raise BadCases("database: is required, because rows are compared; none is configured")
     return asked
 
 

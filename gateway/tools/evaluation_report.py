@@ -6,13 +6,10 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from gateway.tools.evaluation import Result
+from typing import Any
 
 COLUMNS = (
     ("provider", "provider"), ("cases", "cases"), ("right", "right"), ("valid_sql", "valid SQL"),
@@ -23,6 +20,29 @@ COLOURS = {
     "right": "#2f9e63", "wrong": "#d9822b", "refused": "#c23030", "no_sql": "#8a9ba8", "unneeded": "#b8a25c",
     "failed": "#5c3a6e",
 }  # fmt: skip
+
+
+@dataclass(slots=True)
+class Result:
+    """
+    verdict        right, wrong, refused (by the guard), failed (in the database or upstream), no_sql, or
+                   unneeded (a statement where none was wanted)
+    valid          its statement passed the guard and ran
+    tokens         of the reply and its corrections, where the upstream counts
+    first_token_s  None where nothing came
+    """
+
+    provider: str
+    key: str
+    question: str
+    verdict: str
+    valid: bool = False
+    sql: str | None = None
+    reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    first_token_s: float | None = None
+    total_s: float = 0.0
 
 
 def summary(results: Sequence[Result], provider: str) -> dict[str, Any]:
@@ -94,8 +114,8 @@ def picture(figures: Sequence[dict[str, Any]]) -> str:
             width = bar * one["verdicts"].get(verdict, 0) / (one["cases"] or 1)
             if width:
                 place = f'x="{x:.1f}" y="{y}" width="{width:.1f}" height="22"'
-                told = f"<title>{verdict}: {one['verdicts'][verdict]}</title>"
-                drawn.append(f'<rect {place} fill="{colour}">{told}</rect>')
+                title = f"<title>{verdict}: {one['verdicts'][verdict]}</title>"
+                drawn.append(f'<rect {place} fill="{colour}">{title}</rect>')
             x += width
         seconds = f"{_cell('right', one['right'])} right, {_cell('total_s', one['total_s'])}"
         drawn.append(f'<text x="{left + bar + 10}" y="{y + 16}">{seconds}</text>')

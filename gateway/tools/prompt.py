@@ -12,6 +12,7 @@ from gateway.settings import Settings
 from gateway.text2sql.database import Databases
 from gateway.text2sql.errors import SqlError
 from gateway.text2sql.prompting import messages
+from gateway.tools.doctor import unknown
 from prompts.tokens import estimate
 
 
@@ -29,12 +30,12 @@ def run(
     """
     databases = Databases(settings.databases, settings.text2sql)
     try:
-        asked = databases.get(database)
+        chosen = databases.get(database)
     except KeyError:
-        complain(f"sluice: there is no database {database!r}; there are {', '.join(settings.databases) or 'none'}")
+        complain(f"sluice: {unknown('database', str(database), [*settings.databases, 'none'])}")
         return 2
     try:
-        sent = messages(Question(question, language=language), asked, settings.text2sql)
+        sent = messages(Question(question, language=language), chosen, settings.text2sql)
     except SqlError as error:
         complain(f"sluice: {error.message}")
         return 1

@@ -145,7 +145,7 @@ def test_an_address_that_is_none_is_told_in_a_sentence(bind):
 def test_nobody_there_is_told_in_a_sentence():
     told = sluice("ask", "hello", "--url", f"http://127.0.0.1:{free_port()}")
     assert told.returncode == 1
-    assert "start the server with `sluice serve`" in told.stderr
+    assert "start it with `sluice serve`" in told.stderr
     assert "Traceback" not in told.stderr
 
 

@@ -31,27 +31,45 @@ def test_the_shipped_configuration_is_good_without_any_secret():
 @pytest.mark.parametrize(
     ("raw", "told"),
     [
-        ({}, "providers: it is missing"),
+        ({}, "providers: is required, but missing"),
         (minimal(defualt="a"), "defualt: unknown key"),
-        (minimal(default="b"), "default: 'b' is not one of providers (a)"),
-        (minimal(fallbacks=["b"]), "fallbacks: 'b' is not one of providers"),
-        (minimal(server={"bind": "9001"}), "server.bind: it is HOST:PORT"),
-        (minimal(server={"heartbeat_s": 0}), "server.heartbeat_s: Input should be greater than 0"),
+        (minimal(default="b"), 'default: unknown provider "b"; expected one of a'),
+        (minimal(fallbacks=["b"]), 'fallbacks.0: unknown provider "b"; expected one of a'),
+        (
+            minimal(server={"bind": "9001"}),
+            'server.bind: must be HOST:PORT, for example "127.0.0.1:9001", an IPv6 host in brackets, got "9001"',
+        ),
+        (minimal(server={"heartbeat_s": 0}), "server.heartbeat_s: must be more than 0, got 0"),
         (minimal(server={"bind": "0.0.0.0:9001"}), "auth.keys: 0.0.0.0:9001 can be reached from other machines"),
-        (minimal(databases={"d": {"url": "nonsense"}}), "databases.d.url: it is no database URL"),
-        (minimal(databases={"none": {"url": "sqlite://"}}), "databases.none: the name is taken"),
-        (minimal(auth={"keys": ["abc"]}), "auth.keys.0.sha256: String should match pattern"),
-        (minimal(limits={"requests": "often"}), 'limits.requests: it is a rate such as "60/minute"'),
-        ({"default": "a", "providers": {"a": {"type": "tgi", "model": "m"}}}, "providers.a.type: unknown type"),
-        ({"default": "a", "providers": {"a": {"type": "openai", "model": "m"}}}, "providers.a: base_url is missing"),
-        ({"default": "a", "providers": {"a": {"type": "local"}}}, "providers.a: model is missing"),
+        (
+            minimal(databases={"d": {"url": "nonsense"}}),
+            "databases.d.url: not a database URL; expected one such as postgresql://",
+        ),
+        (
+            minimal(databases={"none": {"url": "sqlite://"}}),
+            'databases.none: the name "none" is reserved for a plain chat',
+        ),
+        (
+            minimal(auth={"keys": ["abc"]}),
+            "auth.keys.0: must be the SHA-256 digest of a key (64 hex digits), not the key itself",
+        ),
+        (minimal(limits={"requests": "often"}), 'limits.requests: must be a rate such as "60/minute", got "often"'),
+        (
+            {"default": "a", "providers": {"a": {"type": "tgi", "model": "m"}}},
+            "providers.a.type: must be one of dashscope, ",
+        ),
+        (
+            {"default": "a", "providers": {"a": {"type": "openai", "model": "m"}}},
+            "providers.a.base_url: is required, but missing",
+        ),
+        ({"default": "a", "providers": {"a": {"type": "local"}}}, "providers.a.model: is required, but missing"),
         (
             {"default": "a", "providers": {"a": {"type": "local", "model": "m", "max_context": 1}}},
-            "providers.a.max_context: it is auto, or 2 or more",
+            "providers.a.max_context: must be auto, or at least 2, got 1",
         ),
         (
             {"default": "a", "providers": {"a": {"type": "local", "model": "m", "threads": -1}}},
-            "providers.a.threads: it is auto, or 1 or more",
+            "providers.a.threads: must be auto, or at least 1, got -1",
         ),
     ],
 )
@@ -72,7 +90,7 @@ NO_REDIS = [
 @pytest.mark.parametrize("url", [*NO_REDIS, f"redis://u:{SECRET}@h:{SECRET}/0"])
 def test_a_redis_url_that_cannot_be_used_is_told_without_what_it_says(url):
     told = problem(minimal(server={"redis_url": url}))
-    assert told.startswith("server.redis_url: it is no URL of a Redis; expected redis://HOST:PORT/0")
+    assert told.startswith("server.redis_url: not a valid Redis URL; expected redis://HOST:PORT/0")
     assert len(told.splitlines()) == 1 and SECRET not in told
 
 
@@ -86,7 +104,7 @@ def test_a_redis_url_is_taken_as_it_is(url):
 def test_a_vendors_client_that_is_not_installed_is_told_at_the_start(monkeypatch):
     monkeypatch.setitem(sys.modules, "dashscope", None)
     told = {"type": "dashscope", "model": "m", "api_key": "k", "transport": "sdk"}
-    assert "providers.a: transport: sdk needs the vendor's own client" in problem(
+    assert "providers.a.transport: sdk needs the vendor's own client" in problem(
         {"default": "a", "providers": {"a": told}}
     )
 
@@ -103,7 +121,10 @@ def test_variables_come_from_the_environment_with_defaults():
 
 def test_a_variable_that_is_not_set_is_told_by_its_key():
     raw = minimal(server={"redis_url": "${REDIS}"})
-    assert problem(raw) == "server.redis_url: the environment variable REDIS is not set"
+    assert (
+        problem(raw)
+        == "server.redis_url: the environment variable REDIS is not set; set it, or write ${REDIS:-default}"
+    )
 
 
 def test_a_secret_is_missing_only_if_the_default_needs_it():
@@ -113,7 +134,9 @@ def test_a_secret_is_missing_only_if_the_default_needs_it():
     }
     assert parse({"default": "a", "providers": providers}, environ={}).providers["q"].missing_secrets == ["api_key"]
     told = problem({"default": "q", "providers": providers})
-    assert told == "providers.q.api_key: the default provider needs it, and it is not set"
+    assert (
+        told == "providers.q.api_key: is needed by the default provider, but not set; set it, or choose another default"
+    )
 
 
 def test_a_bad_value_is_told_without_the_secret_beside_it():
@@ -137,7 +160,7 @@ def test_paths_start_at_the_files_own_folder(tmp_path):
     assert settings.databases["d"].url == f"sqlite:///{tmp_path}/x.db"
 
 
-@pytest.mark.parametrize(("content", "told"), [("a: [", "line 1"), ("- 1", "expected keys"), ("\xff", "expected keys")])
+@pytest.mark.parametrize(("content", "told"), [("a: [", "line 1"), ("- 1", "must be keys"), ("\xff", "must be keys")])
 def test_a_file_that_is_no_configuration_is_told_so(tmp_path, content, told):
     (tmp_path / "c.yaml").write_text(content)
     with pytest.raises(SettingsError, match=told):
@@ -145,7 +168,7 @@ def test_a_file_that_is_no_configuration_is_told_so(tmp_path, content, told):
 
 
 def test_a_missing_file_is_told_by_its_name(tmp_path):
-    with pytest.raises(SettingsError, match=r"nowhere\.yaml: No such file"):
+    with pytest.raises(SettingsError, match=r"nowhere\.yaml: cannot be read: No such file"):
         load(tmp_path / "nowhere.yaml")
 
 

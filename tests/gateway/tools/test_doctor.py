@@ -117,7 +117,7 @@ def test_an_unknown_name_is_a_wrong_use_told_on_standard_error(upstream, capsys)
     code, told = diagnosed("three", one=provider(upstream))
     complaint = capsys.readouterr().err
     assert (code, told) == (2, "")
-    assert "'three'" in complaint and "one" in complaint
+    assert '"three"' in complaint and "one" in complaint
 
 
 def test_every_meaning_of_a_failure_has_its_advice_and_shows_no_secret(upstream):

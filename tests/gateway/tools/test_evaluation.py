@@ -156,9 +156,9 @@ def test_unknown_names_and_bad_expectations_are_refused(monkeypatch, settings, c
     assert code == 2 and "nope" in said
     settings.providers["b"].api_key, settings.providers["b"].type = "", "dashscope"
     code, said = evaluate(monkeypatch, settings, cases, tmp_path / "out", Asked(), names=("b",))
-    assert code == 2 and "api_key not set" in said
+    assert code == 2 and "providers.b.api_key: is needed, but not set" in said
     code = evaluation.run(settings, cases, (), tmp_path / "out", print, "nope", complain=(wrong := []).append)
-    assert code == 2 and wrong == ["sluice: there is no database 'nope'; there are metro"]
+    assert code == 2 and wrong == ['sluice: database: unknown database "nope"; expected one of metro']
     cases.write_text('{"question": "x", "sql": "DROP TABLE dtzpt"}', "utf-8")
     code, said = evaluate(monkeypatch, settings, cases, tmp_path / "out", Asked())
     assert code == 2 and "DROP" in said

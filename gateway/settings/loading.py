@@ -1,0 +1,155 @@
+"""Reading the configuration: the file, its variables, its sections, its paths; and the one this process runs with."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import make_url
+
+from gateway.settings.document import Document
+from gateway.settings.problems import Problem, SettingsError, may_be_secret, shown
+from gateway.settings.sections import Settings
+from gateway.settings.translation import at, each, problems
+
+DEFAULT_FILE = "sluice.yaml"
+
+# Variables that may be unset: a provider without its secret is listed as unavailable.
+OPTIONAL = ("api_key", "secret_key")
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+# The configuration that this process runs with: the master sets it and forks its workers, which read no file.
+_running: Settings | None = None
+
+
+def running() -> Settings | None:
+    """The configuration that this process runs with, if it was set."""
+    return _running
+
+
+def run_with(settings: Settings) -> None:
+    """Make `settings` what this process, and those that it forks, run with."""
+    global _running
+    _running = settings
+
+
+def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in `path` (or $SLUICE_CONFIG, or sluice.yaml).
+
+    Raises SettingsError, one sentence a problem, each with the key's path and its line.
+    """
+    file = Path(path or environ.get("SLUICE_CONFIG") or DEFAULT_FILE)
+    try:
+        text = file.read_text("utf-8-sig")
+    except OSError as error:
+        raise SettingsError([Problem("", "unreadable", {"reason": error.strerror or "an error"})], str(file)) from None
+    except ValueError:
+        raise SettingsError([Problem("", "not_utf8")], str(file)) from None
+    document = Document(text)
+    if document.problems:
+        raise SettingsError(document.problems, str(file))
+    if not isinstance(document.data, dict):
+        problem = Problem("", "not_a_mapping", {"got": shown(document.data)})
+        if character := document.full_width(1):
+            problem = Problem("", "yaml_full_width", {"character": character}, 1)
+        raise SettingsError([problem], str(file))
+    try:
+        settings = parse(document.data, folder=file.resolve().parent, environ=environ)
+    except SettingsError as error:
+        found = [_cured(one, document) for one in each(error.problems, document.line)]
+        raise SettingsError(found, str(file)) from None
+    return settings
+
+
+def parse(raw: dict[str, Any], folder: Path = Path("."), environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from the file's content; raises SettingsError as `load` does, without lines."""
+    unset: list[Problem] = []
+    filled = _fill(raw, environ, (), unset)
+    try:
+        settings = Settings.model_validate(filled)
+    except ValidationError as error:
+        # A value that is missing because its variable is not set is one problem, not two.
+        keys = {one.key for one in unset}
+        found = [one for one in problems(error, raw, Settings) if one.key not in keys]
+        raise SettingsError(unset + found) from None
+    settings.folder = folder
+    keys = {one.key for one in unset}
+    if found := unset + [_discreet(one, raw) for one in settings.problems() if one.key not in keys]:
+        raise SettingsError(found)
+    _resolve_paths(settings, folder)
+    return settings
+
+
+def _fill(value: Any, environ: Mapping[str, str], path: tuple[str, ...], unset: list[Problem]) -> Any:
+    """`value` with its ${VAR}s replaced; an unset one is "" in a provider's secret, else a problem."""
+    if isinstance(value, dict):
+        return {str(key): _fill(item, environ, (*path, str(key)), unset) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, environ, (*path, str(n)), unset) for n, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replaced(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        if environ.get(name):
+            return environ[name]
+        if default is None and not (path and path[0] == "providers" and path[-1] in OPTIONAL):
+            unset.append(Problem(".".join(path), "unset_variable", {"name": name}))
+        return default or ""
+
+    return _VARIABLE.sub(replaced, value)
+
+
+def _discreet(problem: Problem, written: Any) -> Problem:
+    """The problem without a value that came from the environment, or that may be a secret."""
+    if "name" not in problem.values:
+        return problem
+    try:
+        source = at(written, tuple(problem.key.split(".")))
+    except KeyError:
+        return problem
+    if isinstance(source, str) and (found := _VARIABLE.search(source)):
+        name = f"${{{found[1]}}}"
+    elif may_be_secret(problem.values["name"]):
+        name = "…"
+    else:
+        return problem
+    return Problem(problem.key, problem.kind, problem.values | {"name": name}, problem.line)
+
+
+def _cured(problem: Problem, document: Document) -> Problem:
+    """The problem, or its cause in the text: full-width punctuation, or a colon without its space."""
+    if problem.kind not in ("unknown_key", "must_be", "said"):
+        return problem
+    path = tuple(problem.key.split("."))
+    for line in (problem.line, document.value_line(path)):
+        if character := document.full_width(line):
+            return Problem(problem.key, "full_width", {"character": character}, line)
+    if problem.kind == "must_be" and problem.values["expected"][0] == "keys with values":
+        try:
+            value = at(document.data, path)
+        except KeyError:
+            return problem
+        if isinstance(value, str) and (found := re.match(r"([a-z_]+):\S", value)):
+            return Problem(problem.key, "no_space", {"name": found[1]}, document.value_line(path))
+    return problem
+
+
+def _resolve_paths(settings: Settings, folder: Path) -> None:
+    """Make relative paths absolute: SQLite files, and local models that are a folder there."""
+    for database in settings.databases.values():
+        url = make_url(database.url)
+        if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+            database.url = url.set(database=str(folder / url.database)).render_as_string(hide_password=False)
+        if database.examples:
+            database.examples = str(folder / database.examples)
+        if database.memory:
+            database.memory = str(folder / database.memory)
+    for provider in settings.providers.values():
+        if provider.type == "local" and (folder / provider.model).exists():
+            provider.model = str(folder / provider.model)
