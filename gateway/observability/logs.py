@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import logging.config
 import os
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from typing import Any
 import msgspec
 import yaml
 
+from providers.redaction import redacted
+
 ANSWERS = logging.getLogger("sluice.answers")
 
 _SECRETS: set[str] = set()
-# What vendors put keys into, should a library quote it: a bearer header, ERNIE's token and its OAuth query.
-_PATTERN = re.compile(r"(?i)(bearer\s+|access_token=|client_secret=|client_id=)[^\s&\"',]+")
 
 
 def configure(folder: Path) -> None:
@@ -42,7 +41,7 @@ def without_secrets(text: str) -> str:
     for secret in _SECRETS:
         if secret in text:
             text = text.replace(secret, "***")
-    return _PATTERN.sub(r"\1***", text)
+    return redacted(text)
 
 
 class WithoutSecrets(logging.Filter):

@@ -30,6 +30,7 @@ from providers.errors import (
     Unreachable,
     UpstreamFailed,
 )
+from providers.redaction import redacted
 from providers.routing.replicas import Replicas
 from providers.stream.normaliser import Normaliser
 from providers.stream.reader import Reader, Reading
@@ -248,9 +249,7 @@ def presentable(message: str) -> str:
     """An upstream's words for a person: one line, at most 300 characters, no HTML, nothing that looks like a secret."""
     if re.search(r"<(!doctype|html|head|body|title)\b", message, re.IGNORECASE):
         return "the upstream answered with a page instead of a message"
-    message = re.sub(r"(?i)(access_token=|client_id=|client_secret=|bearer\s+)[^\s&\"']+", r"\1…", message)
-    message = _TAG.sub(" ", message)
-    message = re.sub(r"\b(sk-|bce-v3/)[\w\-./*]{6,}", r"\1…", message)
+    message = _TAG.sub(" ", redacted(message, "…"))
     # Neither half a character, which cannot be sent on, nor what would steer a terminal.
     message = " ".join("".join(c if c.isprintable() else " " for c in message[: 4 * MAX_MESSAGE]).split())
     return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
