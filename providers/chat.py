@@ -36,7 +36,7 @@ class ChatRequest:
     logprobs: bool = False
     top_logprobs: int | None = None
     # Whose prefix cache the prompt may share; one per tenant, never told to an upstream.
-    salt: str = ""
+    cache_salt: str = ""
     # "sql": the local engine generates only statements over `constrain_schema` (table → columns), with
     # names quoted as `constrain_dialect` does it (sqlite, postgresql, mysql).
     constrain: str | None = None

@@ -60,25 +60,25 @@ class Steps:
     def run(self) -> Iterator[tuple[float, list[Any]]]:
         """When each step's ids were there, and the sequences that drew one; ends when all is answered."""
         scheduler, runner = self.ours.scheduler, self.ours.runner
-        flying = None
-        while flying or scheduler.running or scheduler.waiting:
-            if flying is None:
+        in_flight = None
+        while in_flight or scheduler.running or scheduler.waiting:
+            if in_flight is None:
                 chunks = scheduler.plan()
-                flying = chunks, runner.launch(chunks)
-            chunks, launched = flying
+                in_flight = chunks, runner.launch(chunks)
+            chunks, launched = in_flight
             drawn = runner.collect(launched)
             now = time.perf_counter()
             for chunk in chunks:
-                scheduler.computed(chunk.sequence, chunk.start + chunk.count)
+                scheduler.mark_computed(chunk.sequence, chunk.start + chunk.count)
             drew = [result.chunk.sequence for result in drawn]
             for result in drawn:
                 sequence = result.chunk.sequence
                 sequence.append(result.tokens[0] or 0)
-                if sequence.generated == sequence.max_new:
+                if sequence.generated == sequence.max_new_tokens:
                     scheduler.remove(sequence)
-            flying = None
+            in_flight = None
             if runner.ahead and (chunks := scheduler.plan()):
-                flying = chunks, runner.launch(chunks)
+                in_flight = chunks, runner.launch(chunks)
             yield now, drew
 
     def decode(self, count: int, tokens: int, new: int, sampling: dict[str, Any] = GREEDY) -> float:

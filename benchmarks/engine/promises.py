@@ -68,7 +68,7 @@ class Engine:
             words = " ".join(f"w{300 + (self.asked * 64 + i) % 3000}" for i in range(16))
             self.loop.ask((0, self.asked), Ask(0, self.asked, [{"role": "user", "content": words}],
                                                max_tokens=tokens, seed=self.asked, **asking))  # fmt: skip
-        self.loop.preparation.settle()
+        self.loop.preprocessing.settle()
         return list(range(self.asked - clients + 1, self.asked + 1))
 
     def finish(self, before_step: Callable[[int], None] = lambda _: None) -> tuple[float, dict[int, str]]:
@@ -122,7 +122,7 @@ def masks(folder: Path, told: argparse.Namespace) -> str:
     from providers.local.engine.serving.grammars import Grammars
 
     engine = Engine(folder, told)
-    runner, make_sequence = engine.loop._runner, engine.loop.preparation.make
+    runner, make_sequence = engine.loop._runner, engine.loop.preprocessing.make
     text, vocabulary, _ = make_sequence.keywords["grammars"]._told  # type: ignore[attr-defined]
     # A random model seldom ends its prose; so it may have a few characters only, and ends with a token of its own.
     make_sequence.keywords["grammars"] = Grammars(text, vocabulary, [vocabulary - 1], prose=4)  # type: ignore[attr-defined]

@@ -173,7 +173,7 @@ class Ours(Target):
         from tokenizers import Tokenizer
 
         from providers.local.engine.blocks import Blocks
-        from providers.local.engine.compute.config import shape
+        from providers.local.engine.compute.config import read_config
         from providers.local.engine.compute.kvcache import BLOCK_TOKENS, KVCache
         from providers.local.engine.compute.model import Model
         from providers.local.engine.compute.runner import Runner, measure_budget
@@ -185,14 +185,14 @@ class Ours(Target):
 
         torch.set_num_threads(threads)
         opened = open_folder(str(folder))
-        shaped = shape(opened.config)
+        config = read_config(opened.config)
         options = Options(
             str(folder), device, dtype, max_batch=256 if device.startswith("cuda") else 64, max_context=4096
         )
-        planned = plan(opened, shaped, options)
+        planned = plan(opened, config, options)
         weights = Weights(opened.name, opened.weight_files, planned.dtype, planned.device, lambda: None)
-        model = Model(shaped, weights, planned.max_context)
-        self.runner = Runner(model, KVCache(shaped, planned.blocks, planned.dtype, planned.device))
+        model = Model(config, weights, planned.max_context)
+        self.runner = Runner(model, KVCache(config, planned.blocks, planned.dtype, planned.device))
         self.runner.capture(options.max_batch, planned.max_context, lambda: None)
         self.planned = planned
         self.blocks, self.block_tokens = planned.blocks, BLOCK_TOKENS
@@ -217,7 +217,7 @@ class Ours(Target):
         return (chunks, self.runner.launch(chunks)) if chunks else None
 
     def run(self, workload: Workload) -> Times:
-        from providers.local.engine.output import Reply
+        from providers.local.engine.output import OutputBuffer
         from providers.local.engine.sequence import Sampling, Sequence
         from providers.local.engine.stopping import StopStrings
 
@@ -225,15 +225,15 @@ class Ours(Target):
         began = time.perf_counter()
         for i, prompt in enumerate(workload.prompts):
             sequence = Sequence((0, i), list(prompt), workload.new, Sampling(temperature=workload.temperature, seed=i))
-            sequence.text = Reply(self.vocabulary, self.vocabulary.detokeniser(), StopStrings(["\n\n\n\n"]))
+            sequence.output = OutputBuffer(self.vocabulary, self.vocabulary.detokeniser(), StopStrings(["\n\n\n\n"]))
             self.scheduler.add(sequence)
-        flying = self._launch()
-        while flying:
-            chunks, launched = flying
+        in_flight = self._launch()
+        while in_flight:
+            chunks, launched = in_flight
             drawn = self.runner.collect(launched)
             now = time.perf_counter() - began
             for chunk in chunks:
-                self.scheduler.computed(chunk.sequence, chunk.start + chunk.count)
+                self.scheduler.mark_computed(chunk.sequence, chunk.start + chunk.count)
             for result in drawn:
                 sequence = result.chunk.sequence
                 sequence.append(result.tokens[0] or 0)
@@ -241,10 +241,10 @@ class Ours(Target):
                 if sequence.generated == workload.new:
                     self.scheduler.remove(sequence)
             # In the engine's order: see loop.py.
-            flying = self._launch() if self.runner.ahead else None
+            in_flight = self._launch() if self.runner.ahead else None
             for result in drawn:
-                result.chunk.sequence.text.take(result.chunk.sequence.tokens[-1], None, None)
-            flying = flying or self._launch()
+                result.chunk.sequence.output.take(result.chunk.sequence.tokens[-1], None, None)
+            in_flight = in_flight or self._launch()
         return times
 
 

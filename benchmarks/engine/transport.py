@@ -55,7 +55,7 @@ def engine(path: str, streams: int, tokens: int, every_s: float) -> None:
     worker.recv(1)
 
 
-def beats(pipe: Connection) -> None:
+def heartbeats(pipe: Connection) -> None:
     """Say every 5 ms what time it is."""
     while True:
         time.sleep(0.005)
@@ -72,7 +72,7 @@ class Lag:
     def __init__(self) -> None:
         spawning = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawning.Pipe(duplex=False)
-        self._process = spawning.Process(target=beats, args=(theirs,), daemon=True)
+        self._process = spawning.Process(target=heartbeats, args=(theirs,), daemon=True)
         self._process.start()
         self.into: list[float] = []
         self._greenlet = gevent.spawn(self._read)

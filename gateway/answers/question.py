@@ -66,7 +66,7 @@ class Question:
     language     None: what text2sql's configuration says
     constrain    "sql": a local engine generates only statements over the database's schema; None: as configured
     temperature, top_p, …   None: the provider's own default; top_k 0 and -1 are off
-    salt         whose prefix cache the prompt may share: one per caller
+    cache_salt   whose prefix cache the prompt may share: one per caller
     """
 
     question: str
@@ -83,7 +83,7 @@ class Question:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     repetition_penalty: float | None = None
-    salt: str = ""
+    cache_salt: str = ""
 
     def request(self, messages: list[Message]) -> ChatRequest:
         """`messages`, asked with this question's sampling."""
@@ -97,7 +97,7 @@ class Question:
             stop=self.stop,
             repetition_penalty=self.repetition_penalty,
             constrain=self.constrain,
-            salt=self.salt,
+            cache_salt=self.cache_salt,
         )
 
     def chat(self) -> list[Message]:

@@ -91,7 +91,7 @@ def _parsed(parse: Callable[[Any], Question], given: Any) -> Question:
         asked.temperature = TEMPERATURE
     if asked.max_tokens is None and defaults.max_tokens is None:
         asked.max_tokens = MAX_TOKENS
-    asked.salt = g.owner
+    asked.cache_salt = g.owner
     return asked
 
 

@@ -36,7 +36,7 @@ def _begun(name: str) -> Followed:
     asked = _question(body(), name)
     sluice = here()
     replies.known_provider(asked.provider, "provider")
-    asked.salt = g.owner
+    asked.cache_salt = g.owner
     return replies.begin(
         chat.answer(asked.request(asked.chat()), sluice.providers, asked.provider), asked, asked.provider
     )

@@ -124,7 +124,7 @@ def _request(fields: Fields) -> ChatRequest:
         response_format=fields.response_format,
         logprobs=bool(fields.logprobs),
         top_logprobs=fields.top_logprobs,
-        salt=g.owner,
+        cache_salt=g.owner,
     )
 
 

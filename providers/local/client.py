@@ -1,8 +1,8 @@
-"""The worker's side of the engine: asks, and gives each sequence's deltas to whoever iterates them. No torch.
+"""The worker's side of the engine: sends requests and yields each sequence's deltas. No torch.
 
-The connection is made at the first question. While the engine loads or restarts, a connection waits in the keeper's
-backlog, and the question is sent only when the engine has said hello: so a question is either never sent, or fails at
-once when the engine dies.
+The connection is opened at the first request. While the engine loads or restarts, a connection waits in the
+supervisor's backlog, and a request is sent only after the engine's hello. So a request is either not sent at all, or
+fails at once when the engine dies.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ FAILURES: dict[str, type[ProviderError]] = {
     "overloaded": Overloaded,
     "engine_died": EngineDied,
 }
-# How many more questions an engine may have than the idlest one before a prefix in its cache no longer decides.
+# An engine with so many more requests than the idlest one is no longer preferred for its cached prefix.
 AFFINITY = 4
 SCARCE = 0.1
 
 
 class Adapter:
-    """Asks the engine; the interface that every adapter has."""
+    """The local engine as an adapter."""
 
     def __init__(self, configuration: ProviderConfiguration, name: str = "local") -> None:
         self._configuration = configuration
@@ -52,14 +52,14 @@ class Adapter:
         self._connections: list[Connection | None] = [None] * len(configuration.device)
 
     def check(self, request: ChatRequest) -> None:
-        """Raises Rejected for what no engine could answer; what takes its tokeniser to know, it judges itself."""
+        """Raises Rejected for requests that no engine can answer. The engine checks what needs its tokeniser."""
         for message in request.messages:
             content = message.get("content")
             if isinstance(content, list) and any(part.get("type") != "text" for part in content):
-                raise Rejected("this provider's model reads text only")
+                raise Rejected("messages: this provider's model reads text only, got another kind of content")
 
     def adjusted(self, request: ChatRequest) -> list[str]:
-        """What of the request is left out, each with a reason."""
+        """What of the request is dropped, each with a reason."""
         left_out = []
         if request.tools:
             left_out.append("tools dropped: the local engine has no tool calls")
@@ -68,16 +68,16 @@ class Adapter:
         return left_out
 
     def ask(self, request: ChatRequest) -> Iterator[list[Delta]]:
-        """One attempt: batches of deltas, one for each time there was something to read.
+        """One attempt: batches of deltas, one per read.
 
         Raises a ProviderError. Closing it, or killing the greenlet that iterates it, cancels the sequence at once.
         """
         deadlines = self._configuration.timeouts
         began = time.monotonic()
-        connection = self._chosen(request, deadlines.first_token)
+        connection = self._connection(request, deadlines.first_token)
         assert connection.hello is not None
         id = connection.next_id()
-        framed = _framed(_asked(request, self._configuration, connection.hello.epoch, id))
+        framed = _framed(_ask(request, self._configuration, connection.hello.epoch, id))
         mailbox = connection.sequences[id] = Mailbox()
         ended = False
         try:
@@ -86,15 +86,15 @@ class Adapter:
             while not ended:
                 arrived = _within(mailbox, min(last, began + deadlines.total), kind)
                 batch: list[Delta] = []
-                for told in arrived:
-                    if not isinstance(told, Piece):
+                for message in arrived:
+                    if not isinstance(message, Piece):
                         ended = True
                         if batch:
                             yield batch
-                        # A copy: the end of a connection is one exception for all its sequences.
-                        raise copy(told) if isinstance(told, ProviderError) else _failure(told)
-                    batch += _deltas(told)
-                    ended = told.finish_reason is not None
+                        # A copy, because all sequences of a connection share one exception.
+                        raise copy(message) if isinstance(message, ProviderError) else _failure(message)
+                    batch += _deltas(message)
+                    ended = message.finish_reason is not None
                 yield batch
                 kind, last = "idle", time.monotonic() + deadlines.idle
         finally:
@@ -123,8 +123,8 @@ class Adapter:
         try:
             connection = self._ready(device, timeout_s)
         except TimedOut as error:
-            found = self._connections[device]
-            if found is None or not found.connected:
+            connection_so_far = self._connections[device]
+            if connection_so_far is None or not connection_so_far.connected:
                 return {"state": "absent", "reason": "no local engine is running for this provider"}
             return {"state": "loading", "reason": error.message}
         except Unreachable as error:
@@ -145,14 +145,14 @@ class Adapter:
             connection.reports.remove(mailbox)
 
     def close(self) -> None:
-        """Close the connections; whatever runs over them is cancelled."""
+        """Close the connections; their sequences are cancelled."""
         for connection in self._connections:
             if connection:
                 connection.close()
         self._connections = [None] * len(self._connections)
 
-    def _chosen(self, request: ChatRequest, timeout_s: float) -> Connection:
-        """A connection to the engine that should answer; the next best one where that cannot be asked."""
+    def _connection(self, request: ChatRequest, timeout_s: float) -> Connection:
+        """A connection to the preferred engine, or to the next one if that cannot be reached."""
         if len(self._connections) == 1:
             return self._ready(0, timeout_s)
         failure: ProviderError | None = None
@@ -165,11 +165,11 @@ class Adapter:
         raise failure
 
     def _by_preference(self, request: ChatRequest) -> list[int]:
-        """Devices, best first: where prompts that begin like this one went before, unless others have far more room."""
+        """Devices, best first: the one that got prompts of this beginning before, unless others have far more room."""
         busy = [len(each.sequences) if each else 0 for each in self._connections]
         free = [each.free if each else 1.0 for each in self._connections]
         first = str(request.messages[0].get("content")) if request.messages else ""
-        home = crc32(f"{request.salt}\0{first}".encode()) % len(self._connections)
+        home = crc32(f"{request.cache_salt}\0{first}".encode()) % len(self._connections)
         order = sorted(range(len(self._connections)), key=lambda device: (busy[device], -free[device]))
         crowded = busy[home] > busy[order[0]] + AFFINITY
         if crowded or (free[home] < SCARCE and free[home] < max(free) / 2):
@@ -177,7 +177,7 @@ class Adapter:
         return [home, *(device for device in order if device != home)]
 
     def _ready(self, device: int, timeout_s: float) -> Connection:
-        """A connection over which that engine has said hello. Raises TimedOut, EngineDied or Unreachable."""
+        """A connection that has received the engine's hello. Raises TimedOut, EngineDied or Unreachable."""
         connection = self._connections[device]
         if connection is None or not connection.usable:
             connection = Connection(socket_path(self._name, self._configuration, device))
@@ -194,7 +194,7 @@ class Adapter:
 
 
 def _within(mailbox: Mailbox, deadline: float, kind: str) -> list[Any]:
-    """What came, waiting until `deadline` (monotonic seconds). Raises TimedOut."""
+    """The messages that arrive until `deadline` (monotonic seconds). Raises TimedOut."""
     if mailbox.arrived:
         return mailbox.take()
     timeout = gevent.Timeout(max(0.0, deadline - time.monotonic()))
@@ -207,10 +207,10 @@ def _within(mailbox: Mailbox, deadline: float, kind: str) -> list[Any]:
         raise TimedOut("the local engine took too long", deadline=kind) from None
 
 
-def _asked(request: ChatRequest, configuration: ProviderConfiguration, epoch: int, id: int) -> Ask:
-    """The request as the engine takes it: what it leaves open is as the provider's defaults say."""
+def _ask(request: ChatRequest, configuration: ProviderConfiguration, epoch: int, id: int) -> Ask:
+    """The engine's message for the request; open parameters take the provider's defaults."""
     defaults = configuration.defaults
-    told = {
+    sampling = {
         name: value if (value := getattr(request, name)) is not None else getattr(defaults, name)
         for name in (
             "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
@@ -223,24 +223,24 @@ def _asked(request: ChatRequest, configuration: ProviderConfiguration, epoch: in
         messages=request.messages,
         stop=list(request.stop or defaults.stop),
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
-        salt=request.salt,
+        cache_salt=request.cache_salt,
         template=configuration.extra.get("chat_template_kwargs", {}),
         constrain=request.constrain or configuration.constrain,
         constrain_schema=request.constrain_schema,
         constrain_dialect=request.constrain_dialect,
-        **told,
+        **sampling,
     )
 
 
 def _framed(ask: Ask) -> bytes:
-    """The ask as it goes over the socket. Raises Rejected for what the engine would close the connection for."""
+    """The encoded ask. Raises Rejected or ContextTooLong for one that would make the engine close the connection."""
     try:
         framed = frame(ask)
     except Exception as error:  # noqa: BLE001 - msgpack raises many kinds
         # Integers of more than 64 bits, halves of surrogate pairs, very many levels.
-        raise Rejected(f"a message of this conversation cannot be sent to the engine: {error}") from None
+        raise Rejected(f"messages: cannot be sent to the engine: {error}") from None
     if len(framed) > MAX_ASK_BYTES:
-        raise ContextTooLong(f"the messages take {len(framed):,} bytes; the engine takes {MAX_ASK_BYTES:,} at most")
+        raise ContextTooLong(f"messages: must be at most {MAX_ASK_BYTES:,} bytes for the engine, got {len(framed):,}")
     return framed
 
 

@@ -1,6 +1,6 @@
-"""One socket between a worker and one engine: a reader, a writer, and each sequence's mail.
+"""One socket between a worker and one engine: a reading and a writing greenlet, and a mailbox per sequence.
 
-Everything here is gevent's, explicitly, so it works with and without monkey-patching.
+It uses gevent explicitly, so it works with and without monkey-patching.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from providers.local.wire import (
     from_engine,
 )
 
-# The keeper may be a moment behind the worker when a server starts.
+# When a server starts, a worker may be ready before the supervisor listens.
 APPEARS_WITHIN_S = 5.0
 
 
@@ -46,9 +46,9 @@ class Connection:
         self.ended: ProviderError | None = None
         # The share of the engine's KV blocks that was free after its latest step.
         self.free = 1.0
-        # From the backlog on: the keeper is there, whether or not the engine is.
+        # True once the supervisor's socket accepted the connection, even if no engine runs yet.
         self.connected = False
-        # Set when there is something to know: hello, down, or the end.
+        # Set when the first of hello, down or the end has arrived.
         self.known = Event()
         self.sequences: dict[int, Mailbox] = {}
         self.reports: list[Mailbox] = []
@@ -71,7 +71,7 @@ class Connection:
         self._more.set()
 
     def close(self) -> None:
-        """Let go of the socket; the engine cancels what was asked over it."""
+        """Close the socket; the engine then cancels this connection's sequences."""
         self._end(EngineDied("the connection to the local engine was closed"))
         for greenlet in self._greenlets:
             if greenlet is not gevent.getcurrent():
@@ -122,10 +122,10 @@ class Connection:
                     self.down = message
                     self.known.set()
 
-    def _deliver(self, id: int, told: Piece | Failed) -> None:
-        # Unknown ids were cancelled while their last step was on its way.
+    def _deliver(self, id: int, message: Piece | Failed) -> None:
+        # An unknown id was cancelled while its last step was on its way.
         if mailbox := self.sequences.get(id):
-            mailbox.put(told)
+            mailbox.put(message)
 
     def _write(self) -> None:
         try:
@@ -135,16 +135,14 @@ class Connection:
                 while self._unsent:
                     self._sock.sendall(self._unsent.popleft())
         except OSError:
-            return  # the reader sees the end of file, and says why
+            return  # the reading greenlet sees the end of file and reports it
 
     def _why(self) -> ProviderError:
-        """Why the engine is gone: the keeper leaves a note before it kills one for its silence."""
+        """Why the engine is gone. The supervisor notes the epoch of a silent engine before it kills it."""
         with suppress(OSError, ValueError):
             if self.hello and int(note(self.path).read_text()) == self.hello.epoch:
-                return EngineTimeout(
-                    "the local engine said nothing for too long, and is being restarted", retry_after=5
-                )
-        return EngineDied("the local engine died, and is being restarted", retry_after=5)
+                return EngineTimeout("the local engine sent no heartbeat and is being restarted", retry_after=5)
+        return EngineDied("the local engine died and is being restarted", retry_after=5)
 
     def _end(self, why: ProviderError) -> None:
         if self.ended is None:
@@ -156,12 +154,12 @@ class Connection:
 
 
 def note(path: Path) -> Path:
-    """Where the keeper writes the epoch of an engine that it kills for its silence."""
+    """The file to which the supervisor writes the epoch of a silent engine before it kills it."""
     return path.with_suffix(".silent")
 
 
 class Mailbox:
-    """What came for one sequence and was not read yet; one greenlet waits at most."""
+    """Messages for one sequence that were not read yet; at most one greenlet waits."""
 
     __slots__ = ("_hub", "_waiting", "arrived")
 
@@ -170,20 +168,20 @@ class Mailbox:
         self._waiting: Any = None
         self._hub = get_hub()
 
-    def put(self, told: Any) -> None:
-        self.arrived.append(told)
+    def put(self, message: Any) -> None:
+        self.arrived.append(message)
         if self._waiting is not None:
-            # Not at once: the reader first hands out the whole step, then everybody runs.
+            # Later: the reading greenlet first delivers the whole step, then the waiting ones run.
             self._hub.loop.run_callback(self._wake)
 
     def _wake(self) -> None:
-        # The greenlet may have been killed or timed out since, and wait for something else by now.
+        # Meanwhile the greenlet may have been killed or timed out, and may wait for something else.
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.switch()
 
     def take(self) -> list[Any]:
-        """All that came; waits if that is nothing."""
+        """All messages that arrived; waits while there are none."""
         while not self.arrived:
             self._waiting = gevent.getcurrent()
             try:

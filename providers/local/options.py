@@ -1,4 +1,4 @@
-"""How an engine is to run: what the keeper hands it, once, at its start."""
+"""How an engine runs: the options that the supervisor passes to it at its start."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ if TYPE_CHECKING:
 
 
 ENVIRONMENT = {
-    # How long OpenMP's threads spin before they sleep; it matters where `threads` > 1. With its default, a second
-    # thread on a core that somebody else wants made the engine forty times slower than one thread alone. On two free
-    # cores decode steps of 4 sequences take 8.5 ms with this and 10.7 with 1,000, of 16 14.0 and 15.2; more gains
-    # nothing.
+    # How long OpenMP's threads spin before they sleep; it matters for `threads` > 1. With OpenMP's default, a second
+    # thread on a busy core made the engine forty times slower than one thread. On two free cores decode steps of 4
+    # sequences take 8.5 ms with this value and 10.7 with 1,000, of 16 sequences 14.0 and 15.2; more gains nothing.
     "GOMP_SPINCOUNT": "20000",
-    # Weights in pages of 2 MB: a decode step of 4 sequences takes 8.5 ms instead of 9.4. And memory that was had is
-    # kept: a step's large tensors would be mapped and zeroed again, 5 % of a prompt's time.
+    # Weights in pages of 2 MB: a decode step of 4 sequences takes 8.5 ms instead of 9.4. Freed memory
+    # is kept: to map and zero a step's large tensors again takes 5 % of a prompt's time.
     "GLIBC_TUNABLES": ":".join(
         ("glibc.malloc.hugetlb=1", "glibc.malloc.trim_threshold=1073741824", "glibc.malloc.mmap_threshold=33554432")
     ),
-    # A prompt is tokenised beside the steps, and the cores are theirs.
+    # Prompts are tokenised beside the steps, which need the cores.
     "TOKENIZERS_PARALLELISM": "false",
 }
-"""What an engine's process is started with, where the environment does not say otherwise."""
+"""Variables of an engine's process; those that are already set win."""
 
 
 @dataclass(slots=True)
 class Options:
-    """None means "auto": the engine chooses by what the machine and the model are.
+    """None means "auto": the engine chooses by the machine and the model.
 
-    model          a folder, or a hub name that the user wrote
+    model          a folder, or a hub name
     kv_cache_mb    MiB of keys and values
     max_context    tokens, prompt and reply together; at most what the model was made for
     threads        CPU threads; auto is cores − 1, at least 1
@@ -46,7 +45,7 @@ class Options:
     kv_cache_mb: int | None = None
 
 
-def _told(value: int | str) -> int | None:
+def _number(value: int | str) -> int | None:
     return None if isinstance(value, str) else value
 
 
@@ -57,11 +56,11 @@ def of(configuration: ProviderConfiguration) -> list[Options]:
             model=configuration.model,
             device=device,
             dtype=configuration.dtype,
-            threads=_told(configuration.threads),
+            threads=_number(configuration.threads),
             max_batch=configuration.max_batch,
             max_queue=configuration.max_queue,
-            max_context=_told(configuration.max_context),
-            kv_cache_mb=_told(configuration.kv_cache_mb),
+            max_context=_number(configuration.max_context),
+            kv_cache_mb=_number(configuration.kv_cache_mb),
         )
         for device in configuration.device
     ]

@@ -1,16 +1,17 @@
-"""Starts the engine, listens for it, watches its beat, and starts it again when it dies.
+"""Starts the engine, listens for it, watches its heartbeat, and starts it again when it dies.
 
-    gateway's master ──stdin pipe──▶ keeper ──listening socket, beat pipe──▶ engine
+    gateway's master ──stdin pipe──▶ supervisor ──listening socket, heartbeat pipe──▶ engine
 
-The keeper binds the socket itself and hands it down, so that workers that connect while there is no engine wait in the
-backlog instead of failing. It ends with its master (end of file on stdin), and the engine ends with it. It imports
-nothing heavy.
+The supervisor binds the socket and passes it to the engine. So workers that connect while no engine runs wait in the
+backlog instead of failing. The supervisor exits with its master (end of file on stdin), and the engine exits with the
+supervisor. It imports nothing heavy.
 
     starting ──serving──▶ serving ──death, silence──▶ starting
         └──cannot …, or three deaths──▶ down ──30 s──▶ starting
 
-Down, it takes connections itself and answers each with the reason. Every further death before the engine has served
-doubles the pause, up to eightfold: a loader that is killed for its memory shall not take it again and again.
+While down, the supervisor accepts connections itself and answers each with the reason. Every further death before the
+engine has served doubles the pause, up to eightfold: an engine that is killed for its memory must not take it again
+and again.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from providers.local.wire import Down, frame
 if TYPE_CHECKING:
     from providers.configuration import ProviderConfiguration
 
-log = logging.getLogger("sluice.keeper")
+log = logging.getLogger("sluice.supervisor")
 
 SILENCE_S = 15.0
 LOADING_SILENCE_S = 120.0
@@ -51,7 +52,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class Engine:
-    """One engine's socket and process, and what to do about them; `clock` gives seconds."""
+    """One engine's socket and process. `clock` returns seconds."""
 
     def __init__(
         self,
@@ -66,11 +67,11 @@ class Engine:
         self._silence_s = silence_s
         self._retry_after_s = retry_after_s
         self._clock = clock
-        # In a row, since the engine last served.
+        # Consecutive deaths since the engine last served.
         self._deaths = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._beat = -1
-        self._told = b""
+        self._heartbeat = -1
+        self._unread = b""
         self._heard = 0.0
         self._epoch = 0
         self._serving = False
@@ -85,28 +86,28 @@ class Engine:
         self._listener.setblocking(False)
 
     def start(self) -> None:
-        """Start the process; its end of the beat pipe is the only one left open, so its death ends the pipe too."""
+        """Start the process. Only it holds the write end of the heartbeat pipe, so its death ends the pipe."""
         self._epoch = time.time_ns()
-        self._beat, theirs = os.pipe()
-        os.set_blocking(self._beat, False)
+        self._heartbeat, theirs = os.pipe()
+        os.set_blocking(self._heartbeat, False)
         listen = self._listener.fileno()
-        told = msgspec.json.encode(self._options).decode()
-        command = [sys.executable, "-m", "providers.local.engine", "--options", told, "--listen", str(listen)]
-        command += ["--beat", str(theirs), "--epoch", str(self._epoch), "--keeper", str(os.getpid())]
+        options = msgspec.json.encode(self._options).decode()
+        command = [sys.executable, "-m", "providers.local.engine", "--options", options, "--listen", str(listen)]
+        command += ["--heartbeat", str(theirs), "--epoch", str(self._epoch), "--supervisor", str(os.getpid())]
         environment = ENVIRONMENT | os.environ
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, pass_fds=(listen, theirs))
         os.close(theirs)
         self._heard = self._clock()
         self._serving = False
         self._reason = ""
-        self._told = b""
+        self._unread = b""
 
     def waits_for(self) -> list[int]:
-        """File descriptors to wake for: the engine's beat, or, while it is down, workers that connect."""
-        return [self._beat] if self._process else [self._listener.fileno()]
+        """File descriptors to select on: the engine's heartbeat, or the listener while the engine is down."""
+        return [self._heartbeat] if self._process else [self._listener.fileno()]
 
     def attend(self) -> None:
-        """Look after the engine; called when something happened, and every second."""
+        """Check the engine; called after each event and every second."""
         if self._process is None:
             self._answer_down()
             if self._clock() > self._again:
@@ -118,12 +119,12 @@ class Engine:
         if ended:
             self._restart()
         elif silent_s > allowed:
-            log.error("the engine said nothing for %.0f s; it is killed and started again", silent_s)
+            log.error("the engine sent no heartbeat for %.0f s; it is killed and started again", silent_s)
             self._path.with_suffix(".silent").write_text(str(self._epoch))
             self._restart(silent=True)
 
     def stop(self) -> None:
-        """Kill the engine and take the socket away."""
+        """Kill the engine and remove the socket."""
         if self._process:
             self._process.kill()
             self._process.wait()
@@ -131,16 +132,16 @@ class Engine:
         self._path.with_suffix(".silent").unlink(missing_ok=True)
 
     def _listen(self) -> bool:
-        """Read the beat; True when its pipe ended, and so the process."""
+        """Read the heartbeat pipe; True if it has ended, which means that the process has."""
         while True:
             try:
-                data = os.read(self._beat, 4096)
+                data = os.read(self._heartbeat, 4096)
             except BlockingIOError:
                 return False
             if not data:
                 return True
             self._heard = self._clock()
-            *lines, self._told = (self._told + data).split(b"\n")
+            *lines, self._unread = (self._unread + data).split(b"\n")
             for line in lines:
                 word, _, rest = line.partition(b" ")
                 if word == b"serving":
@@ -152,7 +153,7 @@ class Engine:
         assert self._process is not None
         self._process.kill()
         status = self._process.wait()
-        os.close(self._beat)
+        os.close(self._heartbeat)
         self._process = None
         log.error("the engine ended with status %d%s", status, "" if self._serving else " before it served")
         self._deaths = 0 if self._serving or self._reason else self._deaths + 1
@@ -179,8 +180,8 @@ class Engine:
                 worker.send(down)
 
 
-def keep(engines: Sequence[Engine], master: int) -> None:
-    """Look after the engines until `master`, a file descriptor, ends."""
+def supervise(engines: Sequence[Engine], master: int) -> None:
+    """Supervise the engines until end of file on `master`, a file descriptor."""
     for engine in engines:
         engine.start()
     while True:
@@ -193,9 +194,9 @@ def keep(engines: Sequence[Engine], master: int) -> None:
 
 
 def start(name: str, configuration: ProviderConfiguration, run_dir: Path) -> subprocess.Popen[bytes]:
-    """Start the keeper of a local provider's engines; it and they end when its stdin is closed, or its parent dies.
+    """Start the supervisor of a local provider's engines. All of them exit when its stdin is closed or its parent dies.
 
-    run_dir   where the sockets lie; made, and closed to others, if need be. Workers find it as $SLUICE_RUN_DIR.
+    run_dir   the sockets' folder; created if missing, with mode 0700. Workers find it as $SLUICE_RUN_DIR.
     """
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     run_dir.chmod(0o700)
@@ -217,10 +218,10 @@ def main() -> None:
     parser.add_argument("--retry-after-s", type=float, default=RETRY_AFTER_S)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # The pipe's other end is also in the master's workers, which may outlive it for a moment: do not wait for them.
-    # Only a kill ends a keeper that is stopped; its socket lies there then, and whoever is the next takes it away.
+    # The master's workers hold the pipe's other end too and may outlive the master: exit with the parent, at once.
+    # A stopped supervisor exits by this kill only; its socket file stays, and the next supervisor removes it.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # An interrupt in a terminal reaches the whole group; the master decides when the engine ends.
+    # A terminal's interrupt reaches the whole process group; only the master decides when the engine exits.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     engines = [
@@ -228,7 +229,7 @@ def main() -> None:
         for path, options in zip(arguments.socket, arguments.options, strict=True)
     ]
     try:
-        keep(engines, sys.stdin.fileno())
+        supervise(engines, sys.stdin.fileno())
     finally:
         for engine in engines:
             engine.stop()

@@ -1,12 +1,12 @@
 """The messages between a worker and the engine, and how they are framed.
 
 frame     4 bytes, big-endian length of the body · body, one message in MessagePack, tagged with its `type`
-engine →  hello once, then step (everything that one step of the engine brought this worker), failed, report;
-          down instead of hello, from the keeper, while there is no engine to talk to
+engine →  hello once, then step (all that one step produced for this worker), failed, report;
+          down instead of hello, from the supervisor, while no engine runs
 worker →  ask, cancel, inquire
 
-An ask carries the epoch of the hello it follows. A new engine has a new epoch, so nothing that was meant for a dead
-one is run by its successor. A frame over the cap, or one that is no message, ends its connection and nothing else.
+An ask carries the epoch of the hello it follows. Each engine process has its own epoch, so a new engine never runs a
+request that was sent to a dead one. A frame over the cap, or one that is not a message, ends its connection only.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Hello(msgspec.Struct, tag="hello", tag_field="type"):
 
 
 class Down(msgspec.Struct, tag="down", tag_field="type"):
-    """There is no engine, and why; asking again makes sense after `retry_after` seconds."""
+    """No engine runs, for `reason`; a retry makes sense after `retry_after` seconds."""
 
     reason: str
     retry_after: float
 
 
 class Ask(msgspec.Struct, tag="ask", tag_field="type", omit_defaults=True):
-    """One conversation to go on with. None means: as the model's generation_config.json says."""
+    """A request to continue one conversation. None means: as in the model's generation_config.json."""
 
     epoch: int
     id: int
@@ -52,10 +52,10 @@ class Ask(msgspec.Struct, tag="ask", tag_field="type", omit_defaults=True):
     max_tokens: int | None = None
     seed: int | None = None
     stop: list[str] = []
-    # None: no logprobs; n: those of the token drawn and of the n most likely ones
+    # None: no logprobs; n: those of the drawn token and of the n most likely ones
     logprobs: int | None = None
-    salt: str = ""
-    # what else the chat template is given, such as enable_thinking
+    cache_salt: str = ""
+    # Further variables of the chat template, such as enable_thinking.
     template: dict[str, Any] = {}
     constrain: str | None = None
     constrain_schema: dict[str, list[str]] = {}
@@ -63,17 +63,17 @@ class Ask(msgspec.Struct, tag="ask", tag_field="type", omit_defaults=True):
 
 
 class Cancel(msgspec.Struct, tag="cancel", tag_field="type"):
-    """Nobody waits for this reply any more."""
+    """The client of this reply has gone."""
 
     id: int
 
 
 class Inquire(msgspec.Struct, tag="inquire", tag_field="type"):
-    """How are you? A report answers."""
+    """Asks for a Report."""
 
 
 class Piece(msgspec.Struct, array_like=True):
-    """What one step brought one sequence. The last piece has finish_reason and the usage counts."""
+    """One sequence's output of one step. The last piece has finish_reason and the usage counts."""
 
     id: int
     text: str
@@ -86,7 +86,7 @@ class Piece(msgspec.Struct, array_like=True):
 
 
 class Step(msgspec.Struct, tag="step", tag_field="type"):
-    """What one step brought one worker. free is the share of KV blocks that can be had."""
+    """All output of one step for one worker. free is the share of KV blocks that are available."""
 
     pieces: list[Piece]
     free: float = 1.0
@@ -135,7 +135,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class BrokenFrame(Exception):
-    """The other side sent what is no message of ours; only closing the connection helps."""
+    """The peer sent bytes that are not a message; the connection must be closed."""
 
 
 def frame(message: FromEngine | FromWorker) -> bytes:
@@ -145,7 +145,7 @@ def frame(message: FromEngine | FromWorker) -> bytes:
 
 
 class Frames:
-    """Cuts what a socket brings into messages; linear in the bytes, and never holds more than one frame's cap."""
+    """Cuts a socket's bytes into messages: linear time, and at most one frame in memory."""
 
     def __init__(self, kind: Any, max_bytes: int) -> None:
         self._decoder = msgspec.msgpack.Decoder(kind)
@@ -161,14 +161,14 @@ class Frames:
         while len(held) - start >= 4:
             length = int.from_bytes(held[start : start + 4], "big")
             if length > self._max_bytes:
-                raise BrokenFrame(f"a frame of {length:,} bytes, where {self._max_bytes:,} is the most")
+                raise BrokenFrame(f"a frame of {length:,} bytes; at most {self._max_bytes:,} are allowed")
             if len(held) - start - 4 < length:
                 break
             start += 4 + length
             try:
                 messages.append(self._decoder.decode(bytes(held[start - length : start])))
             except Exception as error:  # noqa: BLE001 - msgpack raises many kinds
-                # Not DecodeError alone: text that is no UTF-8 and deep nesting are told by Python's own exceptions.
+                # Not only DecodeError: invalid UTF-8 and deep nesting raise Python's own exceptions.
                 raise BrokenFrame(f"not a message: {error}") from None
         del held[:start]
         return messages

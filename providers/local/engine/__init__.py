@@ -1,7 +1,7 @@
-"""The generator: one process, one loop, many sequences. What is around it (sockets, folders, questions) is `serving`.
+"""The generator: one process, one loop, many sequences. Sockets, folders and requests are in `serving`.
 
     sequence → scheduler → runner (model · attention · kvcache → sampler) → detokeniser → stopping → step
 
-loop · preparation · sequence · scheduler · blocks · drafts · replies · detokeniser · stopping know nothing of torch;
-runner and below do.
+loop · preprocessing · sequence · scheduler · blocks · drafts · constraint · output · detokeniser · stopping do not
+import torch; `compute` does, and in `serving` assembly and memory (tests/providers/local/engine/test_rooms.py).
 """

@@ -1,8 +1,8 @@
-"""`python -m providers.local.engine --options JSON --listen FD --beat FD --epoch N --keeper PID`: so the keeper starts
-it.
+"""The engine's process, as the supervisor starts it:
 
-Over the beat pipe it tells the keeper, a line each: `loading` (still at it), `serving`, `beat`, or `cannot <one
-sentence>`.
+    python -m providers.local.engine --options JSON --listen FD --heartbeat FD --epoch N --supervisor PID
+
+Lines on the heartbeat pipe: `loading` (still loading), `serving`, `heartbeat`, or `cannot <one sentence>`.
 """
 
 from __future__ import annotations
@@ -28,64 +28,64 @@ PR_SET_PDEATHSIG = 1
 log = logging.getLogger("sluice.engine")
 
 
-class Beat:
-    """Tells the keeper that the engine lives. A pipe that is full or gone is the keeper's trouble, not the engine's."""
+class Heartbeat:
+    """Writes to the supervisor's pipe that the engine lives. A full or closed pipe is ignored."""
 
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
         self._fd = fd
         self._last = 0.0
 
-    def tell(self, line: str) -> None:
+    def send(self, line: str) -> None:
         try:
             os.write(self._fd, line.replace("\n", " ").encode() + b"\n")
         except OSError:
             pass
 
-    def __call__(self, word: str = "beat") -> None:
-        """At most ten times a second."""
+    def __call__(self, word: str = "heartbeat") -> None:
+        """Send `word`, at most ten times a second."""
         now = time.monotonic()
         if now - self._last > 0.1:
             self._last = now
-            self.tell(word)
+            self.send(word)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="providers.local.engine")
     parser.add_argument("--options", required=True, type=lambda text: msgspec.json.decode(text, type=Options))
     parser.add_argument("--listen", required=True, type=int)
-    parser.add_argument("--beat", required=True, type=int)
+    parser.add_argument("--heartbeat", required=True, type=int)
     parser.add_argument("--epoch", required=True, type=int)
-    parser.add_argument("--keeper", required=True, type=int)
+    parser.add_argument("--supervisor", required=True, type=int)
     arguments = parser.parse_args()
-    # Dies with the keeper, whatever ends that, also where it ended before this line.
+    # Exit with the supervisor, however that ends, also if it ended before this line.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != arguments.keeper:
+    if os.getppid() != arguments.supervisor:
         return 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    beat = Beat(arguments.beat)
+    heartbeat = Heartbeat(arguments.heartbeat)
     try:
         folder = open_folder(arguments.options.model)
-        # Only now, because it takes a second, and what was wrong so far is told at once.
+        # Imported here because it takes a second; errors of the folder are reported before.
         from providers.local.engine.serving.assembly import assemble
 
         listener = socket.socket(fileno=arguments.listen)
-        server = assemble(folder, arguments.options, listener, arguments.epoch, beat, arguments.keeper)
+        server = assemble(folder, arguments.options, listener, arguments.epoch, heartbeat, arguments.supervisor)
     except CannotLoad as error:
         log.error("%s", error)
-        beat.tell(f"cannot {error}")
+        heartbeat.send(f"cannot {error}")
         return 2
-    except BaseException as error:  # a Rust library's panic is no Exception
-        # Only its kind is told: the message may name paths.
+    except BaseException as error:  # a Rust library's panic is not an Exception
+        # The reason names only the kind: the message may have paths.
         name, kind = Path(arguments.options.model).name, type(error).__name__
         log.exception("%s could not be loaded", name)
-        beat.tell(f"cannot {name} could not be loaded: {kind}; the engine's log tells more")
+        heartbeat.send(f"cannot {name} could not be loaded: {kind}; see the engine's log")
         return 2
-    # A full collection would go through everything that was loaded: 150 ms in which no token comes.
+    # A full collection would visit all loaded objects: 150 ms without a token.
     gc.collect()
     gc.freeze()
-    beat.tell("serving")
+    heartbeat.send("serving")
     server.run()
     return 0
 

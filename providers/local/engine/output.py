@@ -1,4 +1,4 @@
-"""The text side of a sequence: its tokens become text, stop strings end it, and pieces say what to send."""
+"""The text of a sequence: its tokens are decoded, stop strings end it, and unsent text waits here."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from providers.local.engine.detokeniser import Detokeniser, Vocabulary
 from providers.local.engine.stopping import StopStrings
 
-Told = tuple[float, list[tuple[int, float]]]
+TokenLogprobs = tuple[float, list[tuple[int, float]]]
 """A token's log probability, and the most likely tokens with theirs."""
 
 
 @dataclass(slots=True)
-class Reply:
-    """What of a sequence's text was not sent yet, and whether it ended."""
+class OutputBuffer:
+    """A sequence's text that was not sent yet, and whether the sequence has ended."""
 
     vocabulary: Vocabulary
     detokeniser: Detokeniser
@@ -23,24 +23,24 @@ class Reply:
     logprobs: list[dict[str, Any]] = field(default_factory=list)
     finish_reason: str | None = None
 
-    def take(self, token: int, ended: str | None, told: Told | None) -> None:
-        """Read the sequence's next token; sets finish_reason if it is the last.
+    def take(self, token: int, ended: str | None, logprobs: TokenLogprobs | None) -> None:
+        """Decode the sequence's next token; sets finish_reason if it is the last.
 
-        ended   why it is the last one, as far as ids tell: stop (it is an end token, which is no text), length
+        ended   why it is the last token, judged by ids: stop (an end token, which has no text) or length
         """
-        if told is not None:
-            self.logprobs.append(entry(self.vocabulary, token, told))
+        if logprobs is not None:
+            self.logprobs.append(entry(self.vocabulary, token, logprobs))
         shown, stopped = ("", False) if ended == "stop" else self.stops.push(self.detokeniser.push(token))
         self.text += shown
         if ended and not stopped:
-            # What the detokeniser still holds is half a character, and dropped.
+            # The detokeniser may still hold half a character, which is dropped.
             self.text += self.stops.flush()
         self.finish_reason = "stop" if stopped else ended
 
 
-def entry(vocabulary: Vocabulary, token: int, told: Told) -> dict[str, Any]:
+def entry(vocabulary: Vocabulary, token: int, logprobs: TokenLogprobs) -> dict[str, Any]:
     """One entry of OpenAI's `logprobs.content`."""
-    logprob, best = told
+    logprob, best = logprobs
 
     def named(token: int, logprob: float) -> dict[str, Any]:
         raw = vocabulary.of(token)

@@ -35,59 +35,58 @@ Key = tuple[int, int]
 @dataclass(slots=True, eq=False)
 class Sequence:
     """
-    tokens         the prompt and what was generated
-    prompt         how many of them are the prompt
-    max_new        how many may be generated; prompt + max_new never exceeds the context
-    computed       how many of `tokens` have their keys and values in the cache
-    blocks         the cache blocks that hold them, in order
-    chain          digests of the full blocks' contents, in order; see blocks.py
-    cached         prompt tokens that were found in the cache when it was admitted
+    tokens                the prompt and the generated tokens
+    prompt_len            how many of them are the prompt
+    max_new_tokens        how many may be generated; prompt_len + max_new_tokens never exceeds the context
+    num_computed_tokens   how many of `tokens` have their keys and values in the cache
+    num_cached_tokens     prompt tokens that the cache had when the sequence was admitted; None before that
+    blocks                the cache blocks that hold keys and values, in order
+    chain                 digests of the full blocks' contents, in order; see blocks.py
+    cache_salt            the tenant; sequences of one tenant share cached blocks
     """
 
     key: Key
     tokens: list[int]
-    max_new: int
+    max_new_tokens: int
     sampling: Sampling = field(default_factory=Sampling)
-    salt: str = ""
-    prompt: int = 0
-    computed: int = 0
+    cache_salt: str = ""
+    prompt_len: int = 0
+    num_computed_tokens: int = 0
     blocks: list[int] = field(default_factory=list)
     chain: list[bytes] = field(default_factory=list)
-    cached: int | None = None
+    num_cached_tokens: int | None = None
     arrived: float = field(default_factory=time.monotonic)
-    # The text side (detokeniser, stop strings), the constraint and the draft index; the scheduler looks at none of
-    # them.
-    text: Any = None
+    # The output buffer (detokeniser, stop strings), the constraint and the draft index; the scheduler uses none.
+    output: Any = None
     constraint: Any = None
     drafts: Drafts = field(default_factory=Drafts)
-    # Generated tokens and how often each: what the penalties need, kept up to date only where they are on.
+    # How often each token was generated; counted only if the sequence has penalties.
     counts: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.prompt = self.prompt or len(self.tokens)
+        self.prompt_len = self.prompt_len or len(self.tokens)
 
     @property
     def generated(self) -> int:
-        return len(self.tokens) - self.prompt
+        return len(self.tokens) - self.prompt_len
 
     @property
     def waiting_tokens(self) -> int:
-        """Tokens whose keys and values are still to be computed: 1 when decoding, more during prefill."""
-        return len(self.tokens) - self.computed
+        """Tokens whose keys and values are not computed yet: 1 when decoding, more during prefill."""
+        return len(self.tokens) - self.num_computed_tokens
 
     def append(self, token: int) -> None:
-        """Take a token that was generated."""
+        """Append a generated token."""
         self.tokens.append(token)
         if self.sampling.penalised:
             self.counts[token] = self.counts.get(token, 0) + 1
 
 
 @dataclass(slots=True)
-class Chunk:
-    """A sequence's part of one step: `count` tokens from `start` on, then drafted ones that the step is to judge.
+class ScheduledTokens:
+    """A sequence's part of one step: `count` tokens from `start` on, then drafted tokens for the step to verify.
 
-    Where the chunk reaches the last token known, the step draws what follows: one token, and one more per drafted
-    token that proves right.
+    If it reaches the sequence's last token, the step draws the next one, and one more per drafted token that is right.
     """
 
     sequence: Sequence

@@ -22,14 +22,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, ob
 
 @contextlib.contextmanager
 def serving(folder: Path, **told) -> Iterator[Adapter]:
-    """A keeper with its engine, and a client of it."""
+    """A supervisor with its engine, and a client of it."""
     settings = {"type": "local", "model": str(folder), "threads": 1, "kv_cache_mb": 8, "max_batch": 8} | told
     configuration = ProviderConfiguration(**settings)
     with tempfile.TemporaryDirectory(prefix="sluice-") as run_dir, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLUICE_RUN_DIR", run_dir)
         process = supervisor.start("local", configuration, Path(run_dir))
         adapter = Adapter(configuration, name="local")
-        adapter.keeper = process
+        adapter.supervisor = process
         try:
             yield adapter
         finally:

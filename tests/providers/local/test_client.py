@@ -37,8 +37,8 @@ def text(told: list[Delta]) -> str:
 
 
 def engine_pids(adapter: Adapter) -> list[int]:
-    """The engines are the keeper's only children."""
-    children = Path(f"/proc/{adapter.keeper.pid}/task/{adapter.keeper.pid}/children")
+    """The engines are the supervisor's only children."""
+    children = Path(f"/proc/{adapter.supervisor.pid}/task/{adapter.supervisor.pid}/children")
     return [int(pid) for pid in children.read_text().split()]
 
 
@@ -207,7 +207,7 @@ def test_workers_do_not_get_each_others_replies(engine):
 
 def test_a_tenant_does_not_profit_from_anothers_prefix(engine):
     question = "SELECT name FROM dtzpt; " * 10
-    usages = [deltas(engine, asking(question, salt=salt))[-1].usage for salt in ("a", "b", "a")]
+    usages = [deltas(engine, asking(question, cache_salt=cache_salt))[-1].usage for cache_salt in ("a", "b", "a")]
     assert [usage.cached_tokens > 0 for usage in usages] == [False, False, True]
 
 
@@ -251,8 +251,8 @@ def test_the_engine_ends_with_the_keeper_and_the_keeper_with_its_master(start):
     engine = start()
     deltas(engine, asking())
     pid = engine_pid(engine)
-    engine.keeper.stdin.close()
-    engine.keeper.wait(30)
+    engine.supervisor.stdin.close()
+    engine.supervisor.wait(30)
     until(lambda: not os.path.exists(f"/proc/{pid}"))
     with pytest.raises((Unreachable, EngineDied)):
         deltas(engine, asking())
@@ -262,8 +262,8 @@ def test_the_engine_ends_with_a_keeper_that_was_killed(start):
     engine = start()
     deltas(engine, asking())
     pid = engine_pid(engine)
-    engine.keeper.kill()
-    engine.keeper.wait(30)
+    engine.supervisor.kill()
+    engine.supervisor.wait(30)
     until(lambda: not os.path.exists(f"/proc/{pid}"))
 
 

@@ -1,4 +1,4 @@
-"""What the keeper does when the engine does not come up."""
+"""What the supervisor does when the engine does not come up."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from providers.local.wire import Down, from_engine
 
 @pytest.fixture
 def engine(tmp_path, monkeypatch):
-    """An engine that dies as soon as it is started, and a keeper that tries again after a tenth of a second."""
+    """An engine that dies as soon as it is started, and a supervisor that tries again after a tenth of a second."""
     monkeypatch.setattr(supervisor.sys, "executable", "/bin/false")
     engine = Engine(tmp_path / "engine.sock", Options("model"), retry_after_s=0.1)
     engine.start()
@@ -63,10 +63,12 @@ def test_after_a_while_the_engine_is_tried_again(engine):
 
 
 def an_engine_that(says: str, tmp_path, monkeypatch, clock) -> Engine:
-    """An engine whose process says one word to its keeper and is killed."""
+    """An engine whose process says one word to its supervisor and is killed."""
     script = tmp_path / "python"
-    # Of its command line it wants --beat FD.
-    script.write_text(f'#!/bin/sh\nwhile [ "$1" != --beat ]; do shift; done\necho {says} >/proc/$$/fd/$2\nkill -9 $$\n')
+    # Of its command line it wants --heartbeat FD.
+    script.write_text(
+        f'#!/bin/sh\nwhile [ "$1" != --heartbeat ]; do shift; done\necho {says} >/proc/$$/fd/$2\nkill -9 $$\n'
+    )
     script.chmod(0o700)
     monkeypatch.setattr(supervisor.sys, "executable", str(script))
     engine = Engine(tmp_path / "engine.sock", Options("model"), clock=clock)
@@ -107,12 +109,12 @@ def test_an_engine_that_served_is_started_again_at_once(tmp_path, monkeypatch):
 def test_whatever_goes_wrong_while_loading_is_one_sentence_without_a_path(models):
     options = msgspec.json.encode(Options(str(models["qwen3"][0]), device="cpu", threads=-1)).decode()
     command = [sys.executable, "-m", "providers.local.engine", "--options", options, "--epoch", "1"]
-    command += ["--keeper", str(os.getpid())]
+    command += ["--supervisor", str(os.getpid())]
     with socket.socket(socket.AF_UNIX) as listener:
-        command += ["--listen", str(listener.fileno()), "--beat", "1"]
+        command += ["--listen", str(listener.fileno()), "--heartbeat", "1"]
         process = subprocess.run(command, pass_fds=[listener.fileno()], capture_output=True, text=True, timeout=120)
     *_, last = process.stdout.splitlines()
-    assert last == "cannot qwen3 could not be loaded: RuntimeError; the engine's log tells more"
+    assert last == "cannot qwen3 could not be loaded: RuntimeError; see the engine's log"
     assert process.returncode == 2 and "Traceback" in process.stderr
 
 

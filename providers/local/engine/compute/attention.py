@@ -6,7 +6,7 @@ share a key head are rows of one product (grouped-query attention without repeat
 
 Sequences whose first blocks are the same ones (one schema prompt, many questions) attend to those together: all their
 queries are rows of one product, and the shared keys are read once per step instead of once per sequence. The two parts
-are put together by their log-sum-exps (https://arxiv.org/abs/2402.05099 tells why that is exact):
+are combined by their log-sum-exps (exact; proof in https://arxiv.org/abs/2402.05099):
 
     out = out_own + σ(lse_shared − lse_own) · (out_shared − out_own)
 """
@@ -20,19 +20,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from providers.local.engine.compute.kvcache import BLOCK_TOKENS
+from providers.local.engine.compute.torch_private import attention_with_lse
 
-# Up to here chunks of one length are one call; a longer one is work enough by itself.
+# Chunks of up to so many queries share one call per length. A longer chunk fills the machine alone.
 FOLDED_QUERIES = 32
 TILE = 64
 
 
 @dataclass(slots=True)
 class Keys:
-    """Where keys and values lie.
+    """Where the keys and values of some sequences lie in the cache.
 
-    tables    (sequences, blocks)  int64, padded with the null block; None if `run` says it
-    run       the first block, where one sequence's blocks are consecutive: then nothing is copied
-    length    how many keys the longest sequence has here
+    tables    (sequences, blocks)  int64, padded with the null block; None if `run` is used
+    run       the first block of one sequence whose blocks are consecutive; its keys are read without a copy
+    length    keys of the longest sequence
     """
 
     tables: Tensor | None
@@ -44,11 +45,11 @@ class Keys:
 class Group:
     """`batch` chunks of `queries` tokens each, which are rows `first` … of the step.
 
-    own       each sequence's keys; without those in `shared`, where there are such
-    shared    keys that all of them begin with, as of one sequence
-    mask      (batch, 1, rows or 1, own.length)  0 or −inf, in the cache's dtype; None where all keys are seen
-    start     the first query's position, of a single long chunk; it needs no mask
-    lengths   (batch,)  how many keys each sequence has, where the GPU's decode kernel is to be used
+    own       each sequence's keys, without those in `shared`
+    shared    the prefix that all sequences of the group have in common, as keys of one sequence; else None
+    mask      (batch, 1, rows or 1, own.length)  0 or −inf, in the cache's dtype; None if every query sees every key
+    start     the first query's position in a single long chunk, which needs no mask
+    lengths   (batch,)  keys per sequence; set exactly where the GPU's decode kernel is used
     """
 
     first: int
@@ -83,7 +84,7 @@ def causal_mask(
 
 
 class Attention:
-    """softmax(q kᵀ / √d) v for every group; one object for all layers of one cache, so that its buffer is made once."""
+    """softmax(q kᵀ / √d) v for every group. One object serves all layers, so its buffer is allocated once."""
 
     def __init__(self, heads: int, kv_heads: int, head_dim: int) -> None:
         self.heads = heads
@@ -125,7 +126,7 @@ class Attention:
         """
         group, start = self.heads // self.kv_heads, chunk.start
         if q.is_cuda:
-            # As an object and not as a tensor: flash attention takes no mask. Here, because importing it takes long.
+            # A bias object: flash attention takes no mask tensor. Imported here because the import is slow.
             from torch.nn.attention.bias import causal_lower_right
 
             mask = causal_lower_right(len(q), k.shape[2])
@@ -136,16 +137,16 @@ class Attention:
         for piece, answer in zip(q.reshape(by_key_head).split(TILE), out.view(by_key_head).split(TILE), strict=True):
             queries = len(piece)
             start += queries
-            # Into room of their own, so that the queries of one key head lie one after the other.
+            # Into a new tensor, in which the queries of one key head are contiguous.
             rows = piece.new_empty(self.kv_heads, queries, group, self.head_dim)
             rows = torch.mul(piece.transpose(0, 1), self.head_dim**-0.5, out=rows).flatten(1, 2)
             scores = torch.bmm(rows, k[0, :, :start].transpose(1, 2))
             scores[:, :, start - queries :] += self._tail(piece)
-            found = torch.bmm(scores.softmax(-1), v[0, :, :start])
-            answer.copy_(found.view(self.kv_heads, queries, group, self.head_dim).transpose(0, 1))
+            product = torch.bmm(scores.softmax(-1), v[0, :, :start])
+            answer.copy_(product.view(self.kv_heads, queries, group, self.head_dim).transpose(0, 1))
 
     def _tail(self, piece: Tensor) -> Tensor:
-        """The mask of some consecutive queries over their own keys; made once for each number of them."""
+        """The causal mask of consecutive queries over their own keys; cached by their number."""
         queries = len(piece)
         if queries not in self._tails:
             repeat = self.heads // self.kv_heads
@@ -163,8 +164,8 @@ class Attention:
             k, v = self._read(cache, group.own)
             return F.scaled_dot_product_attention(rows, k, v, attn_mask=group.mask)
         together = rows.transpose(0, 1).reshape(1, self.kv_heads, -1, self.head_dim)
-        out_shared, lse_shared = _with_lse(together, *self._read(cache, group.shared))
-        out_own, lse_own = _with_lse(rows, *self._read(cache, group.own), group.mask)
+        out_shared, lse_shared = attention_with_lse(together, *self._read(cache, group.shared))
+        out_own, lse_own = attention_with_lse(rows, *self._read(cache, group.own), group.mask)
         out_shared = out_shared.view(self.kv_heads, group.batch, -1, self.head_dim).transpose(0, 1)
         lse_shared = lse_shared.view(self.kv_heads, group.batch, -1).transpose(0, 1)
         weight = torch.sigmoid(lse_shared - lse_own).unsqueeze(-1).to(out_own.dtype)
@@ -176,7 +177,7 @@ class Attention:
             first = keys.run * BLOCK_TOKENS
             kv = cache.flatten(0, 1)[first : first + keys.length].unsqueeze(0)
         else:
-            # The buffer is kept: a fresh one this large would be mapped and zeroed by the system every time.
+            # The buffer is reused: the system would map and zero a new one of this size at every call.
             blocks = keys.tables.numel()
             numbers = blocks * cache[0].numel()
             if self._buffer.numel() < numbers:
@@ -186,9 +187,3 @@ class Attention:
             kv = out.view(len(keys.tables), -1, *cache.shape[2:])[:, : keys.length]
         kv = kv.transpose(1, 2)
         return kv[:, : self.kv_heads], kv[:, self.kv_heads :]
-
-
-def _with_lse(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Attention and the log-sum-exp of its scores, (batch, kv_heads, rows); the kernel behind SDPA on a CPU."""
-    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, False, attn_mask=mask)
-    return out, lse

@@ -1,4 +1,4 @@
-"""A model's shape, read from its config.json, for the three families: Qwen2 (and 2.5), Qwen3, Llama."""
+"""A model's sizes and variants, read from its config.json, for three families: Qwen2 (and 2.5), Qwen3, Llama."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 from providers.local.engine.errors import CannotLoad
 
+ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """Sizes in numbers, not bytes. qk_norm: Qwen3 normalises every query and key head by itself."""
+class ModelConfig:
+    """Sizes count numbers, not bytes. qk_norm: every query and key head is normalised separately (Qwen3)."""
 
     layers: int
     hidden: int
@@ -38,8 +40,8 @@ class Shape:
         return self.layers * layer + self.vocabulary * self.hidden * (1 if self.tied else 2)
 
 
-def shape(config: dict[str, Any]) -> Shape:
-    """The shape that a config.json describes. Raises CannotLoad."""
+def read_config(config: dict[str, Any]) -> ModelConfig:
+    """The sizes that a config.json describes. Raises CannotLoad."""
     named = config["architectures"]
     family = named[0] if isinstance(named, list) else named
     heads, hidden = _count(config, "num_attention_heads"), _count(config, "hidden_size")
@@ -51,7 +53,7 @@ def shape(config: dict[str, Any]) -> Shape:
     if "original_max_position_embeddings" in config:
         rope["original_max_position_embeddings"] = config["original_max_position_embeddings"]
     bias = config.get("attention_bias", False)
-    return Shape(
+    return ModelConfig(
         layers=_count(config, "num_hidden_layers"),
         hidden=hidden,
         intermediate=_count(config, "intermediate_size"),
@@ -70,40 +72,40 @@ def shape(config: dict[str, Any]) -> Shape:
     )
 
 
-def _number(told: dict[str, Any], name: str, default: float | None = None) -> float:
-    """What config.json says of `name`, if that is a positive number. Raises CannotLoad."""
-    value = told.get(name, default)
-    if value is None and name not in told:
-        raise CannotLoad(f"config.json has no {name}")
+def _number(config: dict[str, Any], name: str, default: float | None = None) -> float:
+    """The positive number that config.json has for `name`. Raises CannotLoad."""
+    value = config.get(name, default)
+    if value is None and name not in config:
+        raise CannotLoad(f"config.json: {name} is missing")
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise CannotLoad(f"{name} in config.json is {json.dumps(value)}, which is no positive number")
+        raise CannotLoad(f"config.json: {name} must be a positive number, got {json.dumps(value)}")
     return value
 
 
-def _count(told: dict[str, Any], name: str, default: int | None = None) -> int:
-    """Likewise a positive whole number."""
-    value = _number(told, name, default)
+def _count(config: dict[str, Any], name: str, default: int | None = None) -> int:
+    """The positive whole number that config.json has for `name`. Raises CannotLoad."""
+    value = _number(config, name, default)
     if not isinstance(value, int):
-        raise CannotLoad(f"{name} in config.json is {value}, which is no whole number")
+        raise CannotLoad(f"config.json: {name} must be a whole number, got {value}")
     return value
 
 
-def rope_frequencies(shape: Shape) -> tuple[list[float], float]:
+def rope_frequencies(config: ModelConfig) -> tuple[list[float], float]:
     """The angle per position of each pair of a head's numbers, and the factor on cos and sin.
 
     default: θ_i = base^(−2i/d). linear divides by a factor; llama3 (Llama 3.1) divides the slow ones only, with a
     smooth passage; yarn (https://arxiv.org/abs/2309.00071) likewise, with a factor on the attention as well.
     """
-    rope, dim = shape.rope, shape.head_dim
+    rope, dim = config.rope, config.head_dim
     base, kind = _number(rope, "rope_theta"), rope["rope_type"]
     plain = [base ** (-2 * i / dim) for i in range(dim // 2)]
     if kind == "default":
         return plain, 1.0
-    if kind not in ("linear", "llama3", "yarn"):
-        raise CannotLoad(f"the engine does not know rope_type {kind}")
-    original = _number(rope, "original_max_position_embeddings", shape.max_context)
+    if kind not in ROPE_TYPES:
+        raise CannotLoad(f"config.json: rope_type must be one of {', '.join(ROPE_TYPES)}, got {kind}")
+    original = _number(rope, "original_max_position_embeddings", config.max_context)
     if kind == "yarn" and rope.get("factor", 0) is None:
-        factor = shape.max_context / original
+        factor = config.max_context / original
     else:
         factor = _number(rope, "factor")
     if kind == "linear":

@@ -6,9 +6,9 @@ ends in the ids of a greedy batch; for others a second one, over the logits that
 for temperatures alone, `any` for every parameter, greedy rows among them. What one mask or number per token would have
 to be brought to the host for (constraints, logprobs) is done outside, on the same logits.
 
-For penalties a row's different tokens lie on the device with how often each was generated, and a step adds what it
-brought: MOST_SEEN at most, where a count for every token of the vocabulary would take a thousand times the memory of
-what is drawn. A sequence that may come to have more is drawn outside.
+For penalties each row has a list of its different tokens and how often each was generated; a step adds its new
+tokens. A list holds MOST_SEEN tokens, because a count for the whole vocabulary would take far more memory. A sequence
+that may exceed it is drawn outside the graphs.
 
 Captured at start, largest first, so that the smaller ones fit into its memory. Not yet measured on a GPU; what is
 captured runs as it is on a CPU, where tests judge it.
@@ -36,8 +36,8 @@ from providers.local.engine.sequence import Sequence
 log = logging.getLogger("sluice.engine")
 
 WARM_UPS = 2
-# The table of a row that holds nobody.
-NOBODY = [NULL_BLOCK]
+# The block table of a row without a sequence.
+EMPTY_ROW = [NULL_BLOCK]
 MOST_SEEN = 4096
 # What the driver keeps for a captured step, and for the draws of one: an estimate.
 GRAPH_BYTES = 16 << 20
@@ -66,16 +66,16 @@ class DecodeGraphs:
     ) -> None:
         """
         max_context   tokens of the longest sequence
-        captured      called after each size: capturing takes seconds, and whoever watches should see it go on
+        captured      called after each size: capturing takes seconds, and the supervisor must see progress
         """
         self._model, self._cache = model, cache
-        self._device, vocabulary = model.device, model.shape.vocabulary
+        self._device, vocabulary = model.device, model.config.vocabulary
         self._sizes = sizes(max_batch)
         self.most = most = self._sizes[-1]
         # A size reads the first 4 · size as its tokens, positions, slots and lengths, so that they come in one copy.
         self._numbers = torch.zeros(4 * most, dtype=torch.int64, device=self._device)
         self._tables = torch.zeros(most, -(-max_context // BLOCK_TOKENS), dtype=torch.int64, device=self._device)
-        # What lies in the tables: each row's list, and how many of its blocks.
+        # What the tables hold: each row's block list, and how many of its blocks.
         self._held: list[tuple[list[int], int]] = [([], 0)] * most
         self._inputs = Inputs(most, min(MOST_SEEN, max_context), self._device)
         self._logits = torch.zeros(most, vocabulary, dtype=torch.float32, device=self._device)
@@ -85,7 +85,7 @@ class DecodeGraphs:
         self._steps: dict[int, Callable[[], None]] = {}
         self._draws: dict[tuple[int, bool], Callable[[], None]] = {}
         for done, size in enumerate(reversed(self._sizes), 1):
-            # One token long, so that a row that holds nobody reads the null block.
+            # A row without a sequence has length 1, so it reads the null block only.
             self._numbers[: 4 * size].view(4, size)[3] = 1
             self._steps[size] = self._capture(partial(self._step, size))
             for filtered in (False, True):
@@ -129,15 +129,15 @@ class DecodeGraphs:
         return next(size for size in self._sizes if size >= rows)
 
     def inputs(self, sequences: list[Sequence]) -> Inputs | None:
-        """Where these rows' parameters have to be for the captured draws; None where they have to be drawn outside."""
+        """The input tensors of the captured draws for these rows; None if the rows must be drawn outside a graph."""
         if not 0 < len(sequences) <= self.most:
             return None
         vocabulary, wide = self._logits.shape[1], self._inputs.seen.shape[1]
         for sequence in sequences:
-            told = sequence.sampling
-            if told.penalised and tokens_at_most(sequence, vocabulary) > wide:
+            sampling = sequence.sampling
+            if sampling.penalised and tokens_at_most(sequence, vocabulary) > wide:
                 return None
-            if 0 < told.top_k < vocabulary and self._candidates < min(vocabulary, told.top_k + sampler.EQUALS):
+            if 0 < sampling.top_k < vocabulary and self._candidates < min(vocabulary, sampling.top_k + sampler.EQUALS):
                 return None
         return self._inputs.part(self.size(len(sequences)))
 
@@ -149,7 +149,7 @@ class DecodeGraphs:
         lengths = [at + 1 for at in positions]
         filled = [tokens, left, positions, left, slots, [NULL_BLOCK] * len(left), lengths, [1] * len(left)]
         self._numbers[: 4 * size].copy_(sent(list(chain(*filled)), self._device))
-        tables = tables + [NOBODY] * len(left)
+        tables = tables + [EMPTY_ROW] * len(left)
         # A sequence's list of blocks only ever grows.
         if changed := [
             i

@@ -15,23 +15,23 @@ from contextlib import suppress
 import torch
 
 from providers.local.engine.blocks import NULL_BLOCK
-from providers.local.engine.compute.config import Shape
+from providers.local.engine.compute.config import ModelConfig
 
 BLOCK_TOKENS = 16
 
 
-def block_bytes(shape: Shape, dtype: torch.dtype) -> int:
+def block_bytes(config: ModelConfig, dtype: torch.dtype) -> int:
     """Memory of one block, over all layers."""
-    return BLOCK_TOKENS * shape.layers * 2 * shape.kv_heads * shape.head_dim * dtype.itemsize
+    return BLOCK_TOKENS * config.layers * 2 * config.kv_heads * config.head_dim * dtype.itemsize
 
 
 class KVCache:
     """`blocks` blocks, the null block included; finite from the start, so that masked slots stay harmless."""
 
-    def __init__(self, shape: Shape, blocks: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, config: ModelConfig, blocks: int, dtype: torch.dtype, device: torch.device) -> None:
         self.blocks = blocks
-        size = (shape.layers, blocks, BLOCK_TOKENS, 2 * shape.kv_heads, shape.head_dim)
-        self.bytes = blocks * block_bytes(shape, dtype)
+        size = (config.layers, blocks, BLOCK_TOKENS, 2 * config.kv_heads, config.head_dim)
+        self.bytes = blocks * block_bytes(config, dtype)
         if device.type == "cpu":
             # Anonymous memory is zero and costs nothing until it is used: the cache may be larger than what a day
             # needs.
@@ -49,6 +49,6 @@ class KVCache:
     def wipe(self, blocks: list[int]) -> None:
         """Make these blocks' contents finite again: NaN · 0 is NaN, so even masked slots of them would spread.
 
-        The null block's too: rows of a batch that hold nobody write there what they have read.
+        The null block is wiped too: rows without a sequence write there what they have read.
         """
         self._whole.index_fill_(1, torch.tensor([NULL_BLOCK, *blocks], device=self._whole.device), 0)

@@ -1,4 +1,4 @@
-"""One step: chunks in, drawn tokens out. What depends on the step's shape is made here, once, for all layers.
+"""One step: scheduled tokens in, drawn tokens out. Layouts and tables are made here, once for all layers.
 
 A step is launched and collected. On a GPU a launch returns while the device works, and collecting waits for the ids,
 which are the only thing that the host has to wait for.
@@ -22,19 +22,19 @@ from providers.local.engine.blocks import NULL_BLOCK, Blocks
 from providers.local.engine.compute.attention import FOLDED_QUERIES, Group, Keys, Layout, causal_mask
 from providers.local.engine.compute.graphs import DecodeGraphs
 from providers.local.engine.compute.kvcache import BLOCK_TOKENS, KVCache
+from providers.local.engine.compute.masks import Masks, PendingMasks
 from providers.local.engine.compute.model import Model
 from providers.local.engine.compute.sampler import Batch, logprobs, sent
-from providers.local.engine.constraint import Begun, Masks
 from providers.local.engine.errors import CannotLoad, OutOfMemory
-from providers.local.engine.output import Told
-from providers.local.engine.sequence import Chunk, Sequence
+from providers.local.engine.output import TokenLogprobs
+from providers.local.engine.sequence import ScheduledTokens, Sequence
 
 log = logging.getLogger("sluice.engine")
 
-# A step should last no longer than this, so that a long prompt does not stop the replies under way for long.
+# A step should last no longer than this, so that a long prompt does not delay the running replies.
 STEP_S = {"cpu": 0.25, "cuda": 0.05}
 BUDGETS = {"cpu": (64, 2048), "cuda": (64, 8192)}
-# Fewer on a GPU would measure what launching costs.
+# With fewer tokens a GPU's trial step would measure launch time only.
 TRIAL_TOKENS = {"cpu": 64, "cuda": 2048}
 # Below 64 common tokens, two calls cost more than reading the keys several times.
 WORTH_SHARING_BLOCKS = 4
@@ -42,52 +42,52 @@ WORTH_SHARING_BLOCKS = 4
 SHORT_BLOCKS = 8
 
 
-# What the process ends with when its GPU has failed: every later call would fail too, in this process alone.
+# Exit status after a GPU failure, which only a new process can recover from.
 LOST = 3
 
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Raises OutOfMemory where the device's memory did not suffice; ends the process where its GPU has failed."""
+    """Raises OutOfMemory if the device had too little memory; exits the process if its GPU has failed."""
     try:
         yield
     except RuntimeError as error:
-        told = str(error)
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in told:
+        message = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in message:
             raise OutOfMemory from None
-        # torch's own errors, cuBLAS's among them, and Triton's. A CUDA error stays, whoever asks next.
-        if "CUDA error" in told or "[CUDA]" in told or type(error).__name__ == "AcceleratorError":
-            if "out of memory" in told:
+        # Errors of torch, cuBLAS and Triton. After a CUDA error every later call of this process fails too.
+        if "CUDA error" in message or "[CUDA]" in message or type(error).__name__ == "AcceleratorError":
+            if "out of memory" in message:
                 raise OutOfMemory from None
-            log.critical("the GPU failed, and the engine ends to be started afresh: %s", told.partition("\n")[0])
+            log.critical("the GPU failed; the engine exits and is started again: %s", message.partition("\n")[0])
             raise SystemExit(LOST) from None
         raise
 
 
 @dataclass(slots=True)
-class Drawn:
-    """What a chunk drew: a token, and one more behind each drafted token; None where the logits were no numbers.
+class StepOutput:
+    """The drawn tokens of a chunk: one, and one more after each drafted token; None if the logits were NaN.
 
-    logprobs   per token, where the sequence asks for them
+    logprobs   per token, if the sequence asks for them
     """
 
-    chunk: Chunk
+    chunk: ScheduledTokens
     tokens: list[int | None]
-    logprobs: list[Told]
+    logprobs: list[TokenLogprobs]
 
 
 @dataclass(slots=True)
 class Launched:
     """A step that was launched.
 
-    chunks   those that draw
-    batch    what draws
-    ids      what was drawn, see sampler.draw; on the host when `done` has happened
-    logits   from which it was drawn
-    plain    those of the model, before masks and penalties, where somebody asks for log probabilities
+    chunks   the chunks that draw
+    batch    the rows' sampling parameters
+    ids      the drawn ids, see sampler.draw; on the host once `done` has happened
+    logits   the logits that they were drawn from
+    plain    the model's logits before masks and penalties, if a sequence asks for log probabilities
     """
 
-    chunks: list[Chunk]
+    chunks: list[ScheduledTokens]
     batch: Batch
     ids: Tensor
     logits: Tensor
@@ -95,24 +95,24 @@ class Launched:
     done: torch.cuda.Event | None = None
 
 
-def grouped(chunks: list[Chunk], kernel: bool = False) -> list[list[Chunk]]:
-    """The chunks by how attention takes them: those of one length that begin with the same blocks, then the others.
+def grouped(chunks: list[ScheduledTokens], kernel: bool = False) -> list[list[ScheduledTokens]]:
+    """The chunks in attention's groups: those of one length that begin with the same blocks, then the others.
 
-    kernel   whether decodes are one call of the GPU's kernel, however long they are
+    kernel   whether the GPU's kernel takes all decodes in one call, of any length
     """
-    parts: list[list[Chunk]] = []
+    parts: list[list[ScheduledTokens]] = []
     for queries, alike in groupby(sorted(chunks, key=lambda chunk: len(chunk.fed)), key=lambda chunk: len(chunk.fed)):
         if kernel and queries == 1:
             parts.append(list(alike))
             continue
         if queries > FOLDED_QUERIES:
-            # A long prompt is work enough by itself, and a mask over several would be mostly padding.
+            # A long prompt fills the machine alone, and a mask over several would be mostly padding.
             parts += [[chunk] for chunk in alike]
             continue
-        by_beginning: defaultdict[int, list[Chunk]] = defaultdict(list)
+        by_beginning: defaultdict[int, list[ScheduledTokens]] = defaultdict(list)
         for chunk in alike:
             by_beginning[chunk.sequence.blocks[0]].append(chunk)
-        others: list[Chunk] = []
+        others: list[ScheduledTokens] = []
         for part in by_beginning.values():
             if common := shared_blocks(part):
                 parts += _by_length(part, common)
@@ -122,17 +122,17 @@ def grouped(chunks: list[Chunk], kernel: bool = False) -> list[list[Chunk]]:
     return parts
 
 
-def _by_length(chunks: list[Chunk], common: int) -> list[list[Chunk]]:
-    """Those of about one length together: a group's keys are padded to its longest, and so at most doubled."""
-    by_length: defaultdict[int, list[Chunk]] = defaultdict(list)
+def _by_length(chunks: list[ScheduledTokens], common: int) -> list[list[ScheduledTokens]]:
+    """Groups of similar length: a group's keys are padded to its longest, so at most doubled."""
+    by_length: defaultdict[int, list[ScheduledTokens]] = defaultdict(list)
     for chunk in chunks:
         blocks = (chunk.start + chunk.count) // BLOCK_TOKENS - common
         by_length[max(blocks, SHORT_BLOCKS).bit_length()].append(chunk)
     return list(by_length.values())
 
 
-def shared_blocks(chunks: list[Chunk]) -> int:
-    """How many blocks all of several chunks begin with; 0 where that is too few to be worth an attention of its own."""
+def shared_blocks(chunks: list[ScheduledTokens]) -> int:
+    """How many first blocks the chunks have in common; 0 if too few for a separate attention call."""
     if len(chunks) < 2:
         return 0
     most = min(chunk.start for chunk in chunks) // BLOCK_TOKENS
@@ -145,13 +145,13 @@ def shared_blocks(chunks: list[Chunk]) -> int:
 
 
 def has_kernel(model: Model, cache: KVCache) -> bool:
-    """Whether the decode kernel can be used: on a GPU, with Triton, a C compiler, and heads of a power of two."""
-    shape, device = model.shape, model.device
-    if device.type != "cuda" or not importlib.util.find_spec("triton") or shape.head_dim & (shape.head_dim - 1):
+    """Whether the decode kernel works here: it needs a GPU, Triton, a C compiler and a power of 2 as head_dim."""
+    config, device = model.config, model.device
+    if device.type != "cuda" or not importlib.util.find_spec("triton") or config.head_dim & (config.head_dim - 1):
         return False
     from providers.local.engine.compute.splitkv import decode
 
-    q = torch.zeros(1, shape.kv_heads, shape.heads // shape.kv_heads, shape.head_dim, device=device)
+    q = torch.zeros(1, config.kv_heads, config.heads // config.kv_heads, config.head_dim, device=device)
     table = torch.full((1, 1), NULL_BLOCK, device=device)
     try:
         decode(q.to(model.dtype), cache.layers[0], table, torch.ones_like(table[0]))
@@ -162,24 +162,24 @@ def has_kernel(model: Model, cache: KVCache) -> bool:
 
 
 class Runner:
-    """A model, its cache, and how a plan becomes tensors.
+    """A model and its cache; turns a plan into tensors.
 
-    ahead   whether a launch returns while the device still works: then the next step is to be launched before the text
-            of the last one is read
+    ahead   whether a launch returns while the device still works; then the loop launches the next step before it
+            decodes the last one's text
     """
 
     def __init__(self, model: Model, cache: KVCache) -> None:
         self.model = model
         self.cache = cache
         self.ahead = model.device.type == "cuda"
-        # Graphs are of decode steps with the kernel.
+        # Graphs capture decode steps with the kernel.
         self._kernel = has_kernel(model, cache)
         self._graphs: DecodeGraphs | None = None
         self._order: list[Sequence] = []
         self._masks = Masks()
-        self._batch = self._nobody = Batch([], 0, model.device)
+        self._batch = self._empty = Batch([], 0, model.device)
 
-    def run(self, chunks: list[Chunk]) -> list[Drawn]:
+    def run(self, chunks: list[ScheduledTokens]) -> list[StepOutput]:
         """Launch and collect."""
         return self.collect(self.launch(chunks))
 
@@ -196,10 +196,10 @@ class Runner:
 
     @failures()
     @torch.inference_mode()
-    def launch(self, chunks: list[Chunk]) -> Launched:
-        """Begin to compute the chunks' keys and values, and to draw where they reach their last token.
+    def launch(self, chunks: list[ScheduledTokens]) -> Launched:
+        """Start to compute the chunks' keys and values, and to draw for those that reach their last token.
 
-        Raises OutOfMemory. The step launched before has to be collected: the two share buffers.
+        Raises OutOfMemory. The previous step must be collected before, because steps share buffers.
         """
         decodes = all(len(chunk.fed) == 1 and chunk.draws for chunk in chunks)
         graphs = self._graphs if decodes and self._graphs and len(chunks) <= self._graphs.most else None
@@ -209,7 +209,7 @@ class Runner:
         positions: list[int] = []
         slots: list[int] = []
         wanted: list[int] = []
-        # A row each: whose, and as its how-many-th generated token.
+        # Of each drawn row: its sequence, and the index of the token among the generated ones.
         rows: list[Sequence] = []
         counts: list[int] = []
         for chunk in chunks:
@@ -239,11 +239,11 @@ class Runner:
             )
         return self._draw([chunk for chunk in chunks if chunk.draws], logits, masks, graphs)
 
-    def _in_place(self, chunks: list[Chunk]) -> list[Chunk]:
-        """The chunks in the order of the last decode step, those that came in the places of those that went.
+    def _in_place(self, chunks: list[ScheduledTokens]) -> list[ScheduledTokens]:
+        """The chunks in the rows of the last decode step; new ones take the rows of those that ended.
 
-        A graph's rows may stand in any order. If each stays in its own, only new ones' inputs have to be made: for 256
-        sequences of 8,000 tokens, up to 7 ms after each that ends.
+        A graph's rows may be in any order. If sequences keep their rows, only new ones need new inputs: for 256
+        sequences of 8,000 tokens that saves up to 7 ms after each end.
         """
         new = {id(chunk.sequence): chunk for chunk in chunks}
         kept = [new.pop(id(sequence), None) for sequence in self._order[: len(chunks)]]
@@ -252,11 +252,11 @@ class Runner:
         self._order = [chunk.sequence for chunk in chunks]
         return chunks
 
-    def _groups(self, parts: list[list[Chunk]]) -> list[Group]:
+    def _groups(self, parts: list[list[ScheduledTokens]]) -> list[Group]:
         sizes = [len(part) * len(part[0].fed) for part in parts]
         return [self._group(first, part) for first, part in zip(accumulate(sizes, initial=0), parts, strict=False)]
 
-    def _group(self, first: int, chunks: list[Chunk]) -> Group:
+    def _group(self, first: int, chunks: list[ScheduledTokens]) -> Group:
         queries = len(chunks[0].fed)
         if self._kernel and queries == 1:
             keys = Keys(self._padded([chunk.sequence.blocks for chunk in chunks]), NULL_BLOCK, 0)
@@ -272,7 +272,7 @@ class Runner:
         folded = queries <= FOLDED_QUERIES
         mask = None
         if folded and (queries > 1 or min(lengths) < own.length):
-            repeat = self.model.shape.heads // self.model.shape.kv_heads if queries > 1 else 1
+            repeat = self.model.config.heads // self.model.config.kv_heads if queries > 1 else 1
             mask = causal_mask(starts, queries, own.length, repeat, self.model.dtype, self.model.device)
         return Group(first, len(chunks), queries, own, shared, mask, starts[0])
 
@@ -288,25 +288,27 @@ class Runner:
         return torch.tensor(padded, device=self.model.device)
 
     def _prepare(self, rows: list[Sequence], counts: list[int]) -> None:
-        """Make ready the batch that draws for `rows`: the last step's, where it is the same sequences."""
+        """Prepare the batch that draws for `rows`; the last step's is reused if the sequences are the same."""
         if not rows:
             return
-        # Whoever fails half way is not used again.
-        batch, self._batch = self._batch, self._nobody
+        # A batch whose preparation raises must not be reused.
+        batch, self._batch = self._batch, self._empty
         if rows != batch.sequences:
             inputs = self._graphs.inputs(rows) if self._graphs else None
-            batch = Batch(rows, self.model.shape.vocabulary, self.model.device, inputs, batch)
+            batch = Batch(rows, self.model.config.vocabulary, self.model.device, inputs, batch)
         batch.prepare(counts)
         self._batch = batch
 
-    def _draw(self, chunks: list[Chunk], logits: Tensor, masks: Begun | None, graphs: DecodeGraphs | None) -> Launched:
-        """Draw for the chunks, and send the ids on their way to the host."""
+    def _draw(
+        self, chunks: list[ScheduledTokens], logits: Tensor, masks: PendingMasks | None, graphs: DecodeGraphs | None
+    ) -> Launched:
+        """Draw for the chunks, and start to copy the ids to the host."""
         batch = self._batch
-        told = any(chunk.sequence.sampling.logprobs is not None for chunk in chunks)
-        plain = logits.clone() if told else logits
+        wants_logprobs = any(chunk.sequence.sampling.logprobs is not None for chunk in chunks)
+        plain = logits.clone() if wants_logprobs else logits
         if not chunks:
             ids = torch.empty(0, dtype=torch.int64)
-        elif graphs and batch.shared and masks is None and not told:
+        elif graphs and batch.shared and masks is None and not wants_logprobs:
             ids = graphs.draw(batch)
         else:
             self._masks.apply(masks, logits)
@@ -321,29 +323,29 @@ class Runner:
 
     @failures()
     @torch.inference_mode()
-    def collect(self, launched: Launched) -> list[Drawn]:
-        """What a step drew; waits for it. Raises OutOfMemory."""
+    def collect(self, launched: Launched) -> list[StepOutput]:
+        """A step's outputs; waits for them. Raises OutOfMemory."""
         if launched.done:
             launched.done.synchronize()
-        drawn: list[Drawn] = []
+        outputs: list[StepOutput] = []
         tokens = launched.batch.read(launched.ids.tolist(), launched.logits)
         at = 0
         for chunk in launched.chunks:
-            told: list[Told] = []
+            chosen: list[TokenLogprobs] = []
             end = at + 1 + len(chunk.draft)
             top = chunk.sequence.sampling.logprobs
             if top is not None:
                 rows = zip(launched.plain[at:end], tokens[at:end], strict=True)
-                told = [logprobs(row, token, top) for row, token in rows if token is not None]
-            drawn.append(Drawn(chunk, tokens[at:end], told))
+                chosen = [logprobs(row, token, top) for row, token in rows if token is not None]
+            outputs.append(StepOutput(chunk, tokens[at:end], chosen))
             at = end
-        return drawn
+        return outputs
 
 
 def measure_budget(runner: Runner, blocks: Blocks, max_context: int, loading: Callable[[], None]) -> int:
-    """Tokens that a step takes in about STEP_S; also the first, slow calls of every kernel are over then.
+    """The number of tokens that a step computes in about STEP_S. It also warms up every kernel.
 
-    Raises CannotLoad where the model gives no numbers.
+    Raises CannotLoad if the model's logits are NaN.
     """
     device = runner.model.device.type
     count = min(TRIAL_TOKENS[device], max_context, (blocks.count - 1) * BLOCK_TOKENS)
@@ -352,11 +354,11 @@ def measure_budget(runner: Runner, blocks: Blocks, max_context: int, loading: Ca
         trial = Sequence((0, 0), [0] * count, 1)
         trial.blocks = blocks.take(-(-count // BLOCK_TOKENS))
         began = time.perf_counter()
-        drawn = runner.run([Chunk(trial, 0, count)])
+        outputs = runner.run([ScheduledTokens(trial, 0, count)])
         seconds = time.perf_counter() - began
         blocks.release(trial.blocks)
-        if drawn[0].tokens[0] is None:
-            raise CannotLoad("the model's output is not a number in a trial step: its weights are damaged")
+        if outputs[0].tokens[0] is None:
+            raise CannotLoad("the weights are damaged: a trial step gave logits that are not numbers")
         loading()
     low, high = BUDGETS[device]
     return min(high, max(low, int(STEP_S[device] / seconds * count)))

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from providers.local.engine.output import Told
+from providers.local.engine.output import TokenLogprobs
 from providers.local.engine.sequence import Sequence
 
 # Sorting a vocabulary of 152k costs a hundred times what its best thousand do; they hold the nucleus nearly always.
@@ -227,10 +227,10 @@ class Batch:
     ) -> None:
         self.sequences = sequences
         self._vocabulary = vocabulary
-        told = [sequence.sampling for sequence in sequences]
-        filters = [each.top_k > 0 or each.top_p < 1 or each.min_p > 0 for each in told]
-        self._drawn = [i for i, each in enumerate(told) if each.temperature >= COLDEST]
-        penalised = [i for i, each in enumerate(told) if each.penalised]
+        samplings = [sequence.sampling for sequence in sequences]
+        filters = [each.top_k > 0 or each.top_p < 1 or each.min_p > 0 for each in samplings]
+        self._drawn = [i for i, each in enumerate(samplings) if each.temperature >= COLDEST]
+        penalised = [i for i, each in enumerate(samplings) if each.penalised]
         # Where each token that a penalty falls on stands in its row, and how many of the sequence's are there already.
         self._places: dict[int, dict[int, int]] = {i: {} for i in penalised}
         self._taken = dict.fromkeys(penalised, 0)
@@ -238,12 +238,12 @@ class Batch:
         self.shared = inputs is not None
         width = max((tokens_at_most(sequences[i], vocabulary) for i in penalised), default=0)
         self.inputs = inputs or Inputs(len(sequences), width, device)
-        lines = [[float(getattr(each, name)) for each in told] for name in Inputs.NUMBERS[:7]]
+        lines = [[float(getattr(each, name)) for each in samplings] for name in Inputs.NUMBERS[:7]]
         rows = self.inputs.numbers.shape[1]
         self._host = torch.zeros(len(Inputs.NUMBERS), rows, dtype=torch.float64, pin_memory=device.type == "cuda")
-        self._host[: len(lines), : len(told)] = torch.tensor(lines, dtype=torch.float64)
+        self._host[: len(lines), : len(samplings)] = torch.tensor(lines, dtype=torch.float64)
         filtered = [i for i in self._drawn if filters[i]]
-        top_k = [told[i].top_k if told[i].top_k < vocabulary else 0 for i in filtered]
+        top_k = [samplings[i].top_k if samplings[i].top_k < vocabulary else 0 for i in filtered]
         self.work = Work(
             self._rows([i for i in self._drawn if not filters[i]], device),
             self._rows(filtered, device),
@@ -323,7 +323,7 @@ class Batch:
 
 def tokens_at_most(sequence: Sequence, vocabulary: int) -> int:
     """How many different tokens penalties may ever fall on."""
-    return min(vocabulary, sequence.prompt + sequence.max_new)
+    return min(vocabulary, sequence.prompt_len + sequence.max_new_tokens)
 
 
 def sent(values: list[int] | list[list[int]], device: torch.device) -> Tensor:
@@ -332,7 +332,7 @@ def sent(values: list[int] | list[list[int]], device: torch.device) -> Tensor:
     return pinned.to(device, non_blocking=True)
 
 
-def logprobs(logits: Tensor, token: int, top: int) -> Told:
+def logprobs(logits: Tensor, token: int, top: int) -> TokenLogprobs:
     """log softmax of one row of the model's logits: the drawn token's, and the `top` most likely tokens with theirs."""
     scores = logits.float().log_softmax(-1)
     best = scores.topk(top)

@@ -19,7 +19,7 @@ class Weights:
     """A model's tensors by their names in its files.
 
     model   what the model is called where something is wrong
-    taken   called after each tensor, so that whoever watches sees loading go on
+    taken   called after each tensor, so that the supervisor sees progress
     """
 
     def __init__(
@@ -38,19 +38,19 @@ class Weights:
             raise CannotLoad(f"{path.name} of {model} cannot be read: {error}") from None
 
     def has(self, name: str) -> bool:
-        """Whether there is a tensor of that name that nobody took."""
+        """Whether the files have a tensor of that name that was not taken yet."""
         return name in self._files
 
     def take(self, name: str, *shape: int) -> Tensor:
         """The tensor. Raises CannotLoad if the files have none of that name and shape, or no plain numbers in it."""
         if name not in self._files:
-            raise CannotLoad(f"the weights of {self._model} have no {name}")
+            raise CannotLoad(f"the weights of {self._model}: {name} is missing")
         tensor = self._files.pop(name).get_tensor(name)
         if tuple(tensor.shape) != shape:
-            raise CannotLoad(f"{name} of {self._model} is {tuple(tensor.shape)} where config.json asks for {shape}")
+            raise CannotLoad(f"the weights of {self._model}: {name} must have shape {shape}, got {tuple(tensor.shape)}")
         if tensor.dtype not in DTYPES:
             raise CannotLoad(
-                f"{name} of {self._model} is {tensor.dtype}; the engine takes bfloat16, float16 and float32"
+                f"the weights of {self._model}: {name} must be bfloat16, float16 or float32, got {tensor.dtype}"
             )
         self._taken()
         return tensor.to(self.device, self.dtype)
@@ -59,4 +59,4 @@ class Weights:
         """Raises CannotLoad where the files have more than was taken: then config.json describes another model."""
         left = [name for name in self._files if not name.endswith("rotary_emb.inv_freq")]
         if left:
-            raise CannotLoad(f"the weights of {self._model} have {left[0]}, which config.json does not describe")
+            raise CannotLoad(f"the weights of {self._model}: {left[0]} is not described by config.json")

@@ -1,7 +1,7 @@
-"""The process around the generator: a model's folder on one side, workers' questions on the other.
+"""The process around the generator: from a model's folder and workers' requests.
 
     folder → assembly (memory, chat, grammars) → server      at start-up
-    ask → requests (chat, grammars) → sequence               for each question, in threads beside the loop
+    ask → requests (chat, grammars) → sequence               for each request, in threads beside the loop
 
-It knows the generator; the generator knows nothing of it.
+It imports the generator; the generator imports nothing of it.
 """

@@ -1,4 +1,4 @@
-"""Putting an engine together: from a folder and options to a server that is ready, saying on the way what it does."""
+"""From a folder and options to a server that is ready; the log says what is loaded."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from functools import partial
 import torch
 
 from providers.local.engine.blocks import Blocks
-from providers.local.engine.compute.config import rope_frequencies, shape
+from providers.local.engine.compute.config import read_config, rope_frequencies
 from providers.local.engine.compute.kvcache import BLOCK_TOKENS, KVCache
 from providers.local.engine.compute.model import Model
 from providers.local.engine.compute.runner import Runner, measure_budget
 from providers.local.engine.compute.weights import Weights
 from providers.local.engine.errors import CannotLoad
 from providers.local.engine.loop import Loop
-from providers.local.engine.preprocessing import Preparation
+from providers.local.engine.preprocessing import Preprocessing
 from providers.local.engine.scheduler import Scheduler
 from providers.local.engine.serving.chat import Chat
 from providers.local.engine.serving.folder import Folder, reading
@@ -32,52 +32,58 @@ from providers.local.wire import Ask, Hello, Report
 
 log = logging.getLogger("sluice.engine")
 
-# Up to so many rows a product costs about what one row costs: it is bound by reading the weights.
+# Up to so many rows a product costs about as much as for one row: reading the weights bounds it.
 DRAFT_ROWS = 16
 
 
 def assemble(
-    folder: Folder, options: Options, listener: socket.socket, epoch: int, beat: Callable[..., None], keeper: int
+    folder: Folder,
+    options: Options,
+    listener: socket.socket,
+    epoch: int,
+    heartbeat: Callable[..., None],
+    supervisor: int,
 ) -> Server:
-    """An engine that serves `folder` on `listener`. `beat` is called while it loads, with "loading", and when it runs.
+    """An engine that serves `folder` on `listener`.
 
-    keeper   the process that started this one, and that it ends with
+    heartbeat    called with "loading" while it loads, and without an argument while it runs
+    supervisor   the parent's process id; the engine exits with it
 
     Raises CannotLoad.
     """
     began = time.monotonic()
-    loop, planned = build(folder, options, lambda: beat("loading"))
+    loop, planned = build(folder, options, lambda: heartbeat("loading"))
     hello = Hello(epoch, folder.name, planned.max_context)
     log.info("%s serves after %.1f s", folder.name, time.monotonic() - began)
-    return Server(listener, loop, hello, partial(report, loop, folder, options, planned), beat, keeper)
+    return Server(listener, loop, hello, partial(report, loop, folder, options, planned), heartbeat, supervisor)
 
 
 def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tuple[Loop, Plan]:
-    """The loop with everything below it, and how it lies in memory. Raises CannotLoad."""
-    # Cores − 1: a spinning thread that has no core of its own makes every step many times slower.
+    """The loop with everything below it, and its memory plan. Raises CannotLoad."""
+    # Cores − 1: a spinning thread without a free core makes every step many times slower.
     torch.set_num_threads(options.threads or max(1, len(os.sched_getaffinity(0)) - 1))
     with reading(f"the tokeniser of {folder.name}"):
         chat = Chat(folder)
     with reading(f"config.json of {folder.name}"):
-        shaped = shape(folder.config)
-        rope_frequencies(shaped)
-        if chat.largest >= shaped.vocabulary:
+        config = read_config(folder.config)
+        rope_frequencies(config)
+        if chat.largest >= config.vocabulary:
             raise CannotLoad(
-                f"the tokeniser of {folder.name} has tokens up to number {chat.largest}, "
-                f"and vocab_size in config.json is {shaped.vocabulary}"
+                f"config.json: vocab_size must be more than the tokeniser's largest token, {chat.largest}, "
+                f"got {config.vocabulary}"
             )
-        planned = plan(folder, shaped, options, chat.shortest())
+        planned = plan(folder, config, options, chat.shortest())
     with reading(f"generation_config.json of {folder.name}"):
         sampling(Ask(0, 0, []), folder.generation)
     log.info(
         "%s: %s, %.0f M parameters, %s on %s, weights %.0f MB",
-        folder.name, str(folder.config["architectures"]), shaped.parameters / 1e6,
+        folder.name, str(folder.config["architectures"]), config.parameters / 1e6,
         str(planned.dtype).removeprefix("torch."), planned.device, planned.weight_bytes / MB,
     )  # fmt: skip
     with reading(f"the weights of {folder.name}"):
         weights = Weights(folder.name, folder.weight_files, planned.dtype, planned.device, loading)
-        model = Model(shaped, weights, planned.max_context)
-    cache = KVCache(shaped, planned.blocks, planned.dtype, planned.device)
+        model = Model(config, weights, planned.max_context)
+    cache = KVCache(config, planned.blocks, planned.dtype, planned.device)
     tokens = (planned.blocks - 1) * BLOCK_TOKENS
     log.info(
         "KV cache %.0f MB: %d tokens, %.1f sequences of %d tokens, at most %d at once; %d CPU threads",
@@ -90,13 +96,13 @@ def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tupl
     scheduler = Scheduler(
         blocks, options.max_batch, options.max_queue, measure_budget(runner, blocks, planned.max_context, loading)
     )
-    grammars = Grammars(chat.tokenizer.to_str(), shaped.vocabulary, chat.end_tokens)
+    grammars = Grammars(chat.tokenizer.to_str(), config.vocabulary, chat.end_tokens)
     make = partial(
         sequence, chat=chat, generation=folder.generation, max_context=planned.max_context, grammars=grammars
     )
-    # On a GPU a decode step's time is its launches, which graphs save; a drafted one would have to do without them.
+    # A GPU's decode steps are CUDA graphs of one token per sequence; a step with drafts would run without one.
     draft_rows = 0 if runner.ahead else DRAFT_ROWS
-    return Loop(scheduler, runner, Preparation(make), chat.end_tokens, draft_rows), planned
+    return Loop(scheduler, runner, Preprocessing(make), chat.end_tokens, draft_rows), planned
 
 
 def report(loop: Loop, folder: Folder, options: Options, planned: Plan) -> Report:
@@ -109,7 +115,7 @@ def report(loop: Loop, folder: Folder, options: Options, planned: Plan) -> Repor
         max_context=planned.max_context,
         max_batch=options.max_batch,
         running=len(scheduler.running),
-        waiting=len(scheduler.waiting) + len(loop.preparation.begun),
+        waiting=len(scheduler.waiting) + len(loop.preprocessing.pending),
         blocks=planned.blocks - 1,
         blocks_free=scheduler.blocks.available,
         block_tokens=BLOCK_TOKENS,

@@ -1,8 +1,8 @@
 """From a conversation to the prompt's tokens, and from a reply's tokens to its text.
 
 The tokeniser and the chat template are the model's own; rendering equals transformers' `apply_chat_template` with
-`add_generation_prompt`, which a test compares. Here rather than in transformers, because importing that takes longer
-than loading a small model.
+`add_generation_prompt`, which a test compares. The rendering is our own because importing
+transformers takes longer than loading a small model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from providers.errors import ContextTooLong, Rejected
 from providers.local.engine.detokeniser import vocabulary
 from providers.local.engine.serving.folder import Folder, reading
 
-# A private-use character: put into what people wrote wherever that spells a control token, so that it stays text.
+# A private-use character that is put into message text where it spells a control token, so that it stays text.
 BREAK = "\ue0ff"
 MOST_LEVELS = 100
 
@@ -40,7 +40,7 @@ class Chat:
         self.largest = max(self.tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
         vocabulary_size = folder.config.get("vocab_size")
         self._unknown = {token for token in added if isinstance(vocabulary_size, int) and token >= vocabulary_size}
-        # One character cannot be broken: special ones are left out of what people write, others are text anyway.
+        # A single character cannot be broken: special ones are removed from messages, others are text anyway.
         controls = [token for token in added.values() if len(token.content) > 1 or token.special]
         self._controls = sorted({token.content for token in controls}, key=len, reverse=True)
         self._normalised: list[str] = []
@@ -54,8 +54,8 @@ class Chat:
             self._template = _environment().from_string(folder.chat_template)
         ends = folder.end_tokens
         end = self._special.get("eos_token")
-        told = self.tokenizer.token_to_id(end) if isinstance(end, str) else None
-        self.end_tokens = ends if told is None else ends | {told}
+        end_token = self.tokenizer.token_to_id(end) if isinstance(end, str) else None
+        self.end_tokens = ends if end_token is None else ends | {end_token}
 
     def prompt(self, messages: list[dict[str, Any]], template: dict[str, Any], most: int = 1 << 40) -> list[int]:
         """The tokens of a conversation, up to where the reply begins. Raises Rejected if the template refuses it.
@@ -70,38 +70,39 @@ class Chat:
                 | template
             )
         except Exception as error:  # noqa: BLE001 - a template may raise anything
-            # The template is the model's and the conversation the reader's: whatever goes wrong concerns this request
-            # alone.
-            raise Rejected(f"the model's chat template refuses this conversation: {error}") from None
+            # Template and conversation are this request's alone, so any error is the request's.
+            raise Rejected(f"messages: the model's chat template refuses this conversation: {error}") from None
         if len(text) > most * self._longest:
-            raise ContextTooLong(f"the prompt has {len(text):,} characters; this model takes {most:,} tokens at most")
+            raise ContextTooLong(
+                f"messages: the prompt must have at most {most:,} tokens, got {len(text):,} characters"
+            )
         # Unlike encode(), this lets go of the interpreter's lock, and it takes half the time.
         parts = self.tokenizer.encode_batch_fast(text.split(BREAK), add_special_tokens=False)
         if (count := sum(map(len, parts))) > most:
-            raise ContextTooLong(f"the prompt has {count:,} tokens; this model takes {most:,} at most")
+            raise ContextTooLong(f"messages: the prompt must have at most {most:,} tokens, got {count:,}")
         tokens = [token for part in parts for token in part.ids]
         if self._unknown and not self._unknown.isdisjoint(tokens):
-            raise Rejected("the model's chat template writes a control token that the model does not know")
+            raise Rejected("messages: the model's chat template wrote a control token that the model does not have")
         return tokens
 
     def shortest(self) -> int:
-        """Tokens of a conversation in which next to nothing is said; 1 where the template refuses such a one."""
+        """The length of a minimal prompt; 1 if the template refuses a minimal conversation."""
         try:
             return len(self.prompt([{"role": "user", "content": "?"}], {}))
         except Rejected:
             return 1
 
-    def _safe(self, told: Any, level: int = 0) -> Any:
-        """What people wrote, however deep it lies, so that none of it becomes a control token."""
-        if isinstance(told, str):
-            return self._broken(told)
+    def _safe(self, value: Any, level: int = 0) -> Any:
+        """Message data, at any depth, with every control token in it broken."""
+        if isinstance(value, str):
+            return self._broken(value)
         if level > MOST_LEVELS:
-            raise Rejected(f"a message has more than {MOST_LEVELS} levels")
-        if isinstance(told, list):
-            return [self._safe(each, level + 1) for each in told]
-        if isinstance(told, dict):
-            return {self._safe(name, level + 1): self._safe(each, level + 1) for name, each in told.items()}
-        return told
+            raise Rejected(f"messages: at most {MOST_LEVELS} nested levels are allowed")
+        if isinstance(value, list):
+            return [self._safe(each, level + 1) for each in value]
+        if isinstance(value, dict):
+            return {self._safe(name, level + 1): self._safe(each, level + 1) for name, each in value.items()}
+        return value
 
     def _broken(self, text: str) -> str:
         text = text.replace(BREAK, "")
@@ -120,7 +121,7 @@ def _joined(content: Any) -> Any:
     parts = [part.get("text") if isinstance(part, dict) else part for part in content]
     texts = [part for part in parts if isinstance(part, str)]
     if len(texts) < len(parts):
-        raise Rejected("a part of a message's content has no text")
+        raise Rejected("messages: every part of a content list must have a text")
     return "".join(texts)
 
 
@@ -132,7 +133,7 @@ def _break(text: str, controls: list[str]) -> str:
 
 
 class Generation(Extension):
-    """{% generation %} … {% endgeneration %} marks what a model is trained on; here it is only what it contains."""
+    """{% generation %} … {% endgeneration %} marks what a model is trained on; here it is only its body."""
 
     tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
 

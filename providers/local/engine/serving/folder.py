@@ -25,7 +25,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Whatever goes wrong within is a CannotLoad that names `what` and the reason, and no path."""
+    """Turns every error within into CannotLoad; the message has `what` and the reason, but no path."""
     try:
         yield
     except CannotLoad:
@@ -52,10 +52,10 @@ class Folder:
     @property
     def end_tokens(self) -> frozenset[int]:
         """Tokens that end a reply."""
-        told = self.generation.get("eos_token_id", self.config.get("eos_token_id"))
-        ends = told if isinstance(told, list) else [] if told is None else [told]
+        value = self.generation.get("eos_token_id", self.config.get("eos_token_id"))
+        ends = value if isinstance(value, list) else [] if value is None else [value]
         if not all(isinstance(end, int) for end in ends):
-            raise CannotLoad(f"eos_token_id of {self.name} is {told!r}, which is no token's number")
+            raise CannotLoad(f"{self.name}: eos_token_id must be a token number or a list of them, got {value!r}")
         return frozenset(ends)
 
 
@@ -63,7 +63,7 @@ def open_folder(model: str) -> Folder:
     """The folder of `model`, a path or a hub name. Raises CannotLoad."""
     path = Path(model)
     if path.is_dir():
-        # Only the last part: what went wrong is told to readers too, and the rest is the machine's business.
+        # Only the last part: errors are shown to clients, who must not see this machine's paths.
         model = path.name
     else:
         path = _from_hub(model)
@@ -104,7 +104,7 @@ def _read(path: Path, name: str, model: str) -> dict[str, Any]:
     with reading(f"{name} of {model}"):
         read = json.loads((path / name).read_text(encoding="utf-8"))
     if not isinstance(read, dict):
-        raise CannotLoad(f"{name} of {model} is no JSON object")
+        raise CannotLoad(f"{name} of {model} must be a JSON object")
     return read
 
 

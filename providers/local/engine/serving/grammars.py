@@ -1,4 +1,4 @@
-"""The grammars that replies are held to: compiled once per schema, one at a time, and copied per reply."""
+"""Grammars of constrained replies: compiled once per schema, one at a time, and copied per reply."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger("sluice.engine")
 KEPT_GRAMMARS = 64
 # Together they bound compiling to 0.5 s; 0.2 s is usual for so many columns, 0.3 for 200 tables.
 MOST_COLUMNS = 3000
-# A column's name counts twice and its table's once: so often at least they are in the grammar.
+# A column's name counts twice and its table's once, as often as the grammar has them at least.
 MOST_NAMES = 500_000
 
 
@@ -26,11 +26,10 @@ class Grammars:
 
     tokenizer    tokenizer.json's text
     vocabulary   how many logits the model has
-    ends         tokens that end a reply, where the grammar lets it end
+    ends         end tokens, allowed where the grammar lets a reply end
     """
 
     def __init__(self, tokenizer: str, vocabulary: int, ends: Collection[int], prose: int | None = None) -> None:
-        self._told = (tokenizer, vocabulary, sorted(ends))
         self._prose = prose
         self._compiled: OrderedDict[Hashable, Any] = OrderedDict()
         self._one_compiles = Lock()
@@ -38,7 +37,7 @@ class Grammars:
         try:
             import llguidance
 
-            # At the start, not when it is needed: for 150,000 tokens it keeps the interpreter to itself for 0.3 s.
+            # At the start: for 150,000 tokens it holds the interpreter's lock for 0.3 s.
             self._tokenizer = llguidance.LLTokenizer(tokenizer, n_vocab=vocabulary, eos_token=sorted(ends) or None)
         except ImportError:
             self._cannot = "needs llguidance, which is not installed"
@@ -52,15 +51,16 @@ class Grammars:
         May be called in several threads.
         """
         if kind != "sql":
-            raise Rejected(f"constrain {kind} is not known; it is sql")
+            raise Rejected(f"constrain: must be sql, got {kind}")
         if self._cannot:
-            raise Rejected(f"constrain sql {self._cannot}")
-        if sum(map(len, schema.values())) > MOST_COLUMNS:
-            raise Rejected(f"constrain sql takes schemas of {MOST_COLUMNS:,} columns at most")
-        if sum(len(table) + 2 * len(column) for table, columns in schema.items() for column in columns) > MOST_NAMES:
-            raise Rejected(f"constrain sql takes schemas with {MOST_NAMES:,} characters of names at most")
+            raise Rejected(f"constrain: sql {self._cannot}")
+        if (columns := sum(map(len, schema.values()))) > MOST_COLUMNS:
+            raise Rejected(f"constrain: sql takes schemas of at most {MOST_COLUMNS:,} columns, got {columns:,}")
+        letters = sum(len(table) + 2 * len(column) for table, names in schema.items() for column in names)
+        if letters > MOST_NAMES:
+            raise Rejected(f"constrain: sql takes at most {MOST_NAMES:,} characters of names, got {letters:,}")
         if not any(schema.values()):
-            raise Rejected("constrain sql needs a schema that has columns")
+            raise Rejected("constrain: sql needs a schema that has columns")
         key = dialect, tuple((table, tuple(columns)) for table, columns in schema.items())
         with self._one_compiles:
             if key not in self._compiled:
@@ -75,9 +75,9 @@ class Grammars:
 
         lark = grammar(schema, dialect, self._prose)
         if not lark:
-            raise Rejected("constrain sql needs a schema that has columns, with names that can be written")
+            raise Rejected("constrain: sql needs a schema that has columns whose names can be written")
         text = LLMatcher.grammar_from_lark(lark)
         matcher = LLMatcher(self._tokenizer, text, limits=LLParserLimits(max_items_in_row=20_000), log_level=0)
         if matcher.is_error():
-            raise Rejected("constrain sql cannot be used with this schema: its grammar does not compile")
+            raise Rejected("constrain: sql cannot be used with this schema, whose grammar does not compile")
         return matcher

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from providers.local.engine.compute.config import Shape
+from providers.local.engine.compute.config import ModelConfig
 from providers.local.engine.compute.graphs import graph_bytes
 from providers.local.engine.compute.kvcache import BLOCK_TOKENS, block_bytes
 from providers.local.engine.errors import CannotLoad
@@ -35,35 +35,35 @@ class Plan:
     max_context: int
 
 
-def choose_device(told: str) -> torch.device:
-    """The device that `told` names. Raises CannotLoad if it is not there."""
-    if told == "auto":
-        told = "cuda:0" if torch.cuda.is_available() else "cpu"
+def choose_device(name: str) -> torch.device:
+    """The device that `name` means. Raises CannotLoad if it is not there."""
+    if name == "auto":
+        name = "cuda:0" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(told)
+        device = torch.device(name)
     except RuntimeError:
-        raise CannotLoad(f"device {told} is not known; it is auto, cpu or cuda:0, cuda:1, …") from None
+        raise CannotLoad(f"device: must be auto, cpu or cuda:0, cuda:1, …, got {name}") from None
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise CannotLoad(f"device {told} is not there; this machine shows {count} CUDA devices")
+            raise CannotLoad(f"device: this machine has {count} CUDA devices, got {name}")
         # Triton launches on the current device, and graphs capture its stream.
         torch.cuda.set_device(device)
-        # It plans anew for every length that it sees, and prompts have all lengths.
+        # cuDNN makes a new plan for every length, and prompts have all lengths.
         torch.backends.cuda.enable_cudnn_sdp(False)
     elif device.type != "cpu":
-        raise CannotLoad(f"device {told} is not served; it is auto, cpu or cuda:0, cuda:1, …")
+        raise CannotLoad(f"device: must be auto, cpu or cuda:0, cuda:1, …, got {name}")
     return device
 
 
-def choose_dtype(told: str, device: torch.device, shape: Shape) -> torch.dtype:
-    """The dtype that `told` names; auto is bfloat16 on a GPU, and for large models on a CPU that multiplies it."""
-    if told != "auto":
-        dtype: torch.dtype = getattr(torch, told)
+def choose_dtype(name: str, device: torch.device, config: ModelConfig) -> torch.dtype:
+    """The dtype that `name` means; auto is bfloat16 on a GPU, and for large models on a CPU that multiplies it."""
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
         return dtype
     if device.type == "cuda":
         return torch.bfloat16
-    return torch.bfloat16 if shape.parameters > BF16_PARAMETERS and _multiplies_bf16() else torch.float32
+    return torch.bfloat16 if config.parameters > BF16_PARAMETERS and _multiplies_bf16() else torch.float32
 
 
 def _multiplies_bf16() -> bool:
@@ -86,7 +86,7 @@ def free_bytes(device: torch.device) -> int:
         limit = (CGROUP / "memory.max").read_text().strip()
         if limit != "max":
             counted = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-            # Pages of files that were read, the weights among them, are given up for whoever wants memory.
+            # The system gives up pages of files, the weights among them, when memory is needed.
             files = int(counted["inactive_file"]) + int(counted["active_file"])
             free = min(free, int(limit) - int((CGROUP / "memory.current").read_text()) + files)
     except (OSError, ValueError, KeyError):
@@ -94,51 +94,49 @@ def free_bytes(device: torch.device) -> int:
     return free
 
 
-def plan(folder: Folder, shape: Shape, options: Options, shortest: int = 1) -> Plan:
-    """Weights first, then as many blocks as are wanted or fit. Raises CannotLoad.
+def plan(folder: Folder, config: ModelConfig, options: Options, shortest: int = 1) -> Plan:
+    """Plan the weights first, then as many blocks as are configured or fit. Raises CannotLoad.
 
-    shortest   tokens of the shortest prompt that there can be
+    shortest   tokens of the shortest possible prompt
     """
-    max_context = shape.max_context if options.max_context is None else options.max_context
-    if max_context > shape.max_context:
+    max_context = config.max_context if options.max_context is None else options.max_context
+    if max_context > config.max_context:
         raise CannotLoad(
-            f"max_context {max_context} is more than the {shape.max_context:,} tokens that {folder.name} was made for"
+            f"max_context: must be at most {config.max_context:,}, the context of {folder.name}, got {max_context}"
         )
     if max_context <= shortest:
         raise CannotLoad(
-            f"max_context {max_context} leaves no room for a reply: the shortest prompt of {folder.name} "
-            f"has {shortest} tokens"
+            f"max_context: must be more than {shortest}, the shortest prompt of {folder.name}, got {max_context}"
         )
     device = choose_device(options.device)
-    dtype = choose_dtype(options.dtype, device, shape)
-    weight_bytes = shape.parameters * dtype.itemsize
-    if shape.tied and device.type == "cpu":
-        # As the last product's matrix the embedding is there a second time, reordered.
-        weight_bytes += shape.vocabulary * shape.hidden * dtype.itemsize
+    dtype = choose_dtype(options.dtype, device, config)
+    weight_bytes = config.parameters * dtype.itemsize
+    if config.tied and device.type == "cpu":
+        # oneDNN keeps a reordered copy of the embedding for the last product.
+        weight_bytes += config.vocabulary * config.hidden * dtype.itemsize
     working = WORKING_BYTES
     if device.type == "cuda":
-        # Graphs are captured when the cache is there already; with them come the sampler's buffers: for 256 sequences
-        # and 152k tokens 1.9 GB, 13 MB of which are the tokens that penalties fall on.
-        working += graph_bytes(options.max_batch, max_context, shape.vocabulary)
+        # Graphs and the sampler's buffers are allocated after the cache: 1.9 GB for 256 sequences and 152k tokens.
+        working += graph_bytes(options.max_batch, max_context, config.vocabulary)
     free = free_bytes(device) - weight_bytes - working
     if free < 0:
         raise CannotLoad(
             f"{folder.name} does not fit: its weights take {weight_bytes / MB:,.0f} MB as {_name(dtype)}, "
             f"and {max(0, free + weight_bytes) / MB:,.0f} MB are free on {device}"
         )
-    per_block = block_bytes(shape, dtype)
+    per_block = block_bytes(config, dtype)
     if options.kv_cache_mb is None:
         whole = options.max_batch * -(-max_context // BLOCK_TOKENS)
-        # On a GPU nothing else wants the memory; on a CPU other processes do.
+        # A GPU is ours alone; on a CPU other processes need memory too.
         blocks = min(whole, int(free * (0.9 if device.type == "cuda" else 0.5)) // per_block)
     else:
         blocks = options.kv_cache_mb * MB // per_block
         if blocks * per_block > free:
             raise CannotLoad(
-                f"kv_cache_mb {options.kv_cache_mb} does not fit: {free / MB:,.0f} MB are left on {device}"
+                f"kv_cache_mb: must be at most {free / MB:,.0f}, the memory left on {device}, got {options.kv_cache_mb}"
             )
     if blocks < 2 or blocks * BLOCK_TOKENS <= shortest:
-        raise CannotLoad(f"the KV cache would hold {blocks * BLOCK_TOKENS} tokens; give it more memory (kv_cache_mb)")
+        raise CannotLoad(f"kv_cache_mb: too small, the KV cache would hold only {blocks * BLOCK_TOKENS} tokens")
     return Plan(device, dtype, weight_bytes, per_block, blocks + 1, min(max_context, blocks * BLOCK_TOKENS))
 
 

@@ -7,14 +7,14 @@ import secrets
 from typing import Any
 
 from providers.errors import Rejected
-from providers.local.engine.output import Reply
+from providers.local.engine.output import OutputBuffer
 from providers.local.engine.sequence import Key, Sampling, Sequence
 from providers.local.engine.serving.chat import Chat
 from providers.local.engine.serving.grammars import Grammars
 from providers.local.engine.stopping import StopStrings
 from providers.local.wire import Ask
 
-# name → lowest and highest value; a gateway has judged them already, and nothing else may bring the engine down.
+# name → lowest and highest value. The gateway has checked them; the engine checks again to protect itself.
 RANGES = {
     "temperature": (0, 2),
     "top_p": (0, 1),
@@ -24,34 +24,37 @@ RANGES = {
     "frequency_penalty": (-2, 2),
 }
 
+NOT_ZERO = ("top_p", "repetition_penalty")
 MOST_LOGPROBS = 20
 
 
+def _interval(name: str, low: int, high: int) -> str:
+    return f"{'(' if name in NOT_ZERO else '['}{low}, {high}]"
+
+
 def sampling(ask: Ask, generation: dict[str, Any]) -> Sampling:
-    """How to sample for `ask`; what it leaves open is as in generation_config.json. Raises Rejected."""
-    told: dict[str, Any] = {
+    """How to sample for `ask`; open parameters take generation_config.json's values. Raises Rejected."""
+    chosen: dict[str, Any] = {
         name: value
         for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
         if isinstance(value := generation.get(name), int | float)
     }
-    if not generation.get("do_sample", "temperature" in told or not generation):
-        told["temperature"] = 0.0
+    if not generation.get("do_sample", "temperature" in chosen or not generation):
+        chosen["temperature"] = 0.0
     for name in (*RANGES, "top_k"):
         if (value := getattr(ask, name)) is not None:
-            told[name] = value
+            chosen[name] = value
     for name, (low, high) in RANGES.items():
-        value = told.get(name, high)
-        if not (math.isfinite(value) and low <= value <= high) or (
-            value == 0 and name in ("top_p", "repetition_penalty")
-        ):
-            raise Rejected(f"{name} {value} is not in its range")
-    top_k = told.get("top_k", 0)
+        value = chosen.get(name, high)
+        if not (math.isfinite(value) and low <= value <= high) or (value == 0 and name in NOT_ZERO):
+            raise Rejected(f"{name}: must be in {_interval(name, low, high)}, got {value}")
+    top_k = chosen.get("top_k", 0)
     if not float(top_k).is_integer():
-        raise Rejected(f"top_k {top_k} is no whole number")
+        raise Rejected(f"top_k: must be a whole number, got {top_k}")
     if ask.logprobs is not None and not 0 <= ask.logprobs <= MOST_LOGPROBS:
-        raise Rejected(f"logprobs {ask.logprobs} is not in its range")
+        raise Rejected(f"logprobs: must be in [0, {MOST_LOGPROBS}], got {ask.logprobs}")
     seed = ask.seed if ask.seed is not None else secrets.randbits(62)
-    return Sampling(**told | {"top_k": max(0, int(top_k)), "seed": seed, "logprobs": ask.logprobs})
+    return Sampling(**chosen | {"top_k": max(0, int(top_k)), "seed": seed, "logprobs": ask.logprobs})
 
 
 def sequence(
@@ -59,16 +62,20 @@ def sequence(
 ) -> Sequence:
     """The sequence that answers `ask`. Raises Rejected, or ContextTooLong if the prompt leaves no room for a token."""
     how = sampling(ask, generation)
-    told = generation.get("max_new_tokens")
-    max_tokens = ask.max_tokens if ask.max_tokens is not None else told if isinstance(told, int) and told > 0 else None
+    default = generation.get("max_new_tokens")
+    max_tokens = ask.max_tokens
+    if max_tokens is None and isinstance(default, int) and default > 0:
+        max_tokens = default
     if max_tokens is not None and max_tokens < 1:
-        raise Rejected(f"max_tokens {max_tokens} is less than 1")
+        raise Rejected(f"max_tokens: must be at least 1, got {max_tokens}")
     prompt = chat.prompt(ask.messages, ask.template, max_context - 1)
     if not prompt:
-        raise Rejected("the conversation is empty")
+        raise Rejected("messages: must not be empty")
     room = max_context - len(prompt)
-    made = Sequence(key, prompt, min(room, max_tokens or room), how, ask.salt)
-    made.text = Reply(chat.vocabulary, chat.vocabulary.detokeniser(), StopStrings([stop for stop in ask.stop if stop]))
+    made = Sequence(key, prompt, min(room, max_tokens or room), how, ask.cache_salt)
+    made.output = OutputBuffer(
+        chat.vocabulary, chat.vocabulary.detokeniser(), StopStrings([stop for stop in ask.stop if stop])
+    )
     if ask.constrain and ask.constrain_schema:
         made.constraint = grammars.constraint(ask.constrain, ask.constrain_schema, ask.constrain_dialect)
     return made

@@ -1,4 +1,4 @@
-"""The engine's sockets: workers' connections in, one message per step and worker out. Never blocks on a worker."""
+"""The engine's sockets: accepts workers, and sends each one message per step. Never blocks on a worker."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from providers.local.wire import Ask, BrokenFrame, Cancel, Failed, FromEngine, H
 
 log = logging.getLogger("sluice.engine")
 
-# A worker that lets so much pile up has stopped reading; its connection is closed.
+# A worker with so many unsent bytes has stopped reading; its connection is closed.
 MAX_UNSENT_BYTES = 64 << 20
-BEAT_S = 1.0
+HEARTBEAT_S = 1.0
 READ_BYTES = 1 << 18
 
 
 class Connection:
-    """One worker. What its socket does not take at once is sent as it drains."""
+    """One worker's connection. Bytes that its socket does not take at once are sent as it drains."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -32,7 +32,7 @@ class Connection:
         self.unsent = bytearray()
 
     def send(self, message: FromEngine) -> None:
-        """Raises OSError if the worker is gone or has stopped reading."""
+        """Send a message. Raises OSError if the worker has gone or stopped reading."""
         self.unsent += frame(message)
         self.flush()
         if len(self.unsent) > MAX_UNSENT_BYTES:
@@ -48,11 +48,11 @@ class Connection:
 
 
 class Server:
-    """Runs the loop for whoever connects, until the keeper goes.
+    """Runs the loop for the connected workers until the supervisor exits.
 
-    listener   the keeper's listening socket
-    beat       called every step and at least every second
-    keeper     the process that started this one
+    listener   the supervisor's listening socket
+    heartbeat       called every step and at least every second
+    supervisor     the parent's process id
     """
 
     def __init__(
@@ -61,38 +61,38 @@ class Server:
         loop: Loop,
         hello: Hello,
         report: Callable[[], FromEngine],
-        beat: Callable[[], None],
-        keeper: int,
+        heartbeat: Callable[[], None],
+        supervisor: int,
     ) -> None:
         self._listener = listener
         self._loop = loop
         self._hello = hello
         self._report = report
-        self._beat = beat
-        self._keeper = keeper
+        self._heartbeat = heartbeat
+        self._keeper = supervisor
         self._selector = selectors.DefaultSelector()
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ)
-        # Wakes the server, where it has nothing else to do, when a request is prepared.
+        # Wakes an idle server when a request is preprocessed.
         self._prepared = os.eventfd(0, os.EFD_NONBLOCK)
         self._selector.register(self._prepared, selectors.EVENT_READ)
-        loop.preparation.wake = partial(os.eventfd_write, self._prepared, 1)
+        loop.preprocessing.wake = partial(os.eventfd_write, self._prepared, 1)
         self._connections: dict[int, Connection] = {}
 
     def run(self) -> None:
-        """Serve until the keeper is gone."""
+        """Serve until the supervisor exits."""
         while os.getppid() == self._keeper:
-            self.turn(BEAT_S)
+            self.turn(HEARTBEAT_S)
 
     def turn(self, timeout: float) -> None:
-        """Take what workers have sent, waiting up to `timeout` seconds where there is nothing to do; then one step."""
+        """Read the workers' messages, for up to `timeout` seconds if idle; then run one step."""
         self._attend(0 if self._loop.busy else timeout)
-        self._beat()
+        self._heartbeat()
         if self._loop.busy:
             self._send_step()
 
     def _attend(self, timeout: float) -> None:
-        """Take what workers have sent, so that a cancel or a new question counts in the very next step."""
+        """Read the workers' messages before each step, so that a cancel or a request takes effect in it."""
         for key, events in self._selector.select(timeout):
             if key.fileobj is self._listener:
                 self._accept()
@@ -121,7 +121,7 @@ class Server:
         self._send(connection, self._hello)
 
     def _read(self, connection: Connection) -> None:
-        # All that is there: a long question must not take as many steps as it has reads.
+        # Read all that arrived: a long request must not take a step per read.
         while True:
             try:
                 data = connection.sock.recv(READ_BYTES)
@@ -141,21 +141,21 @@ class Server:
         elif not isinstance(message, Ask):
             connection.send(self._report())
         elif message.epoch != self._hello.epoch:
-            connection.send(Failed(message.id, "engine_died", "the question was meant for an engine that is gone"))
+            connection.send(Failed(message.id, "engine_died", "the request was sent to an engine that has ended"))
         elif failed := self._loop.ask((owner, message.id), message):
             connection.send(failed)
 
     def _send_step(self) -> None:
         sent = self._loop.step()
         pieces: defaultdict[int, list[Piece]] = defaultdict(list)
-        for (owner, _), told in sent:
-            if isinstance(told, Piece):
-                pieces[owner].append(told)
+        for (owner, _), piece in sent:
+            if isinstance(piece, Piece):
+                pieces[owner].append(piece)
         free = self._loop.scheduler.blocks.free_share
         messages: list[tuple[int, FromEngine]] = [(owner, Step(mine, free)) for owner, mine in pieces.items()]
-        messages += [(owner, told) for (owner, _), told in sent if isinstance(told, Failed)]
+        messages += [(owner, failed) for (owner, _), failed in sent if isinstance(failed, Failed)]
         for owner, message in messages:
-            # A connection that does not take the one is closed before the other.
+            # A failed send closes the connection; its later messages are dropped.
             if owner in self._connections:
                 self._send(self._connections[owner], message)
 

@@ -65,8 +65,8 @@ def plain_decode(q: torch.Tensor, cache: torch.Tensor, tables: torch.Tensor, len
     return scores.softmax(-1) @ kv[:, kv_heads:]
 
 
-def asking(text: str, **told) -> Ask:
-    return Ask(0, 0, [{"role": "user", "content": text}], **{"temperature": 0.0, "max_tokens": 24} | told)
+def asking(text: str, **parameters) -> Ask:
+    return Ask(0, 0, [{"role": "user", "content": text}], **{"temperature": 0.0, "max_tokens": 24} | parameters)
 
 
 def run(
@@ -76,25 +76,25 @@ def run(
     answers = [Answer([]) for _ in asks]
     sequences: dict[int, Sequence] = {}
     step, left = 0, set(range(len(asks)))
-    while left or loop.preparation.begun or loop.busy:
+    while left or loop.preprocessing.pending or loop.busy:
         for i in [i for i in left if (late or {}).get(i, 0) <= step]:
             left.remove(i)
             asks[i].id = i
             answers[i].failed = loop.ask(("test", i), asks[i])
-        loop.preparation.settle()
-        making = {i: begun.making for (_, i), begun in loop.preparation.begun.items()}
+        loop.preprocessing.settle()
+        making = {i: pending.result for (_, i), pending in loop.preprocessing.pending.items()}
         sequences |= {i: made.result() for i, made in making.items() if not made.exception()}
         for i in [i for i, at in (cancel or {}).items() if at == step]:
             loop.cancel(("test", i))
-        for (_, i), told in loop.step():
+        for (_, i), message in loop.step():
             answer = answers[i]
-            if isinstance(told, Failed):
-                answer.failed = told
+            if isinstance(message, Failed):
+                answer.failed = message
                 continue
-            answer.pieces.append(told.text)
-            answer.logprobs += told.logprobs or []
-            answer.finish_reason, answer.cached = told.finish_reason, told.cached_tokens
-            answer.completion_tokens = told.completion_tokens
+            answer.pieces.append(message.text)
+            answer.logprobs += message.logprobs or []
+            answer.finish_reason, answer.cached = message.finish_reason, message.cached_tokens
+            answer.completion_tokens = message.completion_tokens
         step += 1
     for i, sequence in sequences.items():
         answers[i].tokens = sequence.tokens

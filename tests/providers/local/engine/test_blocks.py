@@ -9,8 +9,8 @@ from providers.local.engine.blocks import NULL_BLOCK, Blocks, OutOfBlocks, chain
 SIZE = 4
 
 
-def digests(tokens: list[int], salt: str = "") -> list[bytes]:
-    return chain(tokens, SIZE, salt, [])
+def digests(tokens: list[int], cache_salt: str = "") -> list[bytes]:
+    return chain(tokens, SIZE, cache_salt, [])
 
 
 def test_prompts_that_begin_alike_have_the_same_digests_up_to_where_they_part():

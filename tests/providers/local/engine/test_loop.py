@@ -8,7 +8,7 @@ import torch
 from providers.local.engine.compute import sampler
 from providers.local.engine.compute.runner import LOST
 from providers.local.engine.errors import OutOfMemory
-from providers.local.engine.output import Reply
+from providers.local.engine.output import OutputBuffer
 from tests.providers.local.engine.running import a_loop, asking, run
 
 pytestmark = pytest.mark.usefixtures("way")
@@ -23,7 +23,7 @@ def loop(models):
 @pytest.fixture
 def poisoned(loop):
     """A model that makes no numbers of one token: the last byte of POISON."""
-    chat = loop.preparation.make.keywords["chat"]
+    chat = loop.preprocessing.make.keywords["chat"]
     token = chat.tokenizer.encode(POISON).ids[-1]
     model = loop._runner.model
     model.embedding = model.embedding.clone()
@@ -107,7 +107,7 @@ def test_a_part_without_text_is_refused(loop):
 
 
 def test_neither_a_full_queue_nor_far_too_long_a_prompt_costs_the_time_of_counting_its_tokens(loop, monkeypatch):
-    chat = loop.preparation.make.keywords["chat"]
+    chat = loop.preprocessing.make.keywords["chat"]
     monkeypatch.setattr(chat, "tokenizer", None)  # whoever counts fails
     assert run(loop, [asking("x" * 1_000_000)])[0].failed.code == "context_length"
     monkeypatch.setattr(loop.scheduler, "max_queue", -loop.scheduler.max_batch)
@@ -119,7 +119,7 @@ def test_a_poisoned_request_that_gives_way_midway_leaves_nothing_behind(poisoned
     poisoned._runner.ahead = False
     poisoned.scheduler.budget = 8
     assert poisoned.ask(("test", 0), asking(POISON * 30)) is None
-    poisoned.preparation.settle()
+    poisoned.preprocessing.settle()
     for _ in range(3):
         poisoned.step()
     scheduler = poisoned.scheduler
@@ -185,7 +185,7 @@ def test_what_is_drawn_behind_a_stop_string_is_neither_text_nor_usage(loop, way,
 
 
 def test_the_next_step_is_launched_before_text_is_read_where_the_device_works_by_itself(loop, way, monkeypatch):
-    launch, take, events = loop._runner.launch, Reply.take, []
+    launch, take, events = loop._runner.launch, OutputBuffer.take, []
 
     def launches(chunks):
         events.append("launch")
@@ -196,7 +196,7 @@ def test_the_next_step_is_launched_before_text_is_read_where_the_device_works_by
         return take(*told)
 
     monkeypatch.setattr(loop._runner, "launch", launches)
-    monkeypatch.setattr(Reply, "take", takes)
+    monkeypatch.setattr(OutputBuffer, "take", takes)
     run(loop, [asking("hello", max_tokens=3)])
     if way == "text first":
         assert events == ["launch", "text"] * 3
@@ -208,7 +208,7 @@ def test_a_question_asked_under_the_number_of_one_that_was_cancelled_gets_its_ow
     expected = run(loop, [asking("hello")])[0].tokens
     loop.ask(("test", 0), asking("How many?", temperature=1.0))
     for _ in range(4):
-        loop.preparation.settle()
+        loop.preprocessing.settle()
         loop.step()
     loop.cancel(("test", 0))
     assert run(loop, [asking("hello")])[0].tokens == expected
@@ -225,7 +225,7 @@ def test_a_question_asked_under_the_number_of_one_that_was_cancelled_gets_its_ow
 )
 def test_a_gpu_that_failed_ends_the_process_with_one_line(loop, caplog, monkeypatch, told):
     loop.ask(("test", 0), asking("hello"))
-    loop.preparation.settle()
+    loop.preprocessing.settle()
     loop.step()
 
     def fails(*_):

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from providers.errors import Rejected
-from providers.local.engine.preprocessing import Preparation
+from providers.local.engine.preprocessing import Preprocessing
 from providers.local.wire import BrokenFrame, Failed, Piece
 from tests.providers.local.engine.running import a_loop, asking
 
@@ -33,10 +33,10 @@ def loop(models):
 
 @pytest.fixture
 def gate(loop):
-    loop.preparation.make = gate = Gate(loop.preparation.make)
+    loop.preprocessing.make = gate = Gate(loop.preprocessing.make)
     yield gate
     gate.open.set()
-    loop.preparation.settle()
+    loop.preprocessing.settle()
 
 
 def ask(loop, number: int, text: str, owner: int = 1, **told) -> Failed | None:
@@ -70,11 +70,11 @@ def test_a_request_that_is_slow_to_prepare_stops_no_other_stream(loop, gate):
 
 
 def test_a_readers_requests_begin_in_the_order_in_which_they_were_asked(loop, gate):
-    for number, (text, salt) in enumerate([("slow", "a"), ("hello", "a"), ("hello", "b")]):
-        ask(loop, number, text, salt=salt)
+    for number, (text, cache_salt) in enumerate([("slow", "a"), ("hello", "a"), ("hello", "b")]):
+        ask(loop, number, text, cache_salt=cache_salt)
     assert {key[1] for key, _ in steps(loop, ended(2))} == {2}
     gate.open.set()
-    loop.preparation.settle()
+    loop.preprocessing.settle()
     loop.scheduler.max_batch = 1
     first, *_ = (key[1] for key, _ in steps(loop, ended(1)))
     assert first == 0
@@ -86,7 +86,7 @@ def test_a_request_that_is_cancelled_before_it_is_ready_is_forgotten(loop, gate)
     ask(loop, 1, "hello", owner=2)
     gate.open.set()
     assert {key for key, _ in steps(loop, ended(1))} == {(2, 1)}
-    loop.preparation.settle()
+    loop.preprocessing.settle()
     assert not loop.busy and loop.step() == []
     assert loop.scheduler.blocks.available == loop.scheduler.blocks.count - 1
 
@@ -96,25 +96,25 @@ def test_a_connection_that_goes_takes_along_what_is_in_preparation(loop, gate):
         ask(loop, number, "slow")
     loop.cancel_all(1)
     gate.open.set()
-    loop.preparation.settle()
+    loop.preprocessing.settle()
     assert not loop.busy
 
 
 def test_what_is_in_preparation_counts_in_the_queue(models):
     loop = a_loop(models["qwen3"][0], max_batch=1, max_queue=1)
-    loop.preparation.make = gate = Gate(loop.preparation.make)
+    loop.preprocessing.make = gate = Gate(loop.preprocessing.make)
     assert [bool(ask(loop, number, "slow")) for number in range(3)] == [False, False, True]
     assert ask(loop, 4, "hello").code == "overloaded"
     gate.open.set()
     steps(loop, ended(1))
 
 
-@pytest.mark.parametrize("when", ["in preparation", "running"])
+@pytest.mark.parametrize("when", ["in preprocessing", "running"])
 def test_two_requests_under_one_number_break_their_connection(loop, gate, when):
-    ask(loop, 1, "slow" if when == "in preparation" else "hello")
+    ask(loop, 1, "slow" if when == "in preprocessing" else "hello")
     if when == "running":
         steps(loop, bool)
-    with pytest.raises(BrokenFrame, match="number 1"):
+    with pytest.raises(BrokenFrame, match="id 1"):
         ask(loop, 1, "hello")
     gate.open.set()
     steps(loop, ended(1))
@@ -130,14 +130,14 @@ def test_readers_take_turns_in_preparation():
         assert gate.wait(10)
         raise Rejected("enough is known")
 
-    preparation = Preparation(make)
+    preprocessing = Preprocessing(make)
     for number in range(20):
-        preparation.begin((1, number), asking("x", salt="greedy"))
-    preparation.begin((1, 100), asking("x", salt="modest"))
-    preparation.begin((1, 101), asking("x", salt="modest"))
-    preparation.begin((1, 200), asking("x", salt="another"))
+        preprocessing.begin((1, number), asking("x", cache_salt="greedy"))
+    preprocessing.begin((1, 100), asking("x", cache_salt="modest"))
+    preprocessing.begin((1, 101), asking("x", cache_salt="modest"))
+    preprocessing.begin((1, 200), asking("x", cache_salt="another"))
     gate.set()
-    preparation.settle()
+    preprocessing.settle()
     # Two were under way when the others came.
     assert set(begun[:2]) == {0, 1}
     assert begun.index(100) < 5 and begun.index(200) < 5 and begun.index(101) < 8
@@ -154,13 +154,13 @@ def test_whoever_waits_is_woken_when_something_is_ready_be_it_a_failure():
         raise Panic
 
     woken = threading.Event()
-    preparation = Preparation(make)
-    preparation.wake = woken.set
-    preparation.begin((1, 1), asking("hello"))
+    preprocessing = Preprocessing(make)
+    preprocessing.wake = woken.set
+    preprocessing.begin((1, 1), asking("hello"))
     assert woken.wait(10)
-    assert preparation.ready() == [(1, 1)]
-    assert preparation.take((1, 1)).code == "internal"
-    assert preparation.ready() == []
+    assert preprocessing.ready() == [(1, 1)]
+    assert preprocessing.take((1, 1)).code == "internal"
+    assert preprocessing.ready() == []
 
 
 LONG = "How many stations? 沈塘桥 " * 40_000
@@ -173,19 +173,19 @@ COLUMNS = {f"table_{i}": [f"column_{i}_{j}" for j in range(25)] for i in range(1
 def test_long_texts_and_large_schemas_leave_the_interpreter_to_others(models, told):
     loops = [a_loop(models["qwen3"][0]) for _ in range(3)]
     # A busy machine may keep this thread waiting too, but not each time.
-    assert any(longest_wait(loop.preparation, told) < 0.5 for loop in loops)
+    assert any(longest_wait(loop.preprocessing, told) < 0.5 for loop in loops)
 
 
-def longest_wait(preparation, told) -> float:
+def longest_wait(preprocessing, told) -> float:
     """How long this thread had to wait at a time while a request was prepared, as a share of the whole."""
-    preparation.make.keywords["max_context"] = 1 << 20
+    preprocessing.make.keywords["max_context"] = 1 << 20
     began = last = time.perf_counter()
     done = threading.Event()
-    preparation.wake = done.set
-    preparation.begin((1, 1), asking(**told))
+    preprocessing.wake = done.set
+    preprocessing.begin((1, 1), asking(**told))
     longest = 0.0
     while not done.wait(0.0005):
         longest = max(longest, time.perf_counter() - last)
         last = time.perf_counter()
-    assert preparation.take((1, 1)).tokens
+    assert preprocessing.take((1, 1)).tokens
     return longest / (last - began)

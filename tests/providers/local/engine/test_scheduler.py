@@ -13,9 +13,9 @@ SIZE = 4
 clock = itertools.count()
 
 
-def a_sequence(prompt: int | list[int] = 8, new: int = 4, salt: str = "") -> Sequence:
+def a_sequence(prompt: int | list[int] = 8, new: int = 4, cache_salt: str = "") -> Sequence:
     tokens = prompt if isinstance(prompt, list) else [next(clock) for _ in range(prompt)]
-    return Sequence(next(clock), list(tokens), new, salt=salt, arrived=next(clock))
+    return Sequence(next(clock), list(tokens), new, cache_salt=cache_salt, arrived=next(clock))
 
 
 def a_scheduler(blocks: int = 33, max_batch: int = 4, max_queue: int = 8, budget: int = 16) -> Scheduler:
@@ -26,10 +26,10 @@ def run(scheduler: Scheduler) -> dict[object, int]:
     """One step with a model that always says 7; how many tokens each sequence brought to it."""
     chunks = scheduler.plan()
     for chunk in chunks:
-        scheduler.computed(chunk.sequence, chunk.start + chunk.count)
+        scheduler.mark_computed(chunk.sequence, chunk.start + chunk.count)
         if chunk.draws:
             chunk.sequence.append(7)
-            if chunk.sequence.generated == chunk.sequence.max_new:
+            if chunk.sequence.generated == chunk.sequence.max_new_tokens:
                 scheduler.remove(chunk.sequence)
     return {chunk.sequence.key: chunk.count for chunk in chunks}
 
@@ -92,7 +92,7 @@ def test_what_a_sequence_computed_is_wiped_unless_a_token_drawn_behind_it_says_t
         scheduler.add(sequence)
     chunks = {chunk.sequence.key: chunk for chunk in scheduler.plan()}
     blocks = {sequence.key: list(sequence.blocks) for sequence in (unseen, seen, bad)}
-    scheduler.computed(seen, 4)
+    scheduler.mark_computed(seen, 4)
     seen.append(7)
     scheduler.remove(seen)
     assert scheduler.to_wipe() == []
@@ -122,7 +122,7 @@ def test_a_prefix_that_another_just_computes_is_waited_for_and_shared():
     scheduler.add(second)
     assert run(scheduler) == {first.key: 13}
     assert run(scheduler) == {first.key: 1, second.key: 1}
-    assert second.cached == 12
+    assert second.num_cached_tokens == 12
     assert second.blocks[:3] == first.blocks[:3]
 
 
@@ -132,32 +132,32 @@ def test_a_prompt_that_is_wholly_cached_still_computes_its_last_token():
         sequence = a_sequence([1] * 8, new=1)
         scheduler.add(sequence)
         assert run(scheduler) == {sequence.key: 8 - cached}
-        assert sequence.cached == cached
+        assert sequence.num_cached_tokens == cached
 
 
 def test_tenants_do_not_share_a_prefix():
     scheduler = a_scheduler()
-    for salt in ("a", "b"):
-        sequence = a_sequence([1] * 9, new=1, salt=salt)
+    for cache_salt in ("a", "b"):
+        sequence = a_sequence([1] * 9, new=1, cache_salt=cache_salt)
         scheduler.add(sequence)
         run(scheduler)
-        assert sequence.cached == 0
+        assert sequence.num_cached_tokens == 0
 
 
 def test_readers_take_turns():
     scheduler = a_scheduler(max_batch=2, budget=99)
-    greedy = [a_sequence(salt="greedy", new=99) for _ in range(5)]
-    modest = a_sequence(salt="modest")
+    greedy = [a_sequence(cache_salt="greedy", new=99) for _ in range(5)]
+    modest = a_sequence(cache_salt="modest")
     for sequence in [*greedy, modest]:
         scheduler.add(sequence)
     assert set(run(scheduler)) == {greedy[0].key, modest.key}
 
 
 def test_readers_share_what_a_step_has_for_prompts():
-    scheduler, long = a_scheduler(blocks=99), a_sequence(100, salt="long")
+    scheduler, long = a_scheduler(blocks=99), a_sequence(100, cache_salt="long")
     scheduler.add(long)
     assert run(scheduler) == {long.key: 16}
-    short, behind = a_sequence(10, salt="short"), a_sequence(3, salt="long")
+    short, behind = a_sequence(10, cache_salt="short"), a_sequence(3, cache_salt="long")
     scheduler.add(behind)
     scheduler.add(short)
     assert run(scheduler) == {long.key: 8, short.key: 8}
@@ -166,27 +166,27 @@ def test_readers_share_what_a_step_has_for_prompts():
 
 
 def test_what_a_reader_leaves_of_its_share_goes_to_the_others():
-    scheduler, long = a_scheduler(blocks=99), a_sequence(100, salt="long")
+    scheduler, long = a_scheduler(blocks=99), a_sequence(100, cache_salt="long")
     scheduler.add(long)
     run(scheduler)
-    short = a_sequence(2, salt="short")
+    short = a_sequence(2, cache_salt="short")
     scheduler.add(short)
     assert run(scheduler) == {long.key: 14, short.key: 2}
 
 
 def test_of_many_readers_those_who_came_first_have_a_quarter_each():
     scheduler = a_scheduler(blocks=199, max_batch=8)
-    sequences = [a_sequence(20, salt=str(i)) for i in range(8)]
+    sequences = [a_sequence(20, cache_salt=str(i)) for i in range(8)]
     for sequence in sequences:
         scheduler.add(sequence)
     assert run(scheduler) == {sequence.key: 4 for sequence in sequences[:4]}
 
 
 def test_a_reader_who_finds_no_blocks_takes_nothing_of_the_step():
-    scheduler, long = a_scheduler(blocks=12), a_sequence(36, salt="long")
+    scheduler, long = a_scheduler(blocks=12), a_sequence(36, cache_salt="long")
     scheduler.add(long)
     run(scheduler)
-    scheduler.add(a_sequence(20, salt="other"))
+    scheduler.add(a_sequence(20, cache_salt="other"))
     assert run(scheduler) == {long.key: 16}
 
 
@@ -199,7 +199,9 @@ def test_a_reader_who_finds_no_blocks_takes_nothing_of_the_step():
 )
 def test_every_sequence_ends_and_every_block_comes_back(asked, blocks, budget, random):
     scheduler = a_scheduler(blocks, 4, 8, budget)
-    sequences = [a_sequence([random.randrange(2) for _ in range(prompt)], new, salt) for prompt, new, salt in asked]
+    sequences = [
+        a_sequence([random.randrange(2) for _ in range(prompt)], new, cache_salt) for prompt, new, cache_salt in asked
+    ]
     for sequence in sequences:
         scheduler.add(sequence)
     cancelled = random.choice(sequences)
@@ -209,5 +211,5 @@ def test_every_sequence_ends_and_every_block_comes_back(asked, blocks, budget, r
         if not scheduler.running and not scheduler.waiting:
             break
         run(scheduler)
-    assert all(s.generated == s.max_new for s in sequences if s is not cancelled)
+    assert all(s.generated == s.max_new_tokens for s in sequences if s is not cancelled)
     assert scheduler.blocks.available == blocks - 1

@@ -8,20 +8,20 @@ import pytest
 import torch
 
 from providers.local.engine.compute.attention import Attention, Layout
-from providers.local.engine.compute.config import Shape
+from providers.local.engine.compute.config import ModelConfig
 from providers.local.engine.compute.kvcache import BLOCK_TOKENS
 from providers.local.engine.compute.model import Model
 from providers.local.engine.compute.runner import Runner, grouped, shared_blocks
-from providers.local.engine.sequence import Chunk, Sequence
+from providers.local.engine.sequence import ScheduledTokens, Sequence
 
 HEADS, KV_HEADS, DIM, BLOCKS = 6, 2, 8, 60
 
 
-def a_chunk(blocks: list[int], start: int, queries: int) -> Chunk:
-    return Chunk(Sequence(0, [0] * (start + queries), 1, blocks=blocks), start, queries)
+def a_chunk(blocks: list[int], start: int, queries: int) -> ScheduledTokens:
+    return ScheduledTokens(Sequence(0, [0] * (start + queries), 1, blocks=blocks), start, queries)
 
 
-def plainly(q: torch.Tensor, cache: torch.Tensor, chunk: Chunk) -> torch.Tensor:
+def plainly(q: torch.Tensor, cache: torch.Tensor, chunk: ScheduledTokens) -> torch.Tensor:
     """One chunk, one head, one query at a time."""
     length = chunk.start + chunk.count
     kv = torch.cat([cache[block] for block in chunk.sequence.blocks])[:length]
@@ -36,10 +36,10 @@ def plainly(q: torch.Tensor, cache: torch.Tensor, chunk: Chunk) -> torch.Tensor:
 
 @pytest.fixture
 def runner():
-    """A runner that needs a model for its shape only."""
-    shape = Shape(1, 48, 8, HEADS, KV_HEADS, DIM, 8, 999, 1e-6, False, False, False, False, True, {})
+    """A runner that needs a model for its sizes only."""
+    config = ModelConfig(1, 48, 8, HEADS, KV_HEADS, DIM, 8, 999, 1e-6, False, False, False, False, True, {})
     model = Model.__new__(Model)
-    model.shape, model.dtype, model.device = shape, torch.float32, torch.device("cpu")
+    model.config, model.dtype, model.device = config, torch.float32, torch.device("cpu")
     return Runner(model, None)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from providers.local.engine.compute import graphs, sampler
-from providers.local.engine.compute.config import shape
+from providers.local.engine.compute.config import read_config
 from providers.local.engine.compute.graphs import graph_bytes, sizes
 from providers.local.engine.compute.sampler import Inputs, Work, draw, penalise
 from providers.local.engine.errors import CannotLoad
@@ -188,12 +188,14 @@ def test_the_estimate_holds_the_buffers(models):
     buffers = [made._numbers, made._tables, made._logits, made._ids, *vars(made._inputs).values()]
     taken = sum(buffer.untyped_storage().nbytes() for buffer in buffers)
     model = loop._runner.model
-    assert taken < graph_bytes(20, len(model.cos), model.shape.vocabulary)
+    assert taken < graph_bytes(20, len(model.cos), model.config.vocabulary)
 
 
 def test_the_cache_leaves_room_for_graphs_and_the_samplers_buffers(models, monkeypatch):
     opened = open_folder(str(models["qwen3"][0]))
-    large = replace(shape(opened.config), vocabulary=152_064, layers=28, kv_heads=4, head_dim=128, max_context=32_768)
+    large = replace(
+        read_config(opened.config), vocabulary=152_064, layers=28, kv_heads=4, head_dim=128, max_context=32_768
+    )
     free = 20 << 30
     monkeypatch.setattr(memory, "choose_device", lambda told: torch.device("cuda"))
     monkeypatch.setattr(memory, "free_bytes", lambda device: free)

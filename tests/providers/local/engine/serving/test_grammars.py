@@ -29,8 +29,8 @@ def statement(text: str) -> str | None:
 @pytest.fixture(scope="module")
 def loop(models):
     loop = a_loop(models["qwen3"][0], max_batch=64, max_queue=5000, kv_cache_mb=32)
-    grammars = loop.preparation.make.keywords["grammars"]
-    loop.preparation.make.keywords["grammars"] = Grammars(*grammars._told, prose=4)
+    # Short prose, so that random models soon begin a statement.
+    loop.preprocessing.make.keywords["grammars"]._prose = 4
     return loop
 
 
@@ -151,18 +151,18 @@ def test_a_schema_of_very_many_tables_compiles_in_bounded_time_and_keeps_to_its_
     [
         ("json", SCHEMA, "json"),
         ("sql", {"t": []}, "has columns"),
-        ("sql", {"t": [f"c{i}" for i in range(5000)]}, "3,000 columns at most"),
-        ("sql", {"t" * 2000: [f"c{i}" for i in range(300)]}, "500,000 characters of names at most"),
-        ("sql", {"t": ["c" * 4_000_000]}, "500,000 characters of names at most"),
+        ("sql", {"t": [f"c{i}" for i in range(5000)]}, "at most 3,000 columns"),
+        ("sql", {"t" * 2000: [f"c{i}" for i in range(300)]}, "at most 500,000 characters of names"),
+        ("sql", {"t": ["c" * 4_000_000]}, "at most 500,000 characters of names"),
     ],
 )
 def test_what_cannot_be_constrained_is_refused(loop, kind, schema, words):
     with pytest.raises(Rejected, match=words):
-        loop.preparation.make.keywords["grammars"].constraint(kind, schema)
+        loop.preprocessing.make.keywords["grammars"].constraint(kind, schema)
 
 
 def test_a_model_without_an_end_token_cannot_be_constrained(loop):
-    text, vocabulary, _ = loop.preparation.make.keywords["grammars"]._told
+    text, vocabulary, _ = loop.preprocessing.make.keywords["grammars"]._told
     with pytest.raises(Rejected, match="end token"):
         Grammars(text, vocabulary, []).constraint("sql", SCHEMA)
 
@@ -173,7 +173,7 @@ def test_a_tokeniser_that_the_library_does_not_read_can_do_all_but_constrain():
 
 
 def test_a_grammar_is_compiled_once_per_schema(loop):
-    grammars = loop.preparation.make.keywords["grammars"]
+    grammars = loop.preprocessing.make.keywords["grammars"]
     grammars.constraint("sql", SCHEMA)
     before = list(grammars._compiled.values())
     grammars.constraint("sql", dict(SCHEMA))
@@ -186,5 +186,7 @@ def test_requests_with_a_new_schema_that_are_prepared_at_once_compile_it_once(lo
     grammar = grammars.grammar
     monkeypatch.setattr(grammars, "grammar", lambda *told: compiled.append(told) or grammar(*told))
     schema = {f"fresh_{i}": ["id", "name"] for i in range(9)}
-    run(loop, [asking("x", constrain="sql", constrain_schema=schema, max_tokens=1, salt=str(i)) for i in range(8)])
+    run(
+        loop, [asking("x", constrain="sql", constrain_schema=schema, max_tokens=1, cache_salt=str(i)) for i in range(8)]
+    )
     assert len(compiled) == 1

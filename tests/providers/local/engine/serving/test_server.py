@@ -70,7 +70,7 @@ def test_no_frame_with_flipped_bytes_ends_the_server(serving):
             worker.sendall(len(body).to_bytes(4, "big") + body)
             made.turn(0)
             if rnd.random() < 0.2:
-                made._loop.preparation.settle()
+                made._loop.preprocessing.settle()
                 made.turn(0)
                 made.turn(0)
     with connect() as worker:
