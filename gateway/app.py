@@ -41,9 +41,9 @@ def create_app(
     server = settings.server
     answers = Answers(server, observer or Accounting(), settings.limits.streams_per_key)
     if server.redis_url:
-        from gateway.answers.shared.store import Mirror
+        from gateway.answers.shared.store import SharedStore
 
-        answers.mirror = Mirror(server.redis_url, answers)
+        answers.shared = SharedStore(server.redis_url, answers)
     sluice = Sluice(
         settings,
         providers or Providers(settings.providers, settings.default, settings.fallbacks),

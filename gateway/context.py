@@ -1,4 +1,4 @@
-"""One worker's gateway: what its routes share. `here()` is the one that serves the current request."""
+"""What the routes of one worker share. `current()` gives it for the request that is being served."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from providers import Described, Providers
 class Ready:
     """Whether a question could be answered now; `reason` says why not.
 
-    engines   provider → why its engine cannot answer yet, of those that cannot
+    engines   provider → the reason, for each provider whose engine cannot answer yet
     """
 
     ok: bool
@@ -38,7 +38,7 @@ class Sluice:
     rate: Rate
 
     def ready(self) -> Ready:
-        """Whether this worker can serve: it is not ending, and its default provider could be asked."""
+        """Whether this worker can serve: it is not stopping, and its default provider is available."""
         described = self.providers.described()
         reason = "the gateway is being restarted" if self.answers.draining else ""
         engines = {
@@ -53,21 +53,21 @@ class Sluice:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is being produced, and all that was is where other workers find it."""
+        """Whether no answer is being produced, and other workers can find every event."""
         return self.answers.settled
 
     def drain(self, within_s: float | None = None) -> None:
-        """Begin nothing more; returns when every answer has ended, the last of them after `within_s` (drain_s)."""
+        """Begin no more answers; return when every answer has ended, after `within_s` (drain_s) at the latest."""
         self.answers.drain(within_s)
 
     def described(self, name: str) -> Any:
-        """What there is to say about provider `name`; raises KeyError."""
+        """The description of provider `name`; raises KeyError."""
         for provider in self.providers.described():
             if provider.name == name:
                 return provider
         raise KeyError(name)
 
 
-def here() -> Sluice:
+def current() -> Sluice:
     """The gateway that serves the current request."""
     return cast(Sluice, current_app.extensions["sluice"])

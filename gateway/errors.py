@@ -6,17 +6,15 @@ it is understood (providers, the guard, a route) and answered here once.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 from flask import Response, g, has_request_context, request
 from werkzeug.exceptions import HTTPException
-
-from gateway.text2sql.errors import SqlError
-from providers.errors import ProviderError
 
 log = logging.getLogger("sluice")
 
@@ -52,18 +50,19 @@ TABLE: dict[str, tuple[int, bool, str]] = {
     "internal": (500, False, "server_error"),
 }
 
-# What a 503 of ours tells its caller to wait where nothing better is known, in seconds.
+# Seconds of Retry-After for our own 503s where the raiser knows no better figure.
 WAIT_S = {"overloaded": 1, "shutting_down": 2, "engine_died": 5, "engine_timeout": 5, "worker_died": 1}
 MAX_MESSAGE_CHARACTERS = 500
 
 
 @dataclass(eq=False)
 class Failure(Exception):
-    """A failure in words for the caller.
+    """A failure as the caller sees it.
 
-    status        where it differs from its code's: 405, 406, 415 and 422 are all `bad_request`
+    message       "field: what is wrong; what was expected, what came"
+    status        set where it differs from the code's own: 405, 406, 415 and 422 are all `bad_request`
     retry_after   seconds
-    param         the field at fault, for OpenAI's form
+    param         the wrong field, for OpenAI's form
     """
 
     code: str
@@ -82,6 +81,9 @@ class Failure(Exception):
         if self.retry_after is None:
             self.retry_after = WAIT_S.get(self.code)
 
+    def __str__(self) -> str:
+        return self.message
+
     def event(self, request_id: str) -> dict[str, Any]:
         """The data of a `failed` event."""
         return {
@@ -93,32 +95,47 @@ class Failure(Exception):
         }
 
 
+@runtime_checkable
+class Raised(Protocol):
+    """An exception of a lower floor that knows its code, such as ProviderError and SqlError."""
+
+    code: str
+    message: str
+    retryable: bool
+    retry_after: float | None
+
+
 def of(error: BaseException) -> Failure:
-    """What to tell the caller about `error`; one that nobody foresaw is logged with its traceback, and `internal`."""
+    """The failure that the caller sees for `error`. Log an unexpected one with its traceback: it is `internal`."""
     if isinstance(error, Failure):
         return error
-    if isinstance(error, ProviderError | SqlError):
+    if isinstance(error, Raised) and error.code in TABLE:
         return Failure(error.code, error.message, retry_after=error.retry_after, retryable=error.retryable)
     if isinstance(error, HTTPException):
         return _of_http(error)
-    log.error("an answer failed in a way nobody foresaw", exc_info=error)
-    return Failure("internal", "something went wrong in the gateway; its log has the details under this request id")
+    log.error("an unexpected error ended a request", exc_info=error)
+    return Failure("internal", "gateway: an unexpected error; its log has the details under this request id")
+
+
+def bad_request(message: str, *, status: int = 400, param: str | None = None) -> Failure:
+    """A wrong request: `message` begins with the field, which is also `param` where OpenAI's form should name it."""
+    return Failure("bad_request", message, status=status, param=param)
 
 
 def from_event(data: dict[str, Any]) -> Failure:
-    """The failure that a `failed` event tells of."""
+    """The failure in a `failed` event's data."""
     return Failure(data["code"], data["message"], retry_after=data["retry_after"], retryable=data["retryable"])
 
 
 def _of_http(error: HTTPException) -> Failure:
     status = error.code or 500
     if status == 404:
-        return Failure("not_found", "there is nothing at this address")
+        return Failure("not_found", "path: unknown address")
     if status == 405:
         allowed = ", ".join(sorted(set(getattr(error, "valid_methods", None) or ()) - {"OPTIONS", "HEAD"}))
-        return Failure("bad_request", f"this address takes {allowed}, not {request.method}", status=405)
+        return Failure("bad_request", f"method: must be {allowed}, got {request.method}", status=405)
     if status == 413:
-        return Failure("too_large", "the body is larger than 1 MiB")
+        return Failure("too_large", "the body: must be at most 1 MiB")
     if status >= 500:
         return Failure("internal", error.description or error.name, status=status)
     return Failure("bad_request", error.description or error.name, status=status)
@@ -130,7 +147,7 @@ def request_id() -> str:
 
 
 def response(failure: Failure, answer_id: str | None = None, **beside: Any) -> Response:
-    """The failure as a whole HTTP reply, in OpenAI's form below /v1; `beside` are members next to `error`."""
+    """The failure as an HTTP reply, in OpenAI's form below /v1; `beside` are members next to `error`."""
     if request.path.startswith("/v1/"):
         body: dict[str, Any] = {"error": openai(failure)}
     else:
@@ -155,3 +172,8 @@ def openai(failure: Failure) -> dict[str, Any]:
         "param": failure.param,
         "code": failure.code,
     }
+
+
+def shown(value: str) -> str:
+    """A caller's value in a message: in double quotes and cut at 100 characters."""
+    return json.dumps(value[:100], ensure_ascii=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from gateway.answers import steps
 from gateway.answers.steps import Start, Step
@@ -11,21 +11,26 @@ from providers.chat import ChatRequest
 from providers.errors import ProviderError
 
 
-def answer(request: ChatRequest, providers: Providers, name: str | None) -> Iterator[list[Step]]:
-    """The steps of provider `name`'s reply (None: the default's or a fallback's); asked when iterated."""
+def answer(
+    request: ChatRequest, providers: Providers, name: str | None, *, first: bool = True
+) -> Generator[list[Step], None, None]:
+    """The steps of provider `name`'s reply (None: the default's or a fallback's); asked when iterated.
+
+    first   whether it begins with Start; a correction's second reply does not
+    """
     stream = providers.stream(request, name)
-    started = False
+    started = not first
     try:
         for batch in stream:
             found = steps.of(batch)
             if not started:
                 started = True
-                found.insert(0, Start(stream.provider, stream.model, stream.adjusted))
+                found.insert(0, Start(stream.provider, stream.model, list(stream.adjusted)))
             yield found
     except ProviderError:
         if not started:
-            # Who failed is certain too.
-            yield [Start(stream.provider, stream.model, stream.adjusted)]
+            # Which provider failed is certain too.
+            yield [Start(stream.provider, stream.model, list(stream.adjusted))]
         raise
     finally:
         stream.close()

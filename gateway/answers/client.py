@@ -1,8 +1,8 @@
-"""The client's connection: watched for its closing, and written to.
+"""The client's socket: written to, and watched for the client's disconnect.
 
-A disconnect is noticed at once, in silence too: a watcher of the event loop sees the socket become readable, and a peek
-tells the end from a further request. A client that closed its sending half counts as gone: browsers and nginx never do
-that. The second line of defence are heartbeats, and a deadline on writes that make no progress.
+A disconnect is noticed at once, also while nothing is sent: an event loop watcher sees the socket become readable, and
+a peek tells the end of file from a further request. A client that closes only its sending half counts as gone; browsers
+and nginx never do that. Heartbeats and a deadline on writes without progress catch what the watcher cannot see.
 """
 
 from __future__ import annotations
@@ -25,56 +25,56 @@ from gateway.bare_socket import bare, is_tls
 from gateway.gunicorn_reply import GunicornReply
 
 
-class Hangups:
-    """Connections whose next request has come already, so that they stay readable: only their end is of interest.
+class HangupWatcher:
+    """Watches connections that stay readable because the next request is already there, for their end alone.
 
-    libev, and so gevent, knows "readable" alone. Linux's epoll can wait for the other end's closing by itself, and is
-    in turn something to wait for: one for each worker.
+    libev, and so gevent, can wait only for "readable". Linux's epoll can wait for EPOLLRDHUP (the other side closed),
+    and libev can wait for the epoll descriptor. One per worker.
     """
 
     def __init__(self) -> None:
         self._epoll = get_original("select", "epoll")()
-        self._told: dict[int, Callable[[], None]] = {}
+        self._callbacks: dict[int, Callable[[], None]] = {}
         self._watcher = gevent.get_hub().loop.io(self._epoll.fileno(), 1)
-        self._watcher.start(self._some)
+        self._watcher.start(self._ready)
 
     def watch(self, descriptor: int, on_gone: Callable[[], None]) -> None:
-        self._told[descriptor] = on_gone
+        self._callbacks[descriptor] = on_gone
         self._epoll.register(descriptor, select.EPOLLRDHUP)
 
     def unwatch(self, descriptor: int) -> None:
-        if self._told.pop(descriptor, None) is not None:
+        if self._callbacks.pop(descriptor, None) is not None:
             with contextlib.suppress(OSError):
                 self._epoll.unregister(descriptor)
 
-    def _some(self) -> None:
+    def _ready(self) -> None:
         for descriptor, _ in self._epoll.poll(0):
-            # One that left may have taken another with it.
-            if on_gone := self._told.get(descriptor):
+            # A callback may have unwatched another descriptor of this list.
+            if on_gone := self._callbacks.get(descriptor):
                 self.unwatch(descriptor)
                 on_gone()
 
 
-_hangups: Hangups | None = None
+_hangups: HangupWatcher | None = None
 
 
-def hangups() -> Hangups | None:
-    """This worker's; None where the system cannot tell: there a leaving is noticed by the next write."""
+def hangups() -> HangupWatcher | None:
+    """The worker's epoll watcher, or None where EPOLLRDHUP is missing: there a disconnect shows on the next write."""
     global _hangups
     if _hangups is None and hasattr(select, "EPOLLRDHUP"):
-        _hangups = Hangups()
+        _hangups = HangupWatcher()
     return _hangups
 
 
 def _end_when_silent(sock: Any, timeout_s: float) -> None:
-    """Have the system end the connection of a client that vanished without a word: its power cut, its network gone.
+    """Have the kernel close the connection of a client that vanished without FIN or RST: power cut, network gone.
 
-    What was sent may be unacknowledged for `timeout_s`; where nothing is sent, probes find it out. Without this it
-    takes Linux a quarter of an hour, and the upstream is paid for as long.
+    Sent bytes may stay unacknowledged for `timeout_s`; while nothing is sent, keep-alive probes find it. With Linux's
+    defaults it would take about 15 minutes, and the upstream would be paid for all that time.
     """
     if sock.family not in (socket.AF_INET, socket.AF_INET6) or not hasattr(socket, "TCP_USER_TIMEOUT"):
         return
-    # The system takes whole seconds, and no more of them than these.
+    # The kernel takes whole seconds up to 32767, and milliseconds up to 2**31 - 1.
     idle_s = math.ceil(min(timeout_s, 32767))
     unacknowledged_ms = math.ceil(min(timeout_s * 1000, 2**31 - 1))
     with contextlib.suppress(OSError):
@@ -90,16 +90,16 @@ class Client:
     def __init__(self, sock: Any) -> None:
         self._sock = sock
         self._watcher: Any = None
-        # gunicorn's reply, once it was begun: its head, its chunks and its end are written here.
+        # gunicorn's reply after take_over(): its head, chunks and end are written here.
         self._reply: GunicornReply | None = None
-        # What its reader waits for while the kernel takes nothing more.
+        # Set when the kernel takes bytes again, or the client is gone.
         self._writable = Event()
         self._hung_up_at: int | None = None
         self.gone = False
 
     @classmethod
     def of(cls, environ: dict[str, Any], write_timeout_s: float) -> Client | None:
-        """The connection of this request; None under another server, where a disconnect shows when writing."""
+        """The connection of this request; None under TLS or another server: a disconnect shows on the next write."""
         sock = environ.get("gunicorn.socket")
         if sock is None or is_tls(sock) or environ["REQUEST_METHOD"] == "HEAD":
             return None
@@ -118,16 +118,16 @@ class Client:
 
         def readable() -> None:
             try:
-                told = bare(self._sock).recv(1, socket.MSG_PEEK)
+                peeked = bare(self._sock).recv(1, socket.MSG_PEEK)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
-                told = b""
+                peeked = b""
             self.unwatch()
-            if not told:
+            if not peeked:
                 left()
             elif ends := hangups():
-                # A further request, which waits for its turn: it would make this watcher spin.
+                # A further request waits in the socket: it stays readable, and this watcher would spin.
                 self._hung_up_at = self._sock.fileno()
                 ends.watch(self._hung_up_at, left)
 
@@ -148,7 +148,7 @@ class Client:
         self._reply = GunicornReply(write)
 
     def send_now(self, data: bytes, *, last: bool = False) -> bytes:
-        """Send a piece of the body, what the socket takes at once; returns the rest. Raises OSError if nobody is there.
+        """Send a piece of the body without blocking; returns the framed rest. Raises OSError if the client is gone.
 
         The head goes with the first piece, which may be empty, and the end of the body with the `last`: a short answer
         is one system call instead of four.
@@ -185,19 +185,19 @@ class Client:
             finally:
                 watcher.stop()
                 watcher.close()
-            # The kernel calls a socket writable when a third of its buffer, up to 4 MB, is free: a client that reads
-            # little by little is no stalled one.
+            # The kernel reports "writable" only when a third of the send buffer (up to 4 MB) is free. A client that
+            # reads slowly has not stalled: the number of untaken bytes shrinks.
             if self._untaken_bytes() >= untaken:
                 raise TimeoutError
         if self.gone:
             raise ConnectionResetError
 
     def _untaken_bytes(self) -> int:
-        """What the kernel still holds for the client."""
+        """Bytes in the kernel's send buffer that the client has not acknowledged."""
         return int.from_bytes(fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, b"\0" * 4), sys.byteorder)
 
     def drop(self) -> None:
-        """Cut the connection so that the client cannot take what it has for the whole reply."""
+        """Cut the connection, so that the client does not take what it has for the whole reply."""
         try:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:

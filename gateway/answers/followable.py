@@ -1,41 +1,66 @@
-"""What readers follow: an answer's log as far as it may be shown, and its end; made here, or a copy of another's."""
+"""What readers follow: the part of an answer's log that may be shown, and its end. Any worker may produce it."""
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Protocol
 
 from gateway.answers.events import Batch
 from gateway.answers.log import Log
+from gateway.answers.steps import EventName
 from gateway.errors import Failure
 
 
-class Reading(Protocol):
-    """Somebody who follows an answer; see presence.Reader."""
+class Stage(IntEnum):
+    """How far an answer is. The order is the only one possible, and no stage is left backwards.
+
+    RUNNING ──last event in the log──▶ COMPLETE ──last event shown──▶ ENDED
+
+    Without a shared log COMPLETE and ENDED come at once. With one, COMPLETE lasts until the store has the last event.
+    Readers wait for ENDED; the producer appends nothing after RUNNING.
+    """
+
+    RUNNING = 0
+    COMPLETE = 1
+    ENDED = 2
+
+
+class Follower(Protocol):
+    """What follows an answer; see reader.Reader."""
 
     def push(self, batch: Batch) -> None:
-        """A batch that the log has by now; must not block."""
+        """Take a batch that may be shown; must not block."""
 
     def cut(self) -> None:
-        """End the reader's connection without an end of the answer, which cannot be known here; must not block."""
+        """Cut the client's connection without an end of the answer, which is unknown here; must not block."""
 
 
-class Followed:
+class Followable:
     """
     shown   how many events readers may see: all, or with a shared log those that it has
-    spoke   a delta, or a good end, was shown: the head of a reply need not be held back any more
-    ended   the last event was shown
-    question, database   what was asked of which database; "" for a plain chat
+    spoke   whether a delta or `done` was shown: the HTTP head need not be held back any more
+    question, database   the question and the database's name; "" for a plain chat
     """
 
     def __init__(self, answer_id: str, log_bytes: int) -> None:
         self.id = answer_id
         self.log = Log(log_bytes)
-        self.readers: set[Reading] = set()
+        self.readers: set[Follower] = set()
         self.shown = 0
         self.spoke = False
-        self.ended = False
+        self.stage = Stage.RUNNING
         self.question = self.database = ""
         self.failure: Failure | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last event is in the log, shown or not."""
+        return self.stage >= Stage.COMPLETE
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last event was shown."""
+        return self.stage is Stage.ENDED
 
     @property
     def state(self) -> str:
@@ -44,35 +69,38 @@ class Followed:
         return "failed" if self.failure else "done"
 
     def after(self, n: int, limit_bytes: int | None = None) -> Batch | None:
-        """The events after the n-th that may be shown, at least one and at most about `limit_bytes`; None if none."""
+        """The events after the n-th that may be shown: at least one, of about `limit_bytes` at most; None if none."""
         return self.log.after(n, limit_bytes, self.shown)
 
     def reach(self, n: int) -> None:
-        """Return when a reader that has n events may go on from here; raises Failure where it cannot."""
+        """Return when a reader that has n events can continue here; raises Failure where it cannot."""
         if n > self.shown:
-            raise Failure("bad_request", f"Last-Event-ID: the answer has {self.shown} events so far")
+            raise Failure(
+                "bad_request", f"Last-Event-ID: must be at most {self.shown}, the answer's last event; got {n}"
+            )
 
     def show(self, batch: Batch, *, final: bool) -> None:
-        """Let readers see the batch that follows what they have seen; `final` if it has the last event."""
+        """Push the next batch to the readers; `final` if it has the last event."""
         self.shown = batch.first + len(batch.ends) - 1
         if not self.spoke:
-            self.spoke = any(name not in ("start", "failed") for name, _ in batch.events)
-        self.ended = final
+            self.spoke = any(name not in (EventName.START, EventName.FAILED) for name, _ in batch.events)
+        if final:
+            self.stage = Stage.ENDED
         for reader in self.readers:
             reader.push(batch)
 
-    def join(self, reader: Reading) -> None:
-        """`reader` is pushed every batch from now on."""
+    def join(self, reader: Follower) -> None:
+        """Push every batch to `reader` from now on."""
         self.readers.add(reader)
 
-    def leave(self, reader: Reading) -> None:
-        """`reader` follows no more; may be called again."""
+    def leave(self, reader: Follower) -> None:
+        """Push nothing more to `reader`; may be called again."""
         self.readers.discard(reader)
 
     def cancel(self) -> None:
-        """Stop it for everybody, with what it has so far; nothing happens when it has ended."""
+        """Stop it for all its readers and keep the text so far. Does nothing when it has ended."""
         raise NotImplementedError
 
     def timing_so_far(self) -> dict[str, float]:
-        """The answer's timing in ms as far as it is known, for a reply's head."""
+        """The timing in ms that is known by now, for the Server-Timing header."""
         return {}

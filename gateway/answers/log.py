@@ -1,4 +1,4 @@
-"""An answer's log in the worker's memory: the bytes of its events, one after the other, and where each one ends."""
+"""An answer's log in the worker's memory: the bytes of its events in one buffer, and the offset where each ends."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from gateway.answers.events import Batch
 
 
 class Full(Exception):
-    """The log holds as many bytes as it may."""
+    """The log has reached its limit in bytes."""
 
 
 class Log:
-    """Events 1 … `count`. About 4 bytes an event beside the events themselves: thousands of logs are held at once."""
+    """Events 1 … `count`. Each costs 4 bytes beside its own bytes: a worker holds thousands of logs."""
 
     __slots__ = ("_data", "_ends", "limit_bytes")
 
@@ -31,7 +31,7 @@ class Log:
         return len(self._data) + self._ends.itemsize * len(self._ends)
 
     def append(self, batch: Batch, *, final: bool = False) -> None:
-        """Add the next events; raises Full, except for the `final` ones, which every answer needs."""
+        """Add the next events; raises Full, except for `final` ones: every answer needs its end."""
         start = len(self._data)
         if start + len(batch.sse) > self.limit_bytes and not final:
             raise Full
@@ -41,7 +41,7 @@ class Log:
         else:
             self._ends.extend([start + end for end in batch.ends])
         if final:
-            # Nothing grows any more: let go of what the array kept in reserve.
+            # Nothing is appended after this: free the array's reserve.
             self._data = bytes(self._data)
 
     def after(self, n: int, limit_bytes: int | None = None, until: int | None = None) -> Batch | None:
@@ -51,7 +51,7 @@ class Log:
             return None
         start = self._ends[n - 1] if n else 0
         if limit_bytes is not None and self._ends[last - 1] - start > limit_bytes:
-            # At least one, however long it is.
+            # At least one event, even if it is longer than the limit.
             last = max(n + 1, bisect_right(self._ends, start + limit_bytes, n, last))
         return Batch(
             n + 1, bytes(self._data[start : self._ends[last - 1]]), [end - start for end in self._ends[n:last]]

@@ -1,4 +1,4 @@
-"""What /getAnwser takes: one question, its fields checked and named where they are wrong."""
+"""The fields of /getAnwser: decoded, checked, and named in the message where one is wrong."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
+from gateway.errors import Failure, shown
 from providers.chat import ChatRequest, Message
 
 T = TypeVar("T")
@@ -17,18 +18,16 @@ MAX_QUESTION_CHARACTERS = 8_000
 LANGUAGES = ("zh", "en")
 
 
-class BadQuestion(ValueError):
-    """The request cannot be understood; the message begins with the field's path, or with "the body"."""
+class BadQuestion(Failure):
+    """The request is wrong; the message begins with the field's path, or with "the body"."""
 
-    @property
-    def field(self) -> str | None:
-        """The path of the field at fault; None where it is the body as a whole."""
-        told = str(self)
-        return None if told.startswith("the body") else told.partition(":")[0]
+    def __init__(self, message: str) -> None:
+        field = None if message.startswith("the body") else message.partition(":")[0]
+        super().__init__("bad_request", message, param=field)
 
 
 class Turn(msgspec.Struct, forbid_unknown_fields=True):
-    """An earlier question of this conversation, and what was answered."""
+    """An earlier question of this conversation, and its answer."""
 
     question: str
     answer: str
@@ -38,7 +37,7 @@ Stop = Annotated[str, Meta(min_length=1)]
 
 
 class Fields(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The fields as they come, in the body or in the query string; null is the same as absent."""
+    """The fields as they come, in the body or the query string; null is the same as absent."""
 
     question: Annotated[str, Meta(max_length=MAX_QUESTION_CHARACTERS)]
     provider: str | None = None
@@ -60,13 +59,13 @@ class Fields(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 class Question:
     """One question, checked.
 
-    provider     a configured name, or None: the default one answers, and its fallbacks where it fails
-    database     a configured name, or "none": a plain chat
-    execute      None: what the database's configuration says
-    language     None: what text2sql's configuration says
+    provider     a configured name, or None: the default provider, and its fallbacks where it fails
+    database     a configured name, or "none" for a plain chat
+    execute      None: as the database's configuration says
+    language     None: as text2sql's configuration says
     constrain    "sql": a local engine generates only statements over the database's schema; None: as configured
-    temperature, top_p, …   None: the provider's own default; top_k 0 and -1 are off
-    cache_salt   whose prefix cache the prompt may share: one per caller
+    temperature, top_p, …   None: the provider's default; top_k 0 and -1 are off
+    cache_salt   prompts with an equal one share the prefix cache: one per caller
     """
 
     question: str
@@ -86,7 +85,7 @@ class Question:
     cache_salt: str = ""
 
     def request(self, messages: list[Message]) -> ChatRequest:
-        """`messages`, asked with this question's sampling."""
+        """The request for `messages` with this question's sampling."""
         return ChatRequest(
             messages,
             temperature=self.temperature,
@@ -116,22 +115,22 @@ _from_json = msgspec.json.Decoder(Fields)
 def from_json(body: bytes) -> Question:
     """The question in a JSON body; raises BadQuestion."""
     if not body:
-        raise BadQuestion("question: it is missing, the body is empty")
+        raise BadQuestion("question: required; the body is empty")
     return _checked(decode(_from_json, body))
 
 
 def from_query(values: dict[str, list[str]]) -> Question:
     """The question in a query string's values; `stop` may come several times, `history` is JSON. Raises BadQuestion."""
     raw: dict[str, Any] = {}
-    for name, given in values.items():
-        if len(given) > 1 and name != "stop":
-            raise BadQuestion(f"{name}: it is given {len(given)} times")
-        raw[name] = given if name == "stop" else given[0]
+    for name, texts in values.items():
+        if len(texts) > 1 and name != "stop":
+            raise BadQuestion(f"{name}: must be there once, came {len(texts)} times")
+        raw[name] = texts if name == "stop" else texts[0]
     if "history" in raw:
         try:
             raw["history"] = msgspec.json.decode(raw["history"])
         except (msgspec.DecodeError, RecursionError) as error:
-            raise BadQuestion(f"history: it is not JSON: {error}") from None
+            raise BadQuestion(f"history: must be JSON; {_spoken(str(error))}") from None
     try:
         return _checked(msgspec.convert(raw, Fields, strict=False))
     except msgspec.ValidationError as error:
@@ -145,13 +144,16 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     except msgspec.ValidationError as error:
         raise BadQuestion(in_words(str(error))) from None
     except UnicodeDecodeError:
-        raise BadQuestion("the body is not UTF-8") from None
+        raise BadQuestion("the body: must be UTF-8, and is not") from None
     except msgspec.DecodeError as error:
-        # msgspec tells of a text that ends within a surrogate pair as it does of a body that ends within a text.
-        told = "half a surrogate pair" if _HALF_A_PAIR.search(body) and "truncated" in str(error) else str(error)
-        raise BadQuestion(f"the body is not JSON: {told}") from None
+        if "UTF-8" in str(error):
+            raise BadQuestion("the body: must be UTF-8, and is not") from None
+        # msgspec reports a string that ends within a surrogate pair with the words for a body that ends too early.
+        half = _HALF_A_PAIR.search(body) and "truncated" in str(error)
+        reason = "half a surrogate pair in a string" if half else _spoken(str(error))
+        raise BadQuestion(f"the body: must be JSON; {reason}") from None
     except RecursionError:
-        raise BadQuestion("the body is not JSON for us: it is nested too deeply") from None
+        raise BadQuestion("the body: must be JSON that is nested less deeply") from None
 
 
 # An escaped high surrogate at the end of a string.
@@ -160,19 +162,49 @@ _PATH = re.compile(r"^(.*?)(?: - at `(?:key in )?\$\.?(.*)`)?$", re.DOTALL)
 _MEMBER = re.compile(r"^Object (missing required field|contains unknown field) `(.*)`$", re.DOTALL)
 
 
+# msgspec's types → our words.
+_TYPES = {
+    "int": "an integer",
+    "float": "a number",
+    "str": "a string",
+    "bool": "true or false",
+    "array": "an array",
+    "object": "an object",
+    "null": "null",
+}
+_EXPECTED = re.compile(r"^Expected `([^`]*)`(?: of length (<=|>=) (\d+)| (<=|>=|<|>) (\S+))?(?:, got `([^`]*)`)?$")
+_ENUM = re.compile(r"^Invalid enum value '?(.*?)'?$", re.DOTALL)
+
+
 def in_words(problem: str) -> str:
-    """msgspec's sentence (`Expected `int | null`, got `bool` - at `$.top_k``) with the field first."""
-    told, path = _PATH.fullmatch(problem).groups(default="")  # type: ignore[union-attr]
-    if member := _MEMBER.match(told):
+    """msgspec's sentence (`Expected `int | null`, got `bool` - at `$.top_k``) in the form "field: must be …, got …"."""
+    sentence, path = _PATH.fullmatch(problem).groups(default="")  # type: ignore[union-attr]
+    if member := _MEMBER.match(sentence):
         path = f"{path}.{member[2]}" if path else member[2]
-        return f"{path}: it is missing" if member[1].startswith("missing") else f"{path}: unknown field"
-    told = told.replace(" | null`", "`").replace("`", "")
-    return f"{path or 'the body'}: {told[:1].lower()}{told[1:]}"
+        return f"{path}: required, but missing" if member[1].startswith("missing") else f"{path}: unknown field"
+    path = path or "the body"
+    if value := _ENUM.match(sentence):
+        return f"{path}: is none of the values that are allowed, got {shown(value[1])}"
+    if not (parts := _EXPECTED.match(sentence)):
+        return f"{path}: {_spoken(sentence)}"
+    types, length_is, length, compared, bound, came = parts.groups()
+    expected = " or ".join(_TYPES.get(name, name) for name in types.split(" | ") if name != "null")
+    if length:
+        unit = "item" if "array" in types.split(" | ") else "character"
+        limit = "at most" if length_is == "<=" else "at least"
+        expected += f" of {limit} {length} {unit}{'' if length == '1' else 's'}"
+    if bound:
+        expected += f" {compared} {float(bound):g}" if "." in bound else f" {compared} {bound}"
+    return f"{path}: must be {expected}" + (f", got {_TYPES.get(came, came)}" if came else "")
+
+
+def _spoken(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:].replace("`", "")
 
 
 def _checked(fields: Fields) -> Question:
     if not fields.question.strip():
-        raise BadQuestion("question: it is empty")
+        raise BadQuestion("question: must not be blank")
     stop = (fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ())
     history = fields.history or []
     _one_of("language", fields.language, LANGUAGES)
@@ -203,11 +235,11 @@ def _checked(fields: Fields) -> Question:
     )
 
 
-def _one_of(path: str, given: str | None, allowed: tuple[str, ...]) -> None:
-    if given is not None and given not in allowed:
-        raise BadQuestion(f"{path}: it is {' or '.join(allowed)}")
+def _one_of(path: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    if value is not None and value not in allowed:
+        raise BadQuestion(f"{path}: must be {' or '.join(map(shown, allowed))}, got {shown(value)}")
 
 
 def _plain(path: str, text: str) -> None:
     if "\x00" in text:
-        raise BadQuestion(f"{path}: it contains a NUL character")
+        raise BadQuestion(f"{path}: must not contain U+0000")

@@ -1,4 +1,4 @@
-"""What is known of an answer beside its events: what was asked of which database, by whom, and what was run."""
+"""Facts about an answer beside its events: question, database, caller, and the statements that were judged."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 @dataclass(slots=True)
 class Record:
     """
-    question    as it was asked, for /feedback; no log line has it
+    question    the caller's words, for /feedback; never in a log line
     database    its name; "" for a plain chat
     caller      the name of the key that asked
-    statements  every statement that was judged, as the log line tells it
-    rows        how many rows the last one gave; None where none ran
+    statements  every statement that was judged, in the log line's form
+    rows        how many rows the last statement gave; None where none ran
     """
 
     question: str = ""
@@ -24,10 +24,10 @@ class Record:
     rows: int | None = None
 
     def judged(self, sql: str, tables: list[str], reason: str | None, *, with_text: bool) -> None:
-        """Note a statement: its tables and a digest that tells it from others; its text may hold the question's words.
+        """Note a statement's tables and digest, and with `with_text` its text, which may repeat the question's words.
 
         reason  why it was refused, by the guard or the database; None where it passed
         """
-        told: dict[str, Any] = {"digest": hashlib.sha256(sql.encode()).hexdigest()[:16], "tables": tables}
-        told |= {"ok": reason is None, "reason": reason}
-        self.statements.append(told | {"sql": sql} if with_text else told)
+        entry: dict[str, Any] = {"digest": hashlib.sha256(sql.encode()).hexdigest()[:16], "tables": tables}
+        entry |= {"ok": reason is None, "reason": reason}
+        self.statements.append(entry | {"sql": sql} if with_text else entry)

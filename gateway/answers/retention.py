@@ -1,39 +1,37 @@
-"""Ended answers, kept for a while: so long as their age allows, and no more bytes of them than a worker can hold."""
+"""Ended answers: kept for log_age_s, and only as many as fit into KEPT_BYTES of memory."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import gevent
 
-if TYPE_CHECKING:
-    from gateway.answers.answers import Answer
+from gateway.answers.answer import Answer
 
-# Ended answers are kept for log_age_s, but no more of them than this, so that a busy worker's memory is bounded.
+# Bytes of ended answers that one worker keeps at most, however young they are.
 KEPT_BYTES = 256 << 20
-# What an ended answer takes beside its log.
+# Bytes that an ended answer takes beside its log.
 KEPT_BESIDE_BYTES = 4 << 10
 SWEEP_S = 1.0
 
 
-class Kept:
+class Retention:
     """
-    forget   called with each that is kept no longer
+    forget   called with each answer that is dropped
     """
 
     def __init__(self, age_s: float, forget: Callable[[Answer], None]) -> None:
         self._age_s = age_s
         self._forget = forget
-        # With the bytes that each was added for: what it takes later is not asked again.
+        # Each with the size it was added with, which is subtracted again when it is dropped.
         self._all: deque[tuple[Answer, int]] = deque()
         self._bytes = 0
         self._sweeper: gevent.Greenlet | None = None
 
     def add(self, answer: Answer, size_bytes: int) -> None:
-        """Keep it; the oldest go where there is no room for all."""
+        """Keep it; the oldest answers are dropped where the room does not suffice."""
         size_bytes += KEPT_BESIDE_BYTES
         self._all.append((answer, size_bytes))
         self._bytes += size_bytes

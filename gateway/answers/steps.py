@@ -1,17 +1,42 @@
-"""What an answer is made of: the steps that a flow yields and events.py writes out. A failure is raised, not a step."""
+"""The steps that a flow yields, and the names of the events that events.py writes for them. A failure is raised.
+
+A new event takes three places: its name in EventName and its step class here, its lines in events.Encoder, and its row
+in docs/api.md. A format that shows it reads it by name; every other format ignores names that it does not know.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from providers.delta import Delta, ToolCallDelta, Usage
 
 
+class EventName(StrEnum):
+    """The names of an answer's events, declared here alone: formats, the terminal and tests read them.
+
+    MESSAGE   carries no `event:` line on the wire: it is what a browser calls an unnamed event
+    """
+
+    START = "start"
+    MESSAGE = "message"
+    REASONING = "reasoning"
+    SQL = "sql"
+    TOOL_CALLS = "tool_calls"
+    ROWS = "rows"
+    DONE = "done"
+    FAILED = "failed"
+
+
+# One of these is the last event of every answer.
+TERMINAL = frozenset({EventName.DONE, EventName.FAILED})
+
+
 @dataclass(slots=True)
 class Start:
-    """Who answers; the first step of every flow, once that is certain: with the upstream's first batch.
+    """The provider that really answers: the first step of every flow, with the upstream's first batch.
 
     A flow that asks more than once (a correction) yields it only the first time.
     """
@@ -31,7 +56,7 @@ class Text:
 
 @dataclass(slots=True)
 class Reasoning:
-    """The model's thinking, to append; no part of the reply."""
+    """The model's thinking, to append; not part of the reply."""
 
     text: str
 
@@ -45,7 +70,7 @@ class ToolCalls:
 
 @dataclass(slots=True)
 class Sql:
-    """A statement, after the guard judged it; `reason` says why where it was refused."""
+    """A statement and the guard's verdict; `reason` says why it was refused."""
 
     sql: str
     dialect: str
@@ -56,7 +81,7 @@ class Sql:
 
 @dataclass(slots=True)
 class Rows:
-    """What the database gave: columns are {"name", "type"}, every value is safe in JSON.
+    """The rows of the final statement: columns are {"name", "type"}; every value can be written as JSON.
 
     explanation   {"zh", "en"}: a sentence that says what the statement asked for; None where there is none
     """
@@ -70,7 +95,7 @@ class Rows:
 
 @dataclass(slots=True)
 class Correcting:
-    """The model is asked again, for the `attempt`-th time after the first, because of `reason`. Makes no event."""
+    """The model is asked again because of `reason`; `attempt` counts from 1. Makes no event."""
 
     reason: str
     attempt: int
@@ -78,7 +103,7 @@ class Correcting:
 
 @dataclass(slots=True)
 class Done:
-    """The reply is complete; always the last step. `timing` in ms: `prompt`, `sql`, and `queue` where it knows."""
+    """The reply is complete; always the last step. `timing` in ms: `prompt`, `sql`, and `queue` where known."""
 
     finish_reason: str
     usage: Usage | None = None
@@ -88,25 +113,32 @@ class Done:
 Step = Start | Text | Reasoning | ToolCalls | Sql | Rows | Correcting | Done
 
 
-def of(deltas: Iterable[Delta]) -> list[Step]:
-    """The steps of one batch of deltas, as a plain chat passes them on; neighbours of one channel are one step."""
-    steps: list[Step] = []
+def merged(batch: Iterable[Step]) -> list[Step]:
+    """The batch with neighbouring texts, and neighbouring reasonings, as one step each."""
+    found: list[Step] = []
     last: Step | None = None
+    for step in batch:
+        if type(step) is Text and type(last) is Text:
+            last.text += step.text
+            if step.logprobs:
+                last.logprobs = (last.logprobs or []) + step.logprobs
+        elif type(step) is Reasoning and type(last) is Reasoning:
+            last.text += step.text
+        else:
+            found.append(last := step)
+    return found
+
+
+def of(deltas: Iterable[Delta]) -> list[Step]:
+    """The steps of one batch of deltas; neighbouring deltas of one channel become one step."""
+    found: list[Step] = []
     for delta in deltas:
         if delta.reasoning:
-            if type(last) is Reasoning:
-                last.text += delta.reasoning
-            else:
-                steps.append(last := Reasoning(delta.reasoning))
+            found.append(Reasoning(delta.reasoning))
         if delta.text or delta.logprobs:
-            if type(last) is Text:
-                last.text += delta.text
-                if delta.logprobs:
-                    last.logprobs = (last.logprobs or []) + delta.logprobs
-            else:
-                steps.append(last := Text(delta.text, delta.logprobs))
+            found.append(Text(delta.text, delta.logprobs))
         if delta.tool_calls:
-            steps.append(last := ToolCalls(delta.tool_calls))
+            found.append(ToolCalls(delta.tool_calls))
         if delta.finish_reason is not None:
-            steps.append(last := Done(delta.finish_reason, delta.usage))
-    return steps
+            found.append(Done(delta.finish_reason, delta.usage))
+    return merged(found) if len(found) > 1 else found

@@ -1,4 +1,4 @@
-"""Events → OpenAI's forms: chunks of a stream, and the whole completion.
+"""Events → OpenAI's chat completions: chunks of a stream, and the whole completion.
 
     data: {"id":"chatcmpl-…",…,"choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,…}]}
     data: {…,"choices":[{"index":0,"delta":{"content":"你好"},"logprobs":null,"finish_reason":null}]}
@@ -6,20 +6,18 @@
     data: {…,"choices":[],"usage":{…}}
     data: [DONE]
 
-source   OpenAI's API reference; what its official Python client cannot read (`id:` lines before a comment, comments
-         with a blank line, events without JSON) is never sent
+source   OpenAI's API reference. `id:`, `event:` and `retry:` lines are never sent: some clients of this API split
+         blocks on blank lines and take every other line for data
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from gateway import errors
-from gateway.answers.events import Batch, Event
+from gateway.answers.events import Batch, Event, encode
+from gateway.answers.steps import EventName
 
-_encode = msgspec.json.Encoder().encode
 DONE = b"data: [DONE]\n\n"
 
 
@@ -28,8 +26,9 @@ class Chunks:
 
     content_type = "text/event-stream; charset=utf-8"
     opening = b""
-    # One comment line without a blank line: the official client would take a blank line for an event.
-    ping = b": ping\n"
+    # A block of its own: readers that split on blank lines and skip blocks that begin with ":" (Dify's) would lose the
+    # chunk behind a comment without one. OpenAI's official clients skip an empty block.
+    ping = b": ping\n\n"
 
     def __init__(self, with_usage: bool) -> None:
         self._with_usage = with_usage
@@ -42,45 +41,45 @@ class Chunks:
 
     def _chunk(self, event: Event) -> bytes:
         name, data = event
-        if name == "message":
+        if name == EventName.MESSAGE:
             delta: dict[str, Any] = {"content": data["text"]}
             if "logprobs" in data:
                 return self._choice(delta, logprobs={"content": data["logprobs"], "refusal": None})
-            # The hot path, with what never changes written once.
+            # The hot path: what never changes is written once per answer.
             return b'%b[{"index":0,"delta":{"content":%b},"logprobs":null,"finish_reason":null}]}\n\n' % (
                 self._head,
-                _encode(data["text"]),
+                encode(data["text"]),
             )
-        if name == "start":
+        if name == EventName.START:
             about = {
                 "id": f"chatcmpl-{data['id']}",
                 "object": "chat.completion.chunk",
                 "created": data["created"],
                 "model": data["provider"],
             }
-            self._head = b"data: " + _encode(about)[:-1] + b',"choices":'
+            self._head = b"data: " + encode(about)[:-1] + b',"choices":'
             return self._choice({"role": "assistant", "content": ""})
-        if name == "reasoning":
+        if name == EventName.REASONING:
             return self._choice({"reasoning_content": data["text"]})
-        if name == "tool_calls":
+        if name == EventName.TOOL_CALLS:
             return self._choice({"tool_calls": [self._piece(piece) for piece in data["tool_calls"]]})
-        if name == "done":
+        if name == EventName.DONE:
             last = self._choice({}, finish_reason=_reason(data))
             if self._with_usage:
-                last += b'%b[],"usage":%b}\n\n' % (self._head, _encode(usage(data["usage"])))
+                last += b'%b[],"usage":%b}\n\n' % (self._head, encode(usage(data["usage"])))
             return last + DONE
-        if name == "failed":
-            return b"data: " + _encode({"error": errors.openai(errors.from_event(data))}) + b"\n\n" + DONE
+        if name == EventName.FAILED:
+            return b"data: " + encode({"error": errors.openai(errors.from_event(data))}) + b"\n\n" + DONE
         return b""
 
     def _choice(
         self, delta: dict[str, Any], finish_reason: str | None = None, logprobs: dict[str, Any] | None = None
     ) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
-        return b"%b[%b]}\n\n" % (self._head, _encode(choice))
+        return b"%b[%b]}\n\n" % (self._head, encode(choice))
 
     def _piece(self, piece: dict[str, Any]) -> dict[str, Any]:
-        """A piece of a tool call; what names the call comes with its first piece only."""
+        """A piece of a tool call; id and name come with its first piece only."""
         index, function = piece["index"], {"arguments": piece["arguments"]}
         if index in self._called:
             return {"index": index, "function": function}
@@ -94,23 +93,22 @@ class Chunks:
 
 
 def _reason(done: dict[str, Any]) -> str:
-    """Why it ended, in OpenAI's words: they have none for an answer that was stopped, and typed clients know no other.
-
-    It was cut short, as one of `length` is; never is it complete.
+    """The finish reason in OpenAI's words. They have none for a stopped answer, and typed clients accept no other word:
+    it becomes `length`, which also says that the text is not complete.
     """
     reason: str = done["finish_reason"]
     return "length" if reason == "cancelled" else reason
 
 
-def usage(told: dict[str, int] | None) -> dict[str, Any] | None:
+def usage(counted: dict[str, int] | None) -> dict[str, Any] | None:
     """Our usage as OpenAI nests it."""
-    if told is None:
+    if counted is None:
         return None
-    nested: dict[str, Any] = {name: told[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
-    if "cached_tokens" in told:
-        nested["prompt_tokens_details"] = {"cached_tokens": told["cached_tokens"]}
-    if "reasoning_tokens" in told:
-        nested["completion_tokens_details"] = {"reasoning_tokens": told["reasoning_tokens"]}
+    nested: dict[str, Any] = {name: counted[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    if "cached_tokens" in counted:
+        nested["prompt_tokens_details"] = {"cached_tokens": counted["cached_tokens"]}
+    if "reasoning_tokens" in counted:
+        nested["completion_tokens_details"] = {"reasoning_tokens": counted["reasoning_tokens"]}
     return nested
 
 
@@ -121,17 +119,17 @@ def completion(found: list[Event]) -> dict[str, Any]:
     calls: dict[int, dict[str, Any]] = {}
     end: dict[str, Any] = {}
     for name, data in found:
-        if name == "message":
+        if name == EventName.MESSAGE:
             text.append(data["text"])
             logprobs += data.get("logprobs", ())
-        elif name == "reasoning":
+        elif name == EventName.REASONING:
             reasoning.append(data["text"])
-        elif name == "tool_calls":
+        elif name == EventName.TOOL_CALLS:
             for piece in data["tool_calls"]:
                 _grow(calls, piece)
-        elif name == "start":
+        elif name == EventName.START:
             about = data
-        elif name == "done":
+        elif name == EventName.DONE:
             end = data
     message: dict[str, Any] = {"role": "assistant", "content": "".join(text)}
     if reasoning:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.answers.answers import Answer, Observer
+from gateway.answers.answer import Answer
+from gateway.answers.answers import Observer
 from gateway.observability import logs, metrics
 from gateway.observability.in_flight import InFlight
 
@@ -29,7 +30,7 @@ class Accounting(Observer):
             answer.cause,
             answer.provider,
             answer.usage,
-            first - answer.asked.received_at if first is not None else None,
+            first - answer.request.received_at if first is not None else None,
             answer.pace,
         )
         if self.in_flight is not None:
@@ -37,13 +38,13 @@ class Accounting(Observer):
         fields = {
             "id": answer.id,
             **_begin_fields(answer),
-            "statements": answer.asked.record.statements,
-            "rows": answer.asked.record.rows,
+            "statements": answer.request.record.statements,
+            "rows": answer.request.record.rows,
             "cause": answer.cause,
             "usage": answer.usage.as_dict() if answer.usage else None,
             "timing": answer.timing or answer.timing_so_far(),
             "events": answer.log.count,
-            "duration_ms": round((answer.ended_at - answer.asked.received_at) * 1000, 1),
+            "duration_ms": round((answer.ended_at - answer.request.received_at) * 1000, 1),
         }
         if answer.failure is not None:
             fields["message"] = answer.failure.message
@@ -53,10 +54,10 @@ class Accounting(Observer):
 def _begin_fields(answer: Answer) -> dict[str, str | None]:
     """The members of an answer's log line that are known when it begins."""
     return {
-        "request_id": answer.asked.request_id,
-        "route": answer.asked.route,
+        "request_id": answer.request.request_id,
+        "route": answer.request.route,
         "provider": answer.provider,
         "model": answer.model,
-        "key": answer.asked.record.caller or None,
+        "key": answer.request.record.caller or None,
         "database": answer.database or None,
     }

@@ -1,4 +1,4 @@
-"""/getAnwser: ask, by POST or, for a native EventSource, by GET; and the answers, to follow or to stop."""
+"""/getAnwser asks, by POST or, for a native EventSource, by GET. /answers/<id> reads, follows and stops an answer."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from flask import Blueprint, Response, g, request
 
+from gateway import context
 from gateway.answers import question
-from gateway.answers.followable import Followed
-from gateway.answers.question import BadQuestion, Question
+from gateway.answers.followable import Followable
+from gateway.answers.question import Question
 from gateway.answers.record import Record
-from gateway.context import here
-from gateway.errors import Failure
+from gateway.errors import Failure, bad_request, shown
 from gateway.formats import native
 from gateway.routes import replies
 from gateway.text2sql import flow
 
 routes = Blueprint("ask", __name__)
 
-# What /getAnwser asks with where neither the question nor the provider's `defaults` say.
+# Sampling of /getAnwser where neither the question nor the provider's `defaults` set it.
 TEMPERATURE = 0.0
 MAX_TOKENS = 1024
 
@@ -36,10 +36,11 @@ _EVENT_ID = re.compile(r"([A-Za-z0-9_-]{1,64})\.(0|[1-9][0-9]{0,8})")
 def ask() -> Response:
     form = request.args.get("format")
     if unknown := [name for name in request.args if name != "format"]:
-        raise Failure("bad_request", f"{unknown[0]}: a POST takes its fields in the body", param=unknown[0])
-    media, given = native.chosen(request.accept_mimetypes, form), body()
+        message = f"{unknown[0]}: unknown query parameter; a POST takes its fields in the body"
+        raise Failure("bad_request", message, param=unknown[0])
+    media, data = native.chosen(request.accept_mimetypes, form), body()
     reply = _returning(media)
-    return _reply(_parsed(question.from_json, given), media) if reply is None else reply
+    return _reply(_parsed(question.from_json, data), media) if reply is None else reply
 
 
 @routes.get("/getAnwser")
@@ -50,42 +51,41 @@ def ask_by_get() -> Response:
     if (reply := _returning(media)) is not None:
         return reply
     _utf8(request.query_string)
-    values = {name: given for name, given in request.args.lists() if name not in ("format", "key")}
+    values = {name: texts for name, texts in request.args.lists() if name not in ("format", "key")}
     return _reply(_parsed(question.from_query, values), media, key=request.args.get("key"))
 
 
 def _returning(media: str) -> Response | None:
-    """For an EventSource, or a client like it, that was cut and sends its question again: it follows, and never asks
-    again. None for whoever asks.
+    """The reply to a client that was cut and sends its question again with Last-Event-ID, as EventSource does: it
+    follows that answer, and nothing is asked again. None for a request without Last-Event-ID.
     """
     last = request.headers.get("Last-Event-ID")
     return None if last is None else follow(*event_id(last), media)
 
 
 def _utf8(query: bytes) -> None:
-    """Raises Failure for a field that is not UTF-8: werkzeug would hand it on with replacement characters."""
+    """Raises Failure for a field that is not UTF-8: werkzeug would replace the bytes silently."""
     for field in query.split(b"&"):
         name, _, value = field.partition(b"=")
         try:
             unquote_to_bytes(value).decode()
         except UnicodeDecodeError:
-            shown = unquote_to_bytes(name).decode("ascii", "replace")[:100]
-            raise Failure("bad_request", f"{shown}: it is not UTF-8", param=shown) from None
+            path = unquote_to_bytes(name).decode("ascii", "replace")[:100]
+            raise Failure("bad_request", f"{path}: must be UTF-8, and is not", param=path) from None
 
 
-def _parsed(parse: Callable[[Any], Question], given: Any) -> Question:
-    """What `parse` makes of `given`, its names checked and its defaults filled in."""
-    try:
-        asked = parse(given)
-    except BadQuestion as error:
-        raise Failure("bad_request", str(error), param=error.field) from None
+def _parsed(parse: Callable[[Any], Question], data: Any) -> Question:
+    """The question that `parse` reads from `data`, with its names checked and its defaults filled in."""
+    asked = parse(data)
     replies.known_provider(asked.provider, "provider")
-    sluice = here()
+    sluice = context.current()
     if asked.database and asked.database not in sluice.databases:
-        known = ", ".join([*sluice.settings.databases, "none"])
-        raise Failure("bad_request", f"database: there is no {asked.database[:100]!r}; there are {known}")
+        names = ", ".join(sluice.settings.databases)
+        known = f"must be one of {names}, or none" if names else 'none is configured (use "none" for a plain chat)'
+        message = f"database: unknown database {shown(asked.database)}; {known}"
+        raise Failure("bad_request", message, param="database")
     if asked.constrain and sluice.databases.get(asked.database) is None:
-        raise Failure("bad_request", "constrain: it needs a database, whose schema the statements are over")
+        raise Failure("bad_request", "constrain: needs a database, whose schema limits the statements, got none")
     defaults = sluice.settings.providers[asked.provider or sluice.settings.default].defaults
     if asked.temperature is None and defaults.temperature is None:
         asked.temperature = TEMPERATURE
@@ -96,7 +96,7 @@ def _parsed(parse: Callable[[Any], Question], given: Any) -> Question:
 
 
 def _reply(asked: Question, media: str, key: str | None = None) -> Response:
-    sluice = here()
+    sluice = context.current()
     database = sluice.databases.get(asked.database)
     record = Record(asked.question, database.name) if database else Record()
     steps = flow.answer(asked, sluice.providers, sluice.databases, record)
@@ -104,8 +104,8 @@ def _reply(asked: Question, media: str, key: str | None = None) -> Response:
     return in_form(answer, media)
 
 
-def in_form(answer: Followed, media: str) -> Response:
-    """The answer from its beginning, in the form that the caller likes."""
+def in_form(answer: Followable, media: str) -> Response:
+    """The answer from its beginning, as `media`."""
     if media == native.WHOLE:
         return replies.whole(answer)
     if media == native.CSV:
@@ -114,31 +114,37 @@ def in_form(answer: Followed, media: str) -> Response:
 
 
 def body() -> bytes:
-    """The request's JSON body; raises Failure (415) where it says that it is something else."""
+    """The request's JSON body; raises Failure (413, 415)."""
     data = request.get_data(cache=False)
     if len(data) > MAX_BODY_BYTES:
-        raise Failure("too_large", "the body is larger than 1 MiB")
+        raise Failure("too_large", "the body: must be at most 1 MiB")
     if data and request.mimetype != "application/json":
-        raise Failure("bad_request", "Content-Type: application/json is expected", status=415)
+        raise Failure(
+            "bad_request", f"Content-Type: must be application/json, got {shown(request.mimetype)}", status=415
+        )
     return data
 
 
 def not_head() -> None:
     if request.method == "HEAD":
-        raise Failure("bad_request", "HEAD would ask, and nobody could read the answer", status=405)
+        raise Failure(
+            "bad_request",
+            "method: must be GET or POST, got HEAD: it would ask and could not show the answer",
+            status=405,
+        )
 
 
-def event_id(given: str) -> tuple[str, int]:
-    """The answer and the event that a Last-Event-ID names; raises Failure (400)."""
-    found = _EVENT_ID.fullmatch(given.strip())
-    if not found:
-        raise Failure("bad_request", "Last-Event-ID: expected <answer id>.<n>, as the events' ids are")
-    return found[1], int(found[2])
+def event_id(value: str) -> tuple[str, int]:
+    """The answer's id and the event's number in a Last-Event-ID; raises Failure (400)."""
+    parts = _EVENT_ID.fullmatch(value.strip())
+    if not parts:
+        raise Failure("bad_request", f"Last-Event-ID: must be <answer id>.<n>, as events have it, got {shown(value)}")
+    return parts[1], int(parts[2])
 
 
 def follow(answer_id: str, after: int, media: str) -> Response:
-    """The events after the `after`-th of an answer that is there; 204 if it has ended and there are none."""
-    answers = here().answers
+    """The events after the `after`-th of an existing answer; 204 if it has ended and there are none."""
+    answers = context.current().answers
     answer = answers.find(answer_id, g.owner)
     answer.reach(after)
     if after and answer.ended and after == answer.shown:
@@ -158,21 +164,23 @@ def events(answer_id: str) -> Response:
     if (last := request.headers.get("Last-Event-ID")) is not None:
         named, after = event_id(last)
         if named != answer_id:
-            raise Failure("bad_request", "Last-Event-ID: it is an event of another answer")
+            raise Failure(
+                "bad_request", f"Last-Event-ID: must be an event of this answer, {answer_id}, got one of {named}"
+            )
     return follow(answer_id, after, media)
 
 
 @routes.get("/answers/<answer_id>")
 def state(answer_id: str) -> Response:
-    answer = here().answers.find(answer_id, g.owner)
-    found = native.whole(replies.so_far(answer)) | {"id": answer.id, "state": answer.state, "events": answer.shown}
-    reply = Response(msgspec.json.encode(found), content_type="application/json")
+    answer = context.current().answers.find(answer_id, g.owner)
+    body = native.whole(replies.so_far(answer)) | {"id": answer.id, "state": answer.state, "events": answer.shown}
+    reply = Response(msgspec.json.encode(body), content_type="application/json")
     reply.headers["Cache-Control"] = "no-cache"
     return replies.described(reply, answer)
 
 
 @routes.delete("/answers/<answer_id>")
 def stop(answer_id: str) -> Response:
-    answer = here().answers.find(answer_id, g.owner)
+    answer = context.current().answers.find(answer_id, g.owner)
     answer.cancel()
     return replies.described(Response(status=204), answer)

@@ -7,18 +7,17 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, g
 
+from gateway import context
 from gateway.answers import chat, question
-from gateway.answers.followable import Followed
+from gateway.answers.followable import Followable
 from gateway.answers.question import BadQuestion, Question
-from gateway.context import here
-from gateway.errors import Failure
 from gateway.formats import native
 from gateway.routes import replies
 from gateway.routes.answers import body
 
 routes = Blueprint("compat", __name__)
 
-# The names under which such clients send the question.
+# The members in which such clients send the question.
 NAMES = ("question", "query", "prompt")
 
 
@@ -32,9 +31,9 @@ def conversation() -> Response:
     return replies.whole(_begun("query"), lambda found: {"response": native.whole(found)["answer"]})
 
 
-def _begun(name: str) -> Followed:
+def _begun(name: str) -> Followable:
     asked = _question(body(), name)
-    sluice = here()
+    sluice = context.current()
     replies.known_provider(asked.provider, "provider")
     asked.cache_salt = g.owner
     return replies.begin(
@@ -42,21 +41,20 @@ def _begun(name: str) -> Followed:
     )
 
 
-def _question(given: bytes, name: str) -> Question:
-    """The question in the body; `name` is what a message calls it where it is missing."""
+def _question(data: bytes, name: str) -> Question:
+    """The question in the body; `name` is the member that a message names where none is there."""
+    fields: dict[str, Any] = question.decode(msgspec.json.Decoder(dict[str, Any]), data)
+    names = [known for known in NAMES if known in fields]
+    if len(names) > 1:
+        raise BadQuestion(f"{names[1]}: must not come beside {names[0]}, which means the same")
+    name = names[0] if names else name
+    if names:
+        fields["question"] = fields.pop(name)
     try:
-        fields: dict[str, Any] = question.decode(msgspec.json.Decoder(dict[str, Any]), given)
-        told = [known for known in NAMES if known in fields]
-        name = told[0] if told else name
-        if len(told) > 1:
-            raise BadQuestion(f"{told[1]}: it is the same as {told[0]}, which is there too")
-        if told:
-            fields["question"] = fields.pop(told[0])
         asked = question.from_json(msgspec.json.encode(fields))
     except BadQuestion as error:
-        message = str(error)
-        if error.field == "question":
-            message = name + message.removeprefix("question")
-        raise Failure("bad_request", message) from None
+        if error.param != "question":
+            raise
+        raise BadQuestion(name + error.message.removeprefix("question")) from None
     asked.database = "none"
     return asked

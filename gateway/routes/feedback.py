@@ -1,8 +1,8 @@
-"""POST /feedback: whoever asked says whether an answer was right, or what its SQL should have been.
+"""POST /feedback: the caller who asked says whether an answer was right, or what its SQL should have been.
 
-What is confirmed is shown as an example with similar questions, whoever asks them. So only its asker may speak about an
-answer, question and database are the answer's own, the statement has to pass the guard and to run, nobody changes what
-another key has confirmed, and nothing is kept unless the owner of the database has named a file for it.
+A confirmed statement becomes an example in the prompts of similar questions, of all callers. So only the key that asked
+may judge an answer, question and database are the answer's own, the statement must pass the guard and run, no key
+changes what another has confirmed, and nothing is kept unless the database's configuration names a file for it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import msgspec
 from flask import Blueprint, Response, g, request
 from msgspec import Meta
 
+from gateway import context
 from gateway.access.rate_limit import caller
 from gateway.answers import question
-from gateway.answers.followable import Followed
-from gateway.answers.question import MAX_QUESTION_CHARACTERS, BadQuestion
-from gateway.context import here
-from gateway.errors import Failure
+from gateway.answers.followable import Followable
+from gateway.answers.question import MAX_QUESTION_CHARACTERS
+from gateway.errors import Failure, bad_request, shown
 from gateway.formats import native
 from gateway.routes import answers, replies
 from gateway.text2sql.database import Database
@@ -28,7 +28,7 @@ from prompts.example_store import one_line
 log = logging.getLogger("sluice.feedback")
 routes = Blueprint("feedback", __name__)
 
-# It stands in everybody's prompts.
+# Longer questions would fill the prompts of all callers.
 MAX_REMEMBERED_CHARACTERS = 500
 
 
@@ -52,56 +52,61 @@ _decoder = msgspec.json.Decoder(Feedback)
 
 @routes.post("/feedback")
 def feedback() -> Response:
-    try:
-        given = question.decode(_decoder, answers.body())
-    except BadQuestion as error:
-        raise Failure("bad_request", str(error), param=error.field) from None
+    given = question.decode(_decoder, answers.body())
     if given.right is None and given.sql is None:
-        raise Failure("bad_request", "right: say whether the answer was right, or give the sql that is", param="right")
-    answer = here().answers.find(given.id, g.owner)
+        raise Failure(
+            "bad_request", "right: required, but missing; say true or false, or send the right `sql`", param="right"
+        )
+    answer = context.current().answers.find(given.id, g.owner)
     database = _database(given, answer)
     if given.sql is None and not given.right:
-        return _told(answer, remembered=False, forgotten=database.examples.forget(answer.question, by=g.owner))
+        return _reply(answer, remembered=False, forgotten=database.examples.forget(answer.question, by=g.owner))
     if len(answer.question) > MAX_REMEMBERED_CHARACTERS:
-        raise _not(f"only questions of up to {MAX_REMEMBERED_CHARACTERS} characters are remembered")
+        raise _not(
+            f"id: the answer's question must have at most {MAX_REMEMBERED_CHARACTERS} characters"
+        )
     sql = given.sql
     if sql is None:
         found = native.whole(replies.so_far(answer))
         if found["sql"] is None or not found["sql"]["ok"] or found["rows"] is None:
-            raise _not("the answer has no statement that gave rows, so none can be confirmed")
+            raise _not("right: needs an answer whose statement gave rows; this one has none")
         sql = found["sql"]["sql"]
     else:
         _try(database, sql)
     if reason := database.examples.confirm(answer.question, sql, database.schema(), by=g.owner):
         raise Failure("sql_refused", reason)
-    return _told(answer, remembered=True, forgotten=False)
+    return _reply(answer, remembered=True, forgotten=False)
 
 
-def _database(given: Feedback, answer: Followed) -> Database:
-    """The database that the answer asked, which remembers; raises Failure."""
+def _database(given: Feedback, answer: Followable) -> Database:
+    """The answer's database, which has a memory; raises Failure."""
     if given.question is not None and one_line(given.question) != one_line(answer.question):
-        raise Failure("bad_request", "question: the answer was asked something else", param="question")
+        raise Failure("bad_request", "question: must be the answer's own question, got another", param="question")
     if given.database is not None and given.database != answer.database:
-        raise Failure("bad_request", "database: the answer was not asked of it", param="database")
+        raise Failure(
+            "bad_request",
+            f"database: must be the answer's, {answer.database or 'none'}, got {shown(given.database)}",
+            param="database",
+        )
     try:
-        database = here().databases.get(answer.database or "none")
+        database = context.current().databases.get(answer.database or "none")
     except KeyError:
-        database = None  # it was taken out of the configuration
+        database = None  # it was removed from the configuration
     if database is None:
-        raise _not("the answer was asked of no database")
+        raise _not("id: must be an answer about a database; this one was a plain chat")
     if not database.examples.remembers:
-        raise _not("nothing is remembered for this database: its configuration names no `memory`")
+        raise _not(f"database: {database.name} remembers nothing; its configuration has no `memory`")
     return database
 
 
 def _try(database: Database, sql: str) -> None:
-    """Run a corrected statement as an answer's would be: only what gives rows is shown to others. Raises Failure."""
+    """Judge and run a corrected statement like an answer's: only one that gives rows becomes an example."""
     if not database.settings.execute:
-        raise _not("nothing is run on this database, so nothing can be confirmed")
-    here().rate.count(caller(g.owner, request))
+        raise _not(f"sql: needs a database with `execute: true`; {database.name} runs nothing")
+    context.current().rate.count(caller(g.owner, request))
     verdict = database.judge(sql)
     if not verdict.ok:
-        raise Failure("sql_refused", verdict.reason or "the statement was refused")
+        raise Failure("sql_refused", verdict.reason or "sql: the statement was refused")
     database.run(verdict)
 
 
@@ -109,7 +114,7 @@ def _not(why: str) -> Failure:
     return Failure("bad_request", why, status=422)
 
 
-def _told(answer: Followed, **told: bool) -> Response:
-    what = ", ".join(name for name, is_so in told.items() if is_so) or "nothing to forget"
+def _reply(answer: Followable, **done: bool) -> Response:
+    what = ", ".join(name for name, is_done in done.items() if is_done) or "nothing to forget"
     log.info("feedback on answer %s of database %s by key %s: %s", answer.id, answer.database, g.caller or "-", what)
-    return Response(msgspec.json.encode(told), content_type="application/json")
+    return Response(msgspec.json.encode(done), content_type="application/json")

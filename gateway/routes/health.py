@@ -1,11 +1,11 @@
-"""/healthz: this worker lives. /readyz: it can serve."""
+"""/healthz: this worker lives. /readyz: it can answer questions."""
 
 from __future__ import annotations
 
 import msgspec
 from flask import Blueprint, Response
 
-from gateway.context import here
+from gateway import context
 
 routes = Blueprint("health", __name__)
 
@@ -17,8 +17,8 @@ def healthz() -> Response:
 
 @routes.get("/readyz")
 def readyz() -> Response:
-    ready = here().ready()
-    told = {
+    ready = context.current().ready()
+    body = {
         "status": "ok" if ready.ok else "unavailable",
         "reason": ready.reason or None,
         "providers": [
@@ -32,4 +32,4 @@ def readyz() -> Response:
             for provider in ready.providers
         ],
     }
-    return Response(msgspec.json.encode(told), status=200 if ready.ok else 503, content_type="application/json")
+    return Response(msgspec.json.encode(body), status=200 if ready.ok else 503, content_type="application/json")

@@ -1,6 +1,6 @@
 """OpenAI's API: POST /v1/chat/completions, streaming or whole, and GET /v1/models. `model` is a provider's name.
 
-OpenAI's fields and vLLM's stand at the top level; those that we know are checked, unknown ones are ignored, as both do.
+OpenAI's fields and vLLM's are members of the body; known ones are checked, unknown ones are ignored, as both do.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import msgspec
 from flask import Blueprint, Response, g
 from msgspec import Meta
 
+from gateway import context
 from gateway.answers import chat, question
 from gateway.answers.question import BadQuestion, Stop
-from gateway.context import here
-from gateway.errors import Failure
+from gateway.errors import Failure, shown
 from gateway.formats import openai
 from gateway.routes import replies
 from gateway.routes.answers import body
@@ -28,7 +28,7 @@ Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 
 class Said(msgspec.Struct):
-    """The part of a message that is judged here; the rest goes to the provider as it is."""
+    """The members of a message that are checked here; the rest goes to the provider as it is."""
 
     role: Role
     content: str | list[dict[str, Any]] | None = None
@@ -68,16 +68,13 @@ _decoder = msgspec.json.Decoder(Fields)
 
 @routes.post("/v1/chat/completions")
 def completions() -> Response:
-    try:
-        fields = question.decode(_decoder, body())
-        _judge(fields)
-    except BadQuestion as error:
-        raise Failure("bad_request", str(error), param=error.field) from None
-    sluice = here()
+    fields = question.decode(_decoder, body())
+    _judge(fields)
+    sluice = context.current()
     name = fields.model
     if name is not None and name not in sluice.settings.providers:
         known = ", ".join(sluice.settings.providers)
-        raise Failure("model_not_found", f"there is no model {name[:100]!r}; there are {known}", param="model")
+        raise Failure("model_not_found", f"model: unknown model {shown(name)}; must be one of {known}", param="model")
     replies.known_provider(name, "model")
     asked = _request(fields)
     answer = replies.begin(chat.answer(asked, sluice.providers, name), [name, asked], name)
@@ -88,21 +85,20 @@ def completions() -> Response:
 
 
 def _judge(fields: Fields) -> None:
-    """Raises BadQuestion for what the types cannot say."""
+    """Raises BadQuestion for what the fields' types cannot check."""
     if fields.n is not None and fields.n > 1:
-        raise BadQuestion("n: one choice is made, more are not supported")
+        raise BadQuestion(f"n: must be 1, got {fields.n}; several choices are not supported")
     if fields.stream_options is not None and not fields.stream:
-        raise BadQuestion("stream_options: it needs stream: true")
+        raise BadQuestion("stream_options: needs stream: true")
     if fields.top_logprobs is not None and not fields.logprobs:
-        raise BadQuestion("top_logprobs: it needs logprobs: true")
+        raise BadQuestion("top_logprobs: needs logprobs: true")
     for n, message in enumerate(fields.messages):
         try:
             said = msgspec.convert(message, Said)
         except msgspec.ValidationError as error:
-            path, _, told = question.in_words(str(error)).partition(": ")
-            raise BadQuestion(f"messages[{n}].{path}: {told}") from None
+            raise BadQuestion(f"messages[{n}].{question.in_words(str(error))}") from None
         if isinstance(said.content, str) and "\x00" in said.content:
-            raise BadQuestion(f"messages[{n}].content: it contains a NUL character")
+            raise BadQuestion(f"messages[{n}].content: must not contain U+0000")
 
 
 def _request(fields: Fields) -> ChatRequest:
@@ -132,7 +128,7 @@ def _request(fields: Fields) -> ChatRequest:
 def models() -> Response:
     listed = [
         {"id": provider.name, "object": "model", "created": 0, "owned_by": provider.type, "root": provider.model}
-        for provider in here().providers.described()
+        for provider in context.current().providers.described()
         if provider.available
     ]
     return Response(msgspec.json.encode({"object": "list", "data": listed}), content_type="application/json")

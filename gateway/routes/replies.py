@@ -1,4 +1,4 @@
-"""From a checked question to a reply that streams: what all asking routes have in common."""
+"""From a checked question to a streaming reply: the part that all asking routes share."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from flask import Response, g, request
 
-from gateway import errors
+from gateway import context, errors
 from gateway.access.rate_limit import caller
-from gateway.answers.answers import Asked
+from gateway.answers.answer import AnswerRequest
 from gateway.answers.client import Client
 from gateway.answers.events import Event
-from gateway.answers.followable import Followed
-from gateway.answers.reader import Reader, Writing
+from gateway.answers.followable import Followable
+from gateway.answers.reader import Format, Reader
 from gateway.answers.record import Record
 from gateway.answers.steps import Step
-from gateway.context import here
-from gateway.errors import Failure
+from gateway.errors import Failure, bad_request, shown
 from gateway.formats import native
 from gateway.text2sql.rows import csv_text
 
@@ -36,27 +35,28 @@ def begin(
     provider: str | None,
     key: str | None = None,
     record: Record | None = None,
-) -> Followed:
-    """The answer to what this request asks: a new one, or the one that was asked before with its idempotency key.
+) -> Followable:
+    """The answer to this request: a new one, or the existing one with its Idempotency-Key. Raises Failure.
 
     flow      not iterated yet
-    question  what is asked, as msgspec can write it: the same key has to come with the same one
-    provider  the name that the request told, if any
-    record    what `flow` fills with what it runs
-    Raises Failure.
+    question  what is asked, in a form that msgspec can encode: an equal key must come with an equal question
+    provider  the name in the request, if any
+    record    filled by `flow` with the statements that it runs
     """
-    sluice = here()
+    sluice = context.current()
     idempotency = None
     key = key if key is not None else request.headers.get("Idempotency-Key")
     if key is not None:
         if not 0 < len(key) <= MAX_KEY_CHARACTERS:
-            raise Failure("bad_request", f"Idempotency-Key: it has 1 to {MAX_KEY_CHARACTERS} characters")
-        told = msgspec.json.encode([request.blueprint, question], order="sorted")
-        idempotency = key, hashlib.sha256(told).hexdigest()
+            raise Failure(
+                "bad_request", f"Idempotency-Key: must have 1 to {MAX_KEY_CHARACTERS} characters, got {len(key)}"
+            )
+        asked = msgspec.json.encode([request.blueprint, question], order="sorted")
+        idempotency = key, hashlib.sha256(asked).hexdigest()
     name = provider or sluice.settings.default
     record = record or Record()
     record.caller = g.caller
-    asked = Asked(
+    answer_request = AnswerRequest(
         flow,
         owner=g.owner,
         provider=name,
@@ -67,29 +67,31 @@ def begin(
         idempotency=idempotency,
         record=record,
     )
-    return sluice.answers.ask(asked, lambda: sluice.rate.count(caller(g.owner, request)))
+    return sluice.answers.ask(answer_request, lambda: sluice.rate.count(caller(g.owner, request)))
 
 
 def known_provider(name: str | None, field: str) -> None:
-    """Raises Failure (400) unless `name` is None or a configured provider that can be asked."""
+    """Raises Failure (400) unless `name` is None or a configured, available provider."""
     if name is None:
         return
-    sluice = here()
+    sluice = context.current()
     if name not in sluice.settings.providers:
         known = ", ".join(sluice.settings.providers)
-        raise Failure("bad_request", f"{field}: there is no provider {name[:100]!r}; there are {known}", param=field)
+        raise Failure("bad_request", f"{field}: unknown provider {shown(name)}; must be one of {known}", param=field)
     provider = sluice.described(name)
     if not provider.available:
-        raise Failure("bad_request", f"{field}: provider {name!r} is not available: {provider.reason}", param=field)
+        raise Failure(
+            "bad_request", f"{field}: provider {shown(name)} is not available: {provider.reason}", param=field
+        )
 
 
-def stream(answer: Followed, form: Writing, after: int = 0, *, fails_early: bool = True) -> Response:
+def stream(answer: Followable, form: Format, after: int = 0, *, fails_early: bool = True) -> Response:
     """The answer as a streamed reply, from the event after `after` on.
 
     Its head is held back until the first delta, a failure or commit_after_s; with `fails_early` a failure before the
     first delta is a reply of its own.
     """
-    sluice = here()
+    sluice = context.current()
     reader = Reader(answer, form, _client(), after)
     try:
         if after == 0:
@@ -109,7 +111,7 @@ def stream(answer: Followed, form: Writing, after: int = 0, *, fails_early: bool
 
 
 class Streamed(Response):
-    """A reply whose client, where it is known, is written to past the server's response object."""
+    """A reply that is written straight to the client's socket, past gunicorn's response object, where possible."""
 
     client: Client | None = None
 
@@ -121,10 +123,10 @@ class Streamed(Response):
         return pieces
 
 
-def whole(answer: Followed, written: Callable[[list[Event]], Any] = native.whole) -> Response:
-    """The answer as one JSON object, at its end: what `written` makes of its events, or the failure's own status."""
+def whole(answer: Followable, written: Callable[[list[Event]], Any] = native.whole) -> Response:
+    """The answer at its end as one JSON object, which `written` makes of its events; a failure has its own status."""
     if not _ended(answer):
-        # The client has left; nobody reads this.
+        # The client has left and will not read this.
         return Response(status=499)
     found = so_far(answer)
     if answer.failure is not None:
@@ -134,27 +136,27 @@ def whole(answer: Followed, written: Callable[[list[Event]], Any] = native.whole
     return described(reply, answer)
 
 
-def rows_alone(answer: Followed) -> Response:
-    """The answer's rows as CSV, at its end; without rows the status and the sentence that say why."""
+def rows_alone(answer: Followable) -> Response:
+    """The answer's rows at its end as CSV; a failure that says why where there are none."""
     if not _ended(answer):
         return Response(status=499)
     if answer.failure is not None:
         return errors.response(answer.failure, answer.id)
     found = native.whole(so_far(answer))
-    rows, told = found["rows"], found["sql"]
+    rows, sql = found["rows"], found["sql"]
     if rows is None:
-        if told is not None and not told["ok"]:
-            return errors.response(Failure("sql_refused", told["reason"]), answer.id)
-        why = "it has no statement" if told is None else "its statement was not run"
-        return errors.response(Failure("not_found", f"the answer has no rows: {why}"), answer.id)
+        if sql is not None and not sql["ok"]:
+            return errors.response(Failure("sql_refused", sql["reason"]), answer.id)
+        why = "it has no statement" if sql is None else "its statement was not run"
+        return errors.response(Failure("not_found", f"rows: the answer has none, {why}"), answer.id)
     reply = Response(csv_text(rows), content_type="text/csv; charset=utf-8; header=present")
     reply.headers["Cache-Control"] = "no-cache"
     reply.headers["X-Rows-Truncated"] = "true" if rows["truncated"] else "false"
     return described(reply, answer)
 
 
-def _ended(answer: Followed) -> bool:
-    """Wait for the answer's end; False when the client left before."""
+def _ended(answer: Followable) -> bool:
+    """Wait for the answer's end; False if the client leaves first."""
     reader = Reader(answer, native.Sse(), _client())
     try:
         reader.until_ended()
@@ -164,17 +166,17 @@ def _ended(answer: Followed) -> bool:
 
 
 def _client() -> Client | None:
-    return Client.of(request.environ, here().settings.server.write_timeout_s)
+    return Client.of(request.environ, context.current().settings.server.write_timeout_s)
 
 
-def so_far(answer: Followed) -> list[Event]:
-    """The answer's events that there are."""
+def so_far(answer: Followable) -> list[Event]:
+    """The answer's events so far."""
     batch = answer.after(0)
     return batch.events if batch else []
 
 
-def described(reply: Response, answer: Followed) -> Response:
-    """`reply` with the headers that every reply about an answer has."""
+def described(reply: Response, answer: Followable) -> Response:
+    """`reply` with X-Answer-Id and Server-Timing, which every reply about an answer has."""
     reply.headers["X-Answer-Id"] = answer.id
     if timing := answer.timing_so_far():
         reply.headers["Server-Timing"] = ", ".join(f"{name};dur={ms}" for name, ms in timing.items())

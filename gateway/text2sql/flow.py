@@ -11,9 +11,10 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
+from gateway.answers import chat
 from gateway.answers.question import Question
 from gateway.answers.record import Record
-from gateway.answers.steps import Correcting, Done, Sql, Start, Step, Text, of
+from gateway.answers.steps import Correcting, Done, Sql, Step, Text
 from gateway.text2sql import prompting
 from gateway.text2sql.cpu_slot import in_cpu_slot
 from gateway.text2sql.database import Database, Databases
@@ -25,7 +26,6 @@ from prompts import render
 from providers import Providers
 from providers.chat import Message
 from providers.delta import Usage
-from providers.errors import ProviderError
 
 # How much more of a statement has to come before it is looked at again: at least so much, and a share of what has come,
 # for each look reads all of it.
@@ -66,22 +66,7 @@ class _Reply:
         if constrain:
             request.constrain_schema = constrain
             request.constrain_dialect = self.dialect
-        stream = self.providers.stream(request, self.question.provider)
-        began = not self.is_first
-        try:
-            for batch in stream:
-                steps = of(batch)
-                if not began:
-                    steps.insert(0, Start(stream.provider, stream.model, list(stream.adjusted)))
-                    began = True
-                yield steps
-        except ProviderError:
-            if not began:
-                # Who failed is certain too.
-                yield [Start(stream.provider, stream.model, list(stream.adjusted))]
-            raise
-        finally:
-            stream.close()
+        yield from chat.answer(request, self.providers, self.question.provider, first=self.is_first)
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.answers.steps import EventName
 from providers.stream.sse import Decoder
 
 
@@ -53,7 +54,7 @@ def raw_events(reads: Iterable[bytes]) -> int:
             yield data
 
     raw(watched())
-    return 0 if last == "done" else 1
+    return 0 if last == EventName.DONE else 1
 
 
 def raw_lines(reads: Iterable[bytes]) -> int:
@@ -78,7 +79,7 @@ def readable(reads: Iterable[bytes]) -> int:
         for frame in decoder.feed(data):
             if not frame.data:
                 continue
-            end = _show(frame.event or "message", msgspec.json.decode(frame.data))
+            end = _show(frame.event or EventName.MESSAGE, msgspec.json.decode(frame.data))
             if end is not None:
                 return end
     print("\nsluice: the connection ended before the answer did", file=sys.stderr)
@@ -86,19 +87,19 @@ def readable(reads: Iterable[bytes]) -> int:
 
 
 def _show(event: str, data: dict[str, Any]) -> int | None:
-    if event == "message":
+    if event == EventName.MESSAGE:
         write(data["text"])
-    elif event == "sql":
+    elif event == EventName.SQL:
         write("\n" if data["ok"] else f"\n\n✗ {data['reason']}\n")
-    elif event == "rows":
+    elif event == EventName.ROWS:
         write("\n" + table([column["name"] for column in data["columns"]], data["rows"]))
         more = ", more were cut off" if data["truncated"] else ""
         count = len(data["rows"])
         write(f"({count} row{'' if count == 1 else 's'}{more}, {data['elapsed_ms']:.0f} ms)\n")
-    elif event == "done":
+    elif event == EventName.DONE:
         write("\n")
         return 0
-    elif event == "failed":
+    elif event == EventName.FAILED:
         print(f"\nsluice: {data['message']} ({data['code']})", file=sys.stderr)
         return 1
     return None

@@ -1,13 +1,13 @@
-"""How answers lie in Redis: the names of keys, and the entries of a log.
+"""The layout of answers in Redis: names of keys, and the entries of a log.
 
 sluice:answer:<id>        hash    worker, owner, request_id, provider, model, question, database; claim: the name of
-                                  its idempotency key's entry; ended: its log is whole
-sluice:answer:<id>:log    stream  one entry for each write; its id is the number of its last event, so that Redis
-                                  itself refuses an entry twice, and everything after one that says "worker died"
+                                  its idempotency key's entry; ended: its log has the last event
+sluice:answer:<id>:log    stream  one entry per write; its id is the number of its last event, so Redis itself refuses
+                                  a repeated entry, and every entry after the one that says "worker died"
 sluice:answer:<id>        channel the same entries as they are written; empty: its worker has forgotten the answer
 sluice:key:<digest>       string  the answer that an idempotency key stands for: id, digest of what was asked, worker
 sluice:worker:<name>      string  a worker's lease of 3 s, renewed every half second
-sluice:worker:<name>      channel what other workers ask of it: stop an answer, what Redis lacks, who follows
+sluice:worker:<name>      channel messages to it: stop an answer, write missing entries again, an answer has readers
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from gateway.answers.events import Batch
 PREFIX = "sluice:"
 LEASE_S = 3.0
 RENEW_S = 0.5
-# A worker is dead when its lease has been missing for so long: a Redis that was started again has lost them all.
+# Seconds without a lease after which a worker counts as dead. Not zero: a restarted Redis has lost every lease.
 GRACE_S = 1.5
-# Followers elsewhere that have said nothing for so long are gone.
+# Seconds without a "follow" message after which another worker's readers count as gone.
 FOLLOWED_S = 5.0
-# One round trip may take this long; a reader waits no longer for its event to be shared.
+# Seconds for one round trip: a reader waits at most this long for its event to be shared.
 TIMEOUT_S = 1.0
-# What Redis, and the way to it, may raise.
+# What a call to Redis may raise.
 FAILS = (redis.RedisError, OSError)
-# The id of the entry that ends a dead worker's answer: nothing can be added after it.
+# The id of the entry that ends a dead worker's answer: Redis takes no entry after it.
 LAST_ENTRY = (1 << 53) - 1
 
 
@@ -40,7 +40,7 @@ def meta_key(answer_id: str) -> str:
 
 
 def answer_of(channel: bytes) -> str:
-    """The answer that a channel brings news of."""
+    """The id of the answer whose entries are published on `channel`."""
     return channel.decode().removeprefix(f"{PREFIX}answer:")
 
 
@@ -53,8 +53,8 @@ def worker_key(worker: str) -> str:
 
 
 def claim_key(owner: str, key: str) -> str:
-    told = f"{owner}\0{key}".encode()
-    return f"{PREFIX}key:{hashlib.sha256(told).hexdigest()}"
+    digest = hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest()
+    return f"{PREFIX}key:{digest}"
 
 
 def packed(batch: Batch) -> bytes:
@@ -73,5 +73,5 @@ def unpacked(entry: bytes) -> Batch:
 
 
 def refused(result: object) -> bool:
-    """Whether Redis refused an entry because its log has gone further already."""
+    """Whether Redis refused an entry because its log already has this or a later event."""
     return isinstance(result, redis.ResponseError) and "equal or smaller" in str(result)

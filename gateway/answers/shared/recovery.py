@@ -1,6 +1,6 @@
-"""Redis is back, or new: whether it takes what a worker writes, and bringing it to what this worker has.
+"""When Redis is reachable again: test it with a dry run, then write what it lacks of this worker's answers.
 
-Each attempt costs something, so one that failed is followed by the next after ever longer.
+An attempt writes a lot, so failed attempts are repeated after growing pauses.
 """
 
 from __future__ import annotations
@@ -8,25 +8,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gevent
 
+from gateway.answers.answer import Answer
+from gateway.answers.shared.interface import Store
 from gateway.answers.shared.keys import LAST_ENTRY, TIMEOUT_S, claim_key, log_key, meta_key, worker_key
-
-if TYPE_CHECKING:
-    from gateway.answers.answers import Answer
-    from gateway.answers.shared.store import Mirror
 
 log = logging.getLogger("sluice.redis")
 
-# An attempt that failed is followed by another after this, and after twice as long each time, up to the last.
+# Seconds after a failed attempt before the next; doubled after each failure, up to the second figure.
 AGAIN_S, AGAIN_AT_MOST_S = 0.5, 30.0
-# What is written in one round trip while streams wait: so many answers, or so many bytes.
+# At most this many answers or bytes are written in one round trip, because streams wait meanwhile.
 PIECE, PIECE_BYTES = 20, 256 << 10
-# So many answers are looked for in one round trip.
+# Answers that are looked up in one round trip.
 LOOKED_FOR = 100
-# For each log: the id of its last entry, "" without one. What it holds stays in Redis.
+# The id of the last entry of each log, "" where it has none. Entries are not transferred.
 LAST_IDS = """
 local found = {}
 for n, key in ipairs(KEYS) do
@@ -37,16 +35,16 @@ return found
 """
 
 
-class Restoring:
+class Recovery:
     """
-    wanted   Redis may lack what it had
-    failing  it was said that Redis fails, and not yet that it is back
+    wanted   Redis may have lost data, so an attempt is needed
+    failing  the log said that Redis fails, and not yet that it is back
     """
 
-    def __init__(self, mirror: Mirror) -> None:
+    def __init__(self, store: Store) -> None:
         self.wanted = True
         self.failing = False
-        self._mirror = mirror
+        self._store = store
         self._wait_s = AGAIN_S
         self._not_before = 0.0
         self._attempt: gevent.Greenlet | None = None
@@ -56,14 +54,14 @@ class Restoring:
         return self._attempt is not None
 
     def begin(self) -> None:
-        """Try, unless that is being done, or was in vain a moment ago."""
+        """Start an attempt, unless one runs or the pause after a failed one is not over."""
         if self._attempt is None and time.monotonic() >= self._not_before:
             self._attempt = gevent.spawn(self._try)
 
     def wait(self, timeout_s: float) -> None:
-        """Return when Redis does what it should, or the attempt has failed, or `timeout_s` later."""
+        """Return when Redis takes writes again, the attempt has failed, or `timeout_s` has passed."""
         deadline = time.monotonic() + timeout_s
-        while self.busy and not self._mirror.up and time.monotonic() < deadline:
+        while self.busy and not self._store.up and time.monotonic() < deadline:
             gevent.sleep(0.01)
 
     def _try(self) -> None:
@@ -74,32 +72,32 @@ class Restoring:
             self.wanted = True
             self._not_before = time.monotonic() + self._wait_s
             self._wait_s = min(2 * self._wait_s, AGAIN_AT_MOST_S)
-            self._mirror.lost(error)
+            self._store.lost(error)
         else:
             self._wait_s = AGAIN_S
-            if self.failing and self._mirror.up:
+            if self.failing and self._store.up:
                 self.failing = False
                 log.warning("Redis is back: %d answers are written to it again", written)
         finally:
             self._attempt = None
 
     def _restore(self) -> int:
-        """Write what Redis lacks of this worker's answers, those that somebody waits for first; how many those were."""
-        mirror = self._mirror
-        _rehearse(mirror.client, mirror.worker)
-        waiting = [answer for answer in mirror.answers.kept() if not answer.ended]
+        """Write what Redis lacks of this worker's answers, running ones first; how many were written."""
+        store = self._store
+        _dry_run(store.client, store.worker)
+        waiting = [answer for answer in store.answers.kept() if not answer.ended]
         if waiting:
-            # Nobody else writes these meanwhile; what comes of them is shown from memory.
-            mirror.up = False
-        mirror.begin_life()
-        written = self._write([answer for answer in mirror.answers.kept() if not answer.ended])
-        mirror.up = True
+            # Until they are written, their new events are shown from memory and not queued.
+            store.up = False
+        store.begin_life()
+        written = self._write([answer for answer in store.answers.kept() if not answer.ended])
+        store.up = True
         rest = []
-        for answer in mirror.answers.kept():
+        for answer in store.answers.kept():
             if answer.complete:
                 rest.append(answer)
             else:
-                mirror.put(answer)
+                store.put(answer)
         return written + self._write(rest)
 
     def _write(self, answers: list[Answer]) -> int:
@@ -108,38 +106,38 @@ class Restoring:
             lacking = self._lacking(answers[start : start + LOOKED_FOR])
             written += len(lacking)
             for piece in pieces(lacking, PIECE):
-                self._mirror.share(piece)
+                self._store.share(piece)
         return written
 
     def _lacking(self, answers: list[Answer]) -> list[Answer]:
-        """Those of which Redis has not all. Their log is gone on with from where it ends there."""
-        pipe = self._mirror.client.pipeline(transaction=False)
+        """Those that Redis has only in part; each is then continued after the last entry that Redis has."""
+        pipe = self._store.client.pipeline(transaction=False)
         pipe.eval(LAST_IDS, len(answers), *(log_key(answer.id) for answer in answers))
         for answer in answers:
-            pipe.exists(*self._mirror.names(answer))
+            pipe.exists(*self._store.names(answer))
         last_ids, *there = pipe.execute()
         lacking = []
         for answer, last_id, known in zip(answers, last_ids, there, strict=True):
             last = int(last_id.partition(b"-")[0] or 0)
             if last == LAST_ENTRY:
-                self._mirror.give_up(answer)
+                self._store.give_up(answer)
                 answer.show_until(answer.log.count)
                 continue
-            # What is not ours is written anew: Redis refuses what is added to it.
-            answer.mirrored = last if last <= answer.log.count else 0
-            answer.show_until(answer.mirrored)
-            if answer.mirrored < answer.log.count or known < len(self._mirror.names(answer)):
+            # A log that is longer than ours is not ours: it is deleted and written again.
+            answer.shared_count = last if last <= answer.log.count else 0
+            answer.show_until(answer.shared_count)
+            if answer.shared_count < answer.log.count or known < len(self._store.names(answer)):
                 lacking.append(answer)
         return lacking
 
 
 def pieces(answers: list[Answer], at_most: int) -> Iterator[list[Answer]]:
-    """The answers in pieces that are each written at once without holding up the streams."""
+    """The answers in pieces that are small enough for one round trip each; see PIECE and PIECE_BYTES."""
     piece: list[Answer] = []
     size = 0
     for answer in answers:
-        # Of one that Redis has in part, little is missing.
-        more = 0 if answer.mirrored else answer.log.size_bytes
+        # Where Redis has a part already, the rest is small.
+        more = 0 if answer.shared_count else answer.log.size_bytes
         if piece and (len(piece) == at_most or size + more > PIECE_BYTES):
             yield piece
             piece, size = [], 0
@@ -149,9 +147,9 @@ def pieces(answers: list[Answer], at_most: int) -> Iterator[list[Answer]]:
         yield piece
 
 
-def _rehearse(client: Any, worker: str) -> None:
-    """Do once all that a worker does, for an answer that is none; raises redis.RedisError if it is refused."""
-    name = f"rehearsal-{worker}"
+def _dry_run(client: Any, worker: str) -> None:
+    """Send every command that a worker uses, for an invented answer; raises redis.RedisError if one fails."""
+    name = f"dry-run-{worker}"
     keys = meta_key(name), log_key(name), claim_key("", name)
     pipe = client.pipeline(transaction=False)
     pipe.hset(keys[0], mapping={"worker": worker})
@@ -170,5 +168,5 @@ def _rehearse(client: Any, worker: str) -> None:
     with client.pubsub() as news:
         news.subscribe(meta_key(name), worker_key(name))
         if news.get_message(timeout=TIMEOUT_S) is None:
-            raise TimeoutError("Redis does not answer to SUBSCRIBE")
+            raise TimeoutError("Redis did not confirm SUBSCRIBE in time")
         news.unsubscribe()

@@ -1,11 +1,12 @@
-"""Copies of other workers' answers, for readers that follow them here: read from Redis, then kept up to date."""
+"""Other workers' answers, for readers that follow them here: read from Redis once, then updated by its messages."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from enum import Enum, auto
+from typing import Any
 
 import gevent
 import redis
@@ -13,7 +14,8 @@ from gevent.event import Event
 
 from gateway import errors
 from gateway.answers.events import Batch, Encoder
-from gateway.answers.followable import Followed, Reading
+from gateway.answers.followable import Followable, Follower
+from gateway.answers.shared.interface import Store
 from gateway.answers.shared.keys import (
     FAILS,
     GRACE_S,
@@ -28,99 +30,127 @@ from gateway.answers.shared.keys import (
     unpacked,
     worker_key,
 )
+from gateway.answers.steps import TERMINAL, EventName
 from gateway.errors import Failure
-
-if TYPE_CHECKING:
-    from gateway.answers.shared.store import Mirror
 
 log = logging.getLogger("sluice.redis")
 
-# The readers of a copy of which nothing can be known for so long are cut, so that they come back, or hear why not.
+# Seconds without certain knowledge of an answer (Redis fails, or lost its log) after which its readers are cut: they
+# come back, and get the reason.
 UNKNOWN_S = 5.0
-# A copy that nobody follows is kept so long: whoever is just looking for it may still join.
+# Seconds that an answer without readers stays here, so that a request that has just found it can still join.
 UNREAD_S = 10.0
-# An answer's end is waited for so long after its worker was told to stop it, and that is said again so often.
+# Seconds that DELETE waits for the answer's end, and the seconds after which the stop message is published again.
 STOPS_S, SAY_AGAIN_S = 3.0, 0.3
-# A reader that has seen more than Redis waits so long for the rest to come.
+# Seconds that a returning reader waits for Redis to receive what the reader has already seen.
 LAGS_S = 3.0
 
 
-class Copy(Followed):
-    """Another worker's answer, as far as Redis has it."""
+class Link(Enum):
+    """What this worker can know about a remote answer that has not ended.
 
-    def __init__(self, answer_id: str, about: dict[str, str], copies: Copies) -> None:
-        """`about` is what Redis has in the answer's hash; see entries.py."""
-        super().__init__(answer_id, copies.log_bytes)
+    FOLLOWING ◀──filled──▶ GAP ──── UNKNOWN_S without Redis ────▶ LOST
+        │        missing entries                                   ▲
+        ├──────────────── UNKNOWN_S without Redis ─────────────────┘
+        └── its worker no longer keeps it ──▶ FORGOTTEN
+
+    LOST and FORGOTTEN are final: readers are cut without an end, and the next request looks in Redis anew.
+    """
+
+    FOLLOWING = auto()
+    GAP = auto()
+    LOST = auto()
+    FORGOTTEN = auto()
+
+
+class RemoteAnswer(Followable):
+    """Another worker's answer, as far as Redis has it.
+
+    lacks_since   since when (monotonic) entries are missing that its worker was asked to write again, or None
+    """
+
+    def __init__(self, answer_id: str, about: dict[str, str], home: RemoteAnswers) -> None:
+        """`about` is the answer's hash in Redis; see keys.py."""
+        super().__init__(answer_id, home.log_bytes)
         self.about = about
         self.worker, self.owner = about["worker"], about["owner"]
         self.question, self.database = about.get("question", ""), about.get("database", "")
         self.unread_since = time.monotonic()
-        # Redis has entries with a gap before them, and since when this copy waits for what Redis has lost.
-        self.gap = False
+        self.link = Link.FOLLOWING
         self.lacks_since: float | None = None
-        # It is none any more: who still comes to it is cut.
-        self.broken = False
-        # Its worker has forgotten it.
-        self.gone = False
-        # The worker died, and what it may have shown beyond the log is lost.
-        self.died = False
-        self._copies = copies
+        self._home = home
+
+    @property
+    def broken(self) -> bool:
+        """Whether nothing more can come of it here: a reader that joins is cut."""
+        return self.link in (Link.LOST, Link.FORGOTTEN)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has ended, or nothing more can come of it here."""
+        return self.ended or self.broken
+
+    @property
+    def died(self) -> bool:
+        """Whether it ended because its worker died: events beyond the log may have been shown and lost."""
+        return self.failure is not None and self.failure.code == "worker_died"
 
     def take(self, batch: Batch) -> bool:
-        """Add what is new in `batch`; False if something is missing before it."""
+        """Append the new events of `batch`; False if events before it are missing."""
         if self.ended or batch.first + len(batch.ends) - 1 <= self.log.count:
             return True
-        self.gap = batch.first > self.log.count + 1
-        if self.gap:
+        missing = batch.first > self.log.count + 1
+        if not self.broken:
+            self.link = Link.GAP if missing else Link.FOLLOWING
+        if missing:
             return False
         if batch.first <= self.log.count:
             batch = _without(batch, self.log.count + 1 - batch.first)
         self.log.append(batch, final=True)
         name, data = batch.events[-1]
-        if name == "failed":
+        if name == EventName.FAILED:
             self.failure = errors.from_event(data)
-            self.died = self.failure.code == "worker_died"
-        self.show(batch, final=name in ("done", "failed"))
+        self.show(batch, final=name in TERMINAL)
         return True
 
     def reach(self, n: int) -> None:
-        # Its worker shows more than Redis has while it cannot reach it.
+        # While Redis cannot be reached, the producing worker shows its readers more events than Redis has.
         deadline = time.monotonic() + LAGS_S
-        while n > self.shown and not (self.ended or self.broken) and time.monotonic() < deadline:
+        while n > self.shown and not self.settled and time.monotonic() < deadline:
             gevent.sleep(0.05)
         if self.died and n >= self.shown:
-            # The reader's last event is not the end, or need not be: say it, rather than nothing (204).
-            raise Failure("worker_died", "the worker that made this answer died")
+            # The reader's last event may not be the end of the answer, so 204 (nothing more) would be wrong.
+            raise Failure("worker_died", "answer: its worker died before the end; the text so far is kept")
         if n > self.shown and not self.ended:
-            raise Failure("overloaded", "Redis does not have all of this answer now; ask again in a moment")
+            raise Failure("overloaded", "answer: Redis does not have all of its events yet; ask again in a second")
         super().reach(n)
 
-    def join(self, reader: Reading) -> None:
+    def join(self, reader: Follower) -> None:
         super().join(reader)
         if self.broken:
             reader.cut()
         elif not self.ended:
-            self._copies.tell(self, "follow")
+            self._home.tell(self, "follow")
 
-    def leave(self, reader: Reading) -> None:
+    def leave(self, reader: Follower) -> None:
         if reader in self.readers:
             super().leave(reader)
             self.unread_since = time.monotonic()
             if not (self.readers or self.ended or self.broken):
-                self._copies.tell(self, "left")
+                self._home.tell(self, "left")
 
-    def break_off(self) -> None:
-        """Nothing can be known of it now: its readers are cut, without an end."""
-        self.broken = True
+    def break_off(self, link: Link) -> None:
+        """Cut its readers without an end: `link` says why nothing more can be known (LOST or FORGOTTEN)."""
+        self.link = link
         for reader in list(self.readers):
             reader.cut()
 
     def cancel(self) -> None:
-        """Have its worker stop it; raises Failure if the end does not come."""
-        self._copies.stop(self)
+        """Have its worker stop it; raises Failure (overloaded) if the end does not come within STOPS_S."""
+        self._home.stop(self)
 
     def end(self, failure: Failure) -> Batch:
-        """The entry that ends it with `failure`; it is for the caller to share and to take."""
+        """The entry that ends it with `failure`; the caller writes it to Redis and then takes it here."""
         about = [self.about.get(name, "") for name in ("request_id", "provider", "model")]
         return Encoder(self.id, 0, self.log.count).failed(failure, *about)
 
@@ -131,194 +161,199 @@ def _without(batch: Batch, count: int) -> Batch:
     return Batch(batch.first + count, batch.sse[start:], [end - start for end in batch.ends[count:]])
 
 
-class Copies:
-    """The copies that somebody follows here, and one connection on which news of them comes.
+class RemoteAnswers:
+    """The remote answers with readers in this worker, and one pubsub connection that brings their new entries.
 
-    Only `listen` reads from and writes to that connection: two greenlets at once would break it for both.
+    Only `listen` uses that connection: redis-py's pubsub does not allow two greenlets at once.
     """
 
-    def __init__(self, mirror: Mirror) -> None:
-        self._mirror = mirror
-        self.log_bytes = mirror.answers.server.log_bytes
-        self._own = worker_key(mirror.worker).encode()
-        self._copies: dict[str, Copy] = {}
-        # Channels that Redis was asked for → whether it has said yes.
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.log_bytes = store.answers.server.log_bytes
+        self._own = worker_key(store.worker).encode()
+        self._answers: dict[str, RemoteAnswer] = {}
+        # channel → set once Redis has confirmed the subscription
         self._channels: dict[bytes, Event] = {}
         self._asked_for: set[bytes] = set()
         self._changed = True
-        self._pubsub = mirror.client.pubsub()
-        # worker → since when its lease is missing
+        self._pubsub = store.client.pubsub()
+        # worker → since when (monotonic) its lease is missing
         self._missing: dict[str, float] = {}
-        # Since when Redis does not do what it should.
+        # Since when (monotonic) Redis fails, or None.
         self._failing_since: float | None = None
 
-    def find(self, answer_id: str, owner: str) -> Copy | None:
+    def find(self, answer_id: str, owner: str) -> RemoteAnswer | None:
         """The answer, if it is `owner`'s and Redis has it; raises redis.RedisError."""
-        copy = self._copies.get(answer_id)
-        if copy is None:
-            told = self._mirror.client.hgetall(meta_key(answer_id))
-            about = {name.decode(): value.decode() for name, value in told.items()}
+        answer = self._answers.get(answer_id)
+        if answer is None:
+            fields = self._store.client.hgetall(meta_key(answer_id))
+            about = {name.decode(): value.decode() for name, value in fields.items()}
             if not about:
-                # There may be one that could not be written.
-                self._mirror.be_sure()
+                # The answer may exist and not be written yet because Redis failed.
+                self._store.be_sure()
             if about.get("owner") != owner or "worker" not in about:
                 return None
-            copy = Copy(answer_id, about, self)
-            self._catch_up(copy)
-            if not copy.ended:
-                # Another reader may have come for it meanwhile: one copy for all.
-                copy = self._copies.setdefault(answer_id, copy)
-                # News first, then the log once more: nothing falls between.
-                self._subscribe(copy)
-                self._catch_up(copy)
-                if not self._mend(copy):
+            answer = RemoteAnswer(answer_id, about, self)
+            self._catch_up(answer)
+            if not answer.ended:
+                # Another request may have found it during the round trip: all readers share one object.
+                answer = self._answers.setdefault(answer_id, answer)
+                # Subscribe first, then read the log again, so that no entry falls between the two.
+                self._subscribe(answer)
+                self._catch_up(answer)
+                if not self._mend(answer):
                     return None
-        if not copy.ended:
-            # What Redis has may be old, if it takes nothing new.
-            self._mirror.be_sure()
-        copy.unread_since = time.monotonic()
-        return copy if copy.owner == owner else None
+        if not answer.ended:
+            # While Redis refuses writes, its log may be older than the answer.
+            self._store.be_sure()
+        answer.unread_since = time.monotonic()
+        return answer if answer.owner == owner else None
 
-    def _mend(self, copy: Copy) -> bool:
-        """Where Redis lacks something of it, have its worker write it anew, and wait for that; False: it is gone."""
-        finished = "ended" in copy.about
-        if copy.gap or finished or not copy.log.count:
-            self.tell(copy, "lacks")
+    def _mend(self, answer: RemoteAnswer) -> bool:
+        """Have its worker write again what Redis lacks, and wait for it; False if the answer is lost."""
+        finished = "ended" in answer.about
+        if answer.link is Link.GAP or finished or not answer.log.count:
+            self.tell(answer, "lacks")
         deadline = time.monotonic() + TIMEOUT_S
-        while (copy.gap or finished) and not (copy.ended or copy.broken) and time.monotonic() < deadline:
+        while (answer.link is Link.GAP or finished) and not answer.settled and time.monotonic() < deadline:
             gevent.sleep(0.02)
-        if not finished or copy.ended:
+        if not finished or answer.ended:
             return True
-        # A log that Redis has dropped, of an answer that does not run: nobody can have it any more.
-        self._break_off(copy)
-        if self._mirror.client.exists(worker_key(copy.worker)) and not copy.gone:
-            raise Failure("overloaded", "Redis does not have this answer now; ask again in a moment")
+        # The answer has ended and Redis dropped its log: only its worker could write it again.
+        forgotten = answer.link is Link.FORGOTTEN
+        self._break_off(answer, Link.FORGOTTEN if forgotten else Link.LOST)
+        if self._store.client.exists(worker_key(answer.worker)) and not forgotten:
+            raise Failure("overloaded", "answer: Redis does not have its events now; ask again in a second")
         return False
 
-    def stop(self, copy: Copy) -> None:
-        """Tell the copy's worker to stop it until its end has come; raises Failure if it does not come."""
+    def stop(self, answer: RemoteAnswer) -> None:
+        """Publish "stop" to its worker until its end has come; raises Failure (overloaded) after STOPS_S."""
         deadline = time.monotonic() + STOPS_S
         try:
-            while not (copy.ended or copy.broken) and time.monotonic() < deadline:
-                # Nobody need hear it: the worker's own connection may just be down.
-                self._mirror.client.publish(*self._told(copy, "stop"))
+            while not answer.settled and time.monotonic() < deadline:
+                # Published again and again: the worker's own subscription may be down for a moment.
+                self._store.client.publish(*self._message(answer, "stop"))
                 again = time.monotonic() + SAY_AGAIN_S
-                while not (copy.ended or copy.broken) and time.monotonic() < again:
+                while not answer.settled and time.monotonic() < again:
                     gevent.sleep(0.01)
-                if not copy.ended:
-                    self._catch_up(copy)
+                if not answer.ended:
+                    self._catch_up(answer)
         except FAILS as error:
-            self._mirror.lost(error)
-        if not copy.ended:
-            raise Failure("overloaded", "the worker of this answer does not say that it has stopped; ask again")
+            self._store.lost(error)
+        if not answer.ended:
+            raise Failure(
+                "overloaded", f"answer: its worker did not confirm the stop within {STOPS_S:g} s; send DELETE again"
+            )
 
-    def _catch_up(self, copy: Copy) -> None:
-        entries = self._mirror.client.xrange(log_key(copy.id), min=f"{copy.log.count + 1}-0")
+    def _catch_up(self, answer: RemoteAnswer) -> None:
+        entries = self._store.client.xrange(log_key(answer.id), min=f"{answer.log.count + 1}-0")
         for _, entry in entries:
-            copy.take(unpacked(entry[b"e"]))
+            answer.take(unpacked(entry[b"e"]))
 
-    def _end(self, copy: Copy) -> None:
-        """End the copy, for everybody: its worker is dead."""
-        client = self._mirror.client
-        entry = packed(copy.end(Failure("worker_died", "the worker that made this answer died")))
+    def _end(self, answer: RemoteAnswer) -> None:
+        """Write the end of an answer whose worker is dead, for the readers of every worker."""
+        client = self._store.client
+        entry = packed(answer.end(Failure("worker_died", "answer: its worker died before the end")))
         try:
-            client.xadd(log_key(copy.id), {"e": entry}, id=f"{LAST_ENTRY}-0")
+            client.xadd(log_key(answer.id), {"e": entry}, id=f"{LAST_ENTRY}-0")
         except redis.ResponseError as error:
             if not refused(error):
-                # Redis is full, say: nothing can be ended now.
+                # For example Redis is full: the end cannot be written now.
                 raise
-            # Somebody else was quicker; theirs counts.
+            # Another worker has written the end first; that one counts.
         else:
-            log.warning("answer %s was ended: its worker died", copy.id)
+            log.warning("answer %s was ended: its worker died", answer.id)
             pipe = client.pipeline(transaction=False)
-            pipe.publish(meta_key(copy.id), entry)
-            pipe.hset(meta_key(copy.id), "ended", "1")
-            for key in filter(None, (meta_key(copy.id), log_key(copy.id), copy.about.get("claim"))):
-                pipe.pexpire(key, int(self._mirror.answers.server.log_age_s * 1000))
+            pipe.publish(meta_key(answer.id), entry)
+            pipe.hset(meta_key(answer.id), "ended", "1")
+            for key in filter(None, (meta_key(answer.id), log_key(answer.id), answer.about.get("claim"))):
+                pipe.pexpire(key, int(self._store.answers.server.log_age_s * 1000))
             pipe.execute()
-        self._catch_up(copy)
+        self._catch_up(answer)
 
-    def _subscribe(self, copy: Copy) -> None:
-        agreed = self._channels.setdefault(meta_key(copy.id).encode(), Event())
+    def _subscribe(self, answer: RemoteAnswer) -> None:
+        agreed = self._channels.setdefault(meta_key(answer.id).encode(), Event())
         if not agreed.is_set():
             self._changed = True
-            # Wakes `listen`.
-            self._mirror.client.publish(self._own, f"news {copy.id} {self._mirror.worker}")
+            # A message on this worker's own channel wakes `listen`, which then subscribes.
+            self._store.client.publish(self._own, f"news {answer.id} {self._store.worker}")
             agreed.wait(TIMEOUT_S)
 
-    def tell(self, copy: Copy, what: str) -> None:
-        """Ask something of the copy's worker."""
-        self._quietly(lambda: self._mirror.client.publish(*self._told(copy, what)))
+    def tell(self, answer: RemoteAnswer, what: str) -> None:
+        """Publish `what` ("follow", "left", "lacks") to the answer's worker."""
+        self._quietly(lambda: self._store.client.publish(*self._message(answer, what)))
 
-    def _told(self, copy: Copy, what: str) -> tuple[str, str]:
-        return worker_key(copy.worker), f"{what} {copy.id} {self._mirror.worker}"
+    def _message(self, answer: RemoteAnswer, what: str) -> tuple[str, str]:
+        return worker_key(answer.worker), f"{what} {answer.id} {self._store.worker}"
 
     def _quietly(self, call: Callable[[], object]) -> None:
         try:
             call()
         except FAILS as error:
-            self._mirror.lost(error)
+            self._store.lost(error)
 
     def watch(self) -> None:
-        """Say that the copies are followed, and end those whose worker has died; never returns."""
+        """Every RENEW_S: publish which answers have readers, end those whose worker died. Never returns."""
         while True:
             gevent.sleep(RENEW_S)
             now = time.monotonic()
             try:
                 self._check(now)
-                fails = not self._mirror.up
+                fails = not self._store.up
             except Exception as error:  # noqa: BLE001 - without this greenlet no remote answer grows
-                self._mirror.lost(error)
+                self._store.lost(error)
                 fails = True
             self._failing_since = (self._failing_since or now) if fails else None
-            for copy in list(self._copies.values()):
-                since = self._failing_since or copy.lacks_since
-                if since is not None and now - since >= UNKNOWN_S and not copy.ended:
-                    self._break_off(copy)
+            for answer in list(self._answers.values()):
+                since = self._failing_since or answer.lacks_since
+                if since is not None and now - since >= UNKNOWN_S and not answer.ended:
+                    self._break_off(answer, Link.LOST)
 
-    def _break_off(self, copy: Copy) -> None:
-        self._forget(copy)
-        copy.break_off()
+    def _break_off(self, answer: RemoteAnswer, link: Link) -> None:
+        self._forget(answer)
+        answer.break_off(link)
 
-    def _forget(self, copy: Copy) -> None:
-        if self._copies.pop(copy.id, None) is not None:
+    def _forget(self, answer: RemoteAnswer) -> None:
+        if self._answers.pop(answer.id, None) is not None:
             self._changed = True
 
     def _check(self, now: float) -> None:
-        for copy in list(self._copies.values()):
-            if not copy.readers and (copy.ended or now - copy.unread_since > UNREAD_S):
-                self._forget(copy)
-        if not self._copies:
+        for answer in list(self._answers.values()):
+            if not answer.readers and (answer.ended or now - answer.unread_since > UNREAD_S):
+                self._forget(answer)
+        if not self._answers:
             return
-        copies = list(self._copies.values())
-        workers = sorted({copy.worker for copy in copies})
-        pipe = self._mirror.client.pipeline(transaction=False)
+        answers = list(self._answers.values())
+        workers = sorted({answer.worker for answer in answers})
+        pipe = self._store.client.pipeline(transaction=False)
         for worker in workers:
             pipe.exists(worker_key(worker))
-        for copy in copies:
-            pipe.exists(log_key(copy.id))
-        for copy in copies:
-            if copy.readers:
-                pipe.publish(*self._told(copy, "follow"))
+        for answer in answers:
+            pipe.exists(log_key(answer.id))
+        for answer in answers:
+            if answer.readers:
+                pipe.publish(*self._message(answer, "follow"))
         found = pipe.execute()
         leases = dict(zip(workers, found, strict=False))
-        logs = dict(zip(copies, found[len(workers) :], strict=False))
+        logs = dict(zip(answers, found[len(workers) :], strict=False))
         self._missing = {worker: self._missing.get(worker, now) for worker in workers if not leases[worker]}
-        for copy in copies:
-            if copy.ended or "ended" in copy.about:
-                # Nothing to end, though its log may be gone; `_mend` sees to that.
+        for answer in answers:
+            if answer.ended or "ended" in answer.about:
+                # It has ended; where Redis lost its log, `_mend` has it written again.
                 continue
-            if now - self._missing.get(copy.worker, now) >= GRACE_S:
-                self._end(copy)
-            elif copy.gap or not logs[copy]:
-                # Nothing at all may be right: its worker has said nothing yet.
-                copy.lacks_since = (copy.lacks_since or now) if copy.gap or copy.log.count else None
-                self.tell(copy, "lacks")
+            if now - self._missing.get(answer.worker, now) >= GRACE_S:
+                self._end(answer)
+            elif answer.link is Link.GAP or not logs[answer]:
+                # An empty log is right where its worker has written nothing yet.
+                answer.lacks_since = (
+                    (answer.lacks_since or now) if answer.link is Link.GAP or answer.log.count else None
+                )
+                self.tell(answer, "lacks")
             else:
-                copy.lacks_since = None
+                answer.lacks_since = None
 
     def listen(self) -> None:
-        """Take news of the copies, and what other workers ask of this one; never returns."""
+        """Read new entries and other workers' messages to this worker from the pubsub connection. Never returns."""
         while True:
             try:
                 if self._changed:
@@ -327,15 +362,15 @@ class Copies:
                 if message is not None:
                     self._heard(message)
             except Exception as error:  # noqa: BLE001 - without this greenlet no remote answer grows
-                self._mirror.lost(error)
+                self._store.lost(error)
                 gevent.sleep(RENEW_S)
                 self._pubsub.close()
-                self._pubsub, self._asked_for, self._changed = self._mirror.client.pubsub(), set(), True
+                self._pubsub, self._asked_for, self._changed = self._store.client.pubsub(), set(), True
 
     def _agree(self) -> None:
-        """Ask Redis for the channels that are wanted by now, and no others."""
+        """Subscribe to exactly the channels that are wanted now."""
         self._changed = False
-        wanted = {self._own, *(meta_key(answer_id).encode() for answer_id in self._copies)}
+        wanted = {self._own, *(meta_key(answer_id).encode() for answer_id in self._answers)}
         new, old = wanted - self._asked_for, self._asked_for - wanted
         for channel in old:
             self._channels.pop(channel, None)
@@ -347,19 +382,18 @@ class Copies:
 
     def _heard(self, message: dict[str, Any]) -> None:
         channel = message["channel"]
-        copy = self._copies.get(answer_of(channel)) if channel else None
+        answer = self._answers.get(answer_of(channel)) if channel else None
         if message["type"] == "subscribe":
             if (agreed := self._channels.get(channel)) is not None:
                 agreed.set()
-            # After a cut every subscription is renewed, and what was said meanwhile is in the log.
-            if copy is not None:
-                gevent.spawn(self._quietly, lambda: self._catch_up(copy))
+            # After a lost connection every subscription is renewed; entries published meanwhile are in the log.
+            if answer is not None:
+                gevent.spawn(self._quietly, lambda: self._catch_up(answer))
         elif message["type"] == "message":
             if channel == self._own:
-                self._mirror.asked(message["data"])
-            elif copy is not None and not message["data"]:
-                # Its worker has forgotten the answer, whose end has passed us by.
-                copy.gone = True
-                self._break_off(copy)
-            elif copy is not None and not copy.take(unpacked(message["data"])):
-                gevent.spawn(self._quietly, lambda: self._catch_up(copy))
+                self._store.handle(message["data"])
+            elif answer is not None and not message["data"]:
+                # Its worker no longer keeps the answer, and the message with its end did not reach this worker.
+                self._break_off(answer, Link.FORGOTTEN)
+            elif answer is not None and not answer.take(unpacked(message["data"])):
+                gevent.spawn(self._quietly, lambda: self._catch_up(answer))

@@ -1,8 +1,8 @@
 """Answers in Redis, so that any worker on any machine can resume or stop any answer.
 
-A worker's answers are always in its memory too. Readers see an event when Redis has it, so that whoever takes over
-knows at least what they know; many answers' events go in one round trip. Where Redis fails or is full, answers go on
-from memory alone, and are written again as a whole when it is back.
+A worker's answers are always in its memory too. Readers see an event when Redis has it: a worker that takes over then
+knows at least what they have seen. One round trip carries the events of many answers. While Redis fails or is full,
+answers continue from memory alone; they are written to Redis when it is back.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import gevent
 import redis
@@ -19,7 +19,9 @@ from gevent.event import Event
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from gateway.answers.followable import Followed
+from gateway.answers.answer import Answer
+from gateway.answers.followable import Followable
+from gateway.answers.shared.interface import OwnAnswers
 from gateway.answers.shared.keys import (
     FAILS,
     FOLLOWED_S,
@@ -34,26 +36,24 @@ from gateway.answers.shared.keys import (
     refused,
     worker_key,
 )
-from gateway.answers.shared.recovery import Restoring, pieces
-from gateway.answers.shared.remote import Copies
+from gateway.answers.shared.recovery import Recovery, pieces
+from gateway.answers.shared.remote import RemoteAnswers
 from gateway.errors import Failure
-
-if TYPE_CHECKING:
-    from gateway.answers.answers import Answer, Answers
 
 log = logging.getLogger("sluice.redis")
 
-# A running answer's keys live for log_age_s and this, and are renewed every TEND_S: a dead worker's go by themselves.
+# A running answer's keys expire after log_age_s plus UNTENDED_S and are renewed every TEND_S, so that those of a dead
+# worker vanish by themselves. Seconds.
 UNTENDED_S = 30.0
 TEND_S = 5.0
-# So many answers' keys go in one round trip, so that thousands of them do not hold up the streams.
+# Answers in one round trip: more would make streams wait.
 AT_ONCE = 100
 # A log is written in entries of about so many bytes at most.
 ENTRY_BYTES = 256 << 10
-# Connections to Redis at most; whoever finds none free waits its turn.
+# Connections to Redis, and the seconds that a greenlet waits for a free one.
 CONNECTIONS = 8
 TURN_S = 5.0
-# An idempotency key that stands for nothing any more is given to another answer, unless somebody was quicker.
+# Compare and set: give an idempotency key whose answer is gone to another answer, unless another worker was first.
 TAKE_OVER = """
 if redis.call("get", KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call("set", KEYS[1], ARGV[2], "px", ARGV[3])
@@ -61,10 +61,10 @@ return 1
 """
 
 
-class Mirror:
-    """This worker's part in the shared log: writes its answers, keeps its lease, and does what other workers ask."""
+class SharedStore:
+    """This worker's side of the shared log: writes its answers, renews its lease, serves other workers' messages."""
 
-    def __init__(self, url: str, answers: Answers) -> None:
+    def __init__(self, url: str, answers: OwnAnswers) -> None:
         self.worker = secrets.token_hex(8)
         self.answers = answers
         self.up = True
@@ -79,23 +79,23 @@ class Mirror:
             retry=Retry(NoBackoff(), 0),
         )
         self.client: Any = redis.Redis(connection_pool=pool)
-        # Answers with something that Redis lacks, in the order in which it came.
+        # Answers with events that Redis lacks, in order of arrival.
         self._behind: dict[Answer, None] = {}
         self._writing: list[Answer] = []
         self._something = Event()
-        # answer id → {worker: when it last said that somebody there follows}
+        # answer id → {worker: when (monotonic) its last "follow" message came}
         self._followers: dict[str, dict[str, float]] = {}
-        self._copies = Copies(self)
-        # How often Redis came back: what was on its way to it before may not be there.
+        self._remote = RemoteAnswers(self)
+        # How often Redis came back. A write that began in an earlier life may be lost.
         self._life = 0
-        self._restoring = Restoring(self)
-        loops = (self._write, self._keep, self._tend, self._copies.listen, self._copies.watch)
+        self._recovery = Recovery(self)
+        loops = (self._write, self._keep, self._tend, self._remote.listen, self._remote.watch)
         self._greenlets = [gevent.spawn(loop) for loop in loops]
 
     # -- our own answers
 
     def put(self, answer: Answer) -> bool:
-        """See mirroring.Mirroring."""
+        """See interface.SharedAnswers."""
         if not self.up:
             return False
         self._behind[answer] = None
@@ -104,11 +104,11 @@ class Mirror:
 
     @property
     def settled(self) -> bool:
-        """See mirroring.Mirroring."""
-        return not self.up or not (self._behind or self._writing or self._restoring.busy)
+        """See interface.SharedAnswers."""
+        return not self.up or not (self._behind or self._writing or self._recovery.busy)
 
     def claim(self, answer: Answer) -> tuple[str, str] | None:
-        """See mirroring.Mirroring; without Redis the key holds in this worker only."""
+        """See interface.SharedAnswers; without Redis the key holds in this worker only."""
         try:
             return self._claimed(answer)
         except FAILS as error:
@@ -119,7 +119,7 @@ class Mirror:
         key, ours = _claim_key(answer), self._claim(answer)
         pipe = self.client.pipeline(transaction=False)
         pipe.set(key, ours, nx=True, get=True, px=self._untended_ms)
-        # With it, so that a worker that dies now leaves no key behind that stands for nothing.
+        # In the same round trip: a worker that dies now must not leave a key without an answer.
         self._introduce(pipe, answer)
         before = pipe.execute()[0]
         if before is None:
@@ -134,20 +134,20 @@ class Mirror:
         return answer_id, digest
 
     def _claim(self, answer: Answer) -> str:
-        """What an idempotency key stands for: the answer, a digest of what was asked, and whose it is."""
-        assert answer.asked.idempotency is not None
-        return f"{answer.id} {answer.asked.idempotency[1]} {self.worker}"
+        """The value of an idempotency key: the answer's id, the digest of the question, and the worker."""
+        assert answer.request.idempotency is not None
+        return f"{answer.id} {answer.request.idempotency[1]} {self.worker}"
 
     @property
     def _untended_ms(self) -> int:
         return int((UNTENDED_S + self.answers.server.log_age_s) * 1000)
 
     def _introduce(self, pipe: Any, answer: Answer) -> None:
-        asked = answer.asked
-        about = {"worker": self.worker, "owner": asked.owner, "request_id": asked.request_id}
+        request = answer.request
+        about = {"worker": self.worker, "owner": request.owner, "request_id": request.request_id}
         about |= {"provider": answer.provider, "model": answer.model}
         about |= {"question": answer.question, "database": answer.database}
-        if asked.idempotency is not None:
+        if request.idempotency is not None:
             about["claim"] = _claim_key(answer)
         if answer.complete:
             about["ended"] = "1"
@@ -166,7 +166,7 @@ class Mirror:
             except Exception as error:  # noqa: BLE001 - without this greenlet no reader sees an event
                 self.lost(error)
             if not self.up:
-                # Each would wait for Redis by itself; once it is back, they are looked through anyway.
+                # Show them from memory now: recovery looks through all answers once Redis is back.
                 unseen, self._behind = [*self._writing, *self._behind], {}
                 for answer in unseen:
                     answer.show_until(answer.log.count)
@@ -174,7 +174,7 @@ class Mirror:
             if not self._behind:
                 self._something.clear()
 
-    def share(self, answers: list[Answer]) -> None:
+    def share(self, answers: Iterable[Answer]) -> None:
         """Write what Redis lacks of these answers in one round trip, then show it to their readers."""
         life = self._life
         pipe = self.client.pipeline(transaction=False)
@@ -187,7 +187,7 @@ class Mirror:
         if others := [error for error in failed if not refused(error)]:
             raise others[0]
         if life != self._life:
-            # Redis was lost and is back: what was written may be gone, and everything is looked through.
+            # Redis was lost and came back meanwhile: this write may be gone, and recovery looks through all answers.
             return
         anew = set()
         for answer, last, at in written:
@@ -197,64 +197,64 @@ class Mirror:
                 anew.add(answer)
                 self._write_anew(answer)
             elif not refused(results[at]) or self._superseded(answer):
-                answer.mirrored = last
+                answer.shared_count = last
                 answer.show_until(last)
             else:
                 anew.add(answer)
 
     def _add(self, pipe: Any, answer: Answer) -> Iterator[tuple[Answer, int, int]]:
         """Add to `pipe` what Redis lacks of the answer: the log before the hash, by which it is found."""
-        # Fixed here: more may come while others run.
-        complete, count, mirrored = answer.complete, answer.log.count, answer.mirrored
-        while (batch := answer.log.after(mirrored, ENTRY_BYTES, count)) is not None:
+        # Read once: other greenlets may append events while this one is switched out.
+        complete, count, shared_count = answer.complete, answer.log.count, answer.shared_count
+        while (batch := answer.log.after(shared_count, ENTRY_BYTES, count)) is not None:
             last, entry = batch.first + len(batch.ends) - 1, packed(batch)
             yield answer, last, len(pipe)
-            # A log that Redis has dropped is not begun in its middle.
-            pipe.xadd(log_key(answer.id), {"e": entry}, id=f"{last}-0", nomkstream=mirrored > 0)
+            # NOMKSTREAM: a log that Redis has dropped must not start in its middle.
+            pipe.xadd(log_key(answer.id), {"e": entry}, id=f"{last}-0", nomkstream=shared_count > 0)
             pipe.publish(meta_key(answer.id), entry)
-            if mirrored == 0:
+            if shared_count == 0:
                 pipe.pexpire(log_key(answer.id), self._untended_ms)
-            mirrored = last
+            shared_count = last
             if last < count:
-                # A long answer, whose entries took their time.
+                # A long answer takes long to pack: let other greenlets run.
                 gevent.sleep(0)
-        if answer.mirrored == 0 or complete:
+        if answer.shared_count == 0 or complete:
             self._introduce(pipe, answer)
-            if answer.asked.idempotency is not None:
+            if answer.request.idempotency is not None:
                 pipe.set(_claim_key(answer), self._claim(answer), nx=True, px=self._untended_ms)
         if complete:
             self._expire(pipe, answer)
 
     def _expire(self, pipe: Any, answer: Answer) -> None:
-        """The answer is complete: what Redis has of it lives as long as in memory."""
+        """Let Redis drop the complete answer when this worker's memory does."""
         left_s = self.answers.server.log_age_s - (time.monotonic() - answer.ended_at)
         for key in _keys(answer):
             pipe.pexpire(key, max(1, int(left_s * 1000)))
 
     def _superseded(self, answer: Answer) -> bool:
-        """Redis refused an entry: True if another worker took us for dead, and ended the answer."""
+        """After a refused entry: whether another worker took this one for dead and ended the answer."""
         if self.client.xrange(log_key(answer.id), min=f"{LAST_ENTRY}-0"):
             self.give_up(answer)
             return True
-        # An entry from before Redis was lost came late: write the log anew.
+        # A late entry from before Redis was lost is in the way: write the whole log again.
         self.client.delete(log_key(answer.id))
         self._write_anew(answer)
         return False
 
     def give_up(self, answer: Answer) -> None:
-        """Another worker has ended the answer, for everybody."""
-        answer.fail(Failure("worker_died", "the worker was silent too long, and its answer was ended"))
+        """End the answer here as well: another worker has already ended it in Redis."""
+        answer.fail(Failure("worker_died", "answer: its worker lost its lease in Redis, and the answer was ended"))
 
     def _write_anew(self, answer: Answer) -> None:
-        """Redis lacks some of what it had of the answer."""
-        answer.mirrored = 0
+        """Write the whole log again: Redis lost entries that it had."""
+        answer.shared_count = 0
         self.put(answer)
 
     def _tend(self) -> None:
-        """Renew the keys of running answers, and write anew what Redis has dropped of them; never returns."""
+        """Every TEND_S: renew the keys of running answers, write again what Redis dropped. Never returns."""
         while True:
             gevent.sleep(TEND_S)
-            running = [answer for answer in self.answers.running if answer.mirrored]
+            running = [answer for answer in self.answers.running if answer.shared_count]
             try:
                 for some in _chunks(running):
                     self._tend_some(some)
@@ -270,24 +270,24 @@ class Mirror:
         for answer in {answer for (answer, _), known in zip(keys, there, strict=True) if not known}:
             self._write_anew(answer)
         if ended := [answer for answer in answers if answer.complete]:
-            # Meanwhile; ours may have come after what said so.
+            # They ended during the round trip, whose pexpire may have overwritten the final one.
             for answer in ended:
                 self._expire(pipe, answer)
             pipe.execute()
 
     def lost(self, error: Exception) -> None:
-        """Redis does not do what it should: go on without it until it does."""
+        """Continue without Redis after `error`, until a recovery succeeds."""
         if not isinstance(error, FAILS):
-            log.error("a fault in the way to Redis", exc_info=error)
+            log.error("an unexpected error in a call to Redis", exc_info=error)
         self.up = False
-        if not self._restoring.failing:
-            self._restoring.failing = True
-            log.warning("Redis fails (%s): answers stay in their workers' memory until it is back", _told(error))
+        if not self._recovery.failing:
+            self._recovery.failing = True
+            log.warning("Redis fails (%s): answers stay in their workers' memory until it is back", _described(error))
         for answer in self.answers.running:
             answer.show_until(answer.log.count)
 
     def _keep(self) -> None:
-        """Renew the lease, forget followers that fell silent, and notice that Redis is back; never returns."""
+        """Every RENEW_S: renew the lease, forget other workers' silent readers, notice that Redis is back."""
         while True:
             try:
                 self.renew()
@@ -300,41 +300,42 @@ class Mirror:
             gevent.sleep(RENEW_S)
 
     def renew(self) -> None:
-        """Renew the lease. Where Redis is back, or has dropped it, see what it has; raises redis.RedisError."""
+        """Renew the lease; start a recovery where Redis had lost it or was failing. Raises redis.RedisError."""
         before = self.client.set(worker_key(self.worker), "1", px=int(LEASE_S * 1000), get=True)
         if before is None:
-            self._restoring.wanted = True
-        if self._restoring.wanted or not self.up:
-            self._restoring.begin()
+            self._recovery.wanted = True
+        if self._recovery.wanted or not self.up:
+            self._recovery.begin()
 
     def be_sure(self) -> None:
-        """Return if Redis does what it should, or does so again; raises redis.RedisError or OSError if it does not."""
+        """Return if Redis takes writes, now or after a recovery; else raise redis.RedisError or OSError."""
         if not self.up:
             self.renew()
-            self._restoring.wait(TIMEOUT_S)
+            self._recovery.wait(TIMEOUT_S)
             if not self.up:
-                raise redis.ConnectionError("nothing can be written to it")
+                raise redis.ConnectionError("Redis takes no writes")
 
     def begin_life(self) -> None:
-        """What is on its way to Redis now may be lost, and does not count."""
+        """Writes that are under way now may be lost: `share` then ignores their results."""
         self._life += 1
 
     def names(self, answer: Answer) -> list[str]:
-        """What Redis has of the answer, by name."""
+        """The keys that Redis has for the answer."""
         return _keys(answer)
 
-    # -- what other workers ask
+    # -- messages of other workers
 
     def followed_elsewhere(self, answer: Answer) -> bool:
         return answer.id in self._followers
 
-    def asked(self, told: bytes) -> None:
-        """Another worker's wish: `<what> <id> <worker>`, where what is one of these.
+    def handle(self, message: bytes) -> None:
+        """Another worker's message `<what> <answer id> <worker>`:
 
-        stop, follow, left   end it; somebody there follows it, or nobody does any more
-        lacks                Redis does not have all that it was said to have of it
+        stop     end the answer
+        follow   the answer has readers there;  left: it has none any more
+        lacks    Redis lacks entries that it should have: write them again
         """
-        what, answer_id, worker = told.decode().split(" ")
+        what, answer_id, worker = message.decode().split(" ")
         answer = self.answers.own(answer_id)
         if answer is None:
             if what in ("follow", "lacks"):
@@ -342,7 +343,7 @@ class Mirror:
         elif what == "stop":
             answer.cancel()
         elif what == "lacks":
-            if answer.mirrored:
+            if answer.shared_count:
                 self._write_anew(answer)
         elif what == "follow":
             self._followers.setdefault(answer_id, {})[worker] = time.monotonic()
@@ -350,7 +351,7 @@ class Mirror:
             self._unfollowed(answer_id, worker)
 
     def _say_gone(self, answer_id: str) -> None:
-        """The answer has ended and was forgotten here: nothing comes of it any more."""
+        """Publish that this worker no longer keeps the answer: its remote readers would wait in vain."""
         try:
             self.client.publish(meta_key(answer_id), b"")
         except FAILS as error:
@@ -366,24 +367,24 @@ class Mirror:
 
     # -- other workers' answers
 
-    def find(self, answer_id: str, owner: str) -> Followed | None:
-        """See mirroring.Mirroring."""
+    def find(self, answer_id: str, owner: str) -> Followable | None:
+        """See interface.SharedAnswers."""
         try:
-            return self._copies.find(answer_id, owner)
+            return self._remote.find(answer_id, owner)
         except FAILS as error:
             self.lost(error)
-            raise Failure("overloaded", "answers of other workers cannot be reached now: Redis fails") from None
+            raise Failure("overloaded", "answer: other workers' answers cannot be read now, Redis fails") from None
 
 
 def _claim_key(answer: Answer) -> str:
-    assert answer.asked.idempotency is not None
-    return claim_key(answer.asked.owner, answer.asked.idempotency[0])
+    assert answer.request.idempotency is not None
+    return claim_key(answer.request.owner, answer.request.idempotency[0])
 
 
 def _keys(answer: Answer) -> list[str]:
-    """Everything that Redis has of the answer. The hash first: without it nobody finds the rest."""
+    """Every key of the answer in Redis. The hash comes first: readers find the other keys through it."""
     keys = [meta_key(answer.id), log_key(answer.id)]
-    return keys if answer.asked.idempotency is None else [*keys, _claim_key(answer)]
+    return keys if answer.request.idempotency is None else [*keys, _claim_key(answer)]
 
 
 def _chunks(answers: list[Answer]) -> Iterator[list[Answer]]:
@@ -391,5 +392,5 @@ def _chunks(answers: list[Answer]) -> Iterator[list[Answer]]:
         yield answers[start : start + AT_ONCE]
 
 
-def _told(error: Exception) -> str:
+def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error)[:200]}"

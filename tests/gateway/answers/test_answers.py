@@ -10,7 +10,8 @@ import pytest
 from gevent.event import Event as Happened
 
 from gateway.answers import retention as module
-from gateway.answers.answers import Answers, Asked, Observer
+from gateway.answers.answer import AnswerRequest
+from gateway.answers.answers import Answers, Observer
 from gateway.answers.reader import Reader
 from gateway.answers.record import Record
 from gateway.answers.steps import Done, Start, Text
@@ -41,7 +42,7 @@ def said(*texts, end="stop"):
 
 
 def ask(answers, flow, **more):
-    return answers.ask(Asked(flow, **more), lambda: None)
+    return answers.ask(AnswerRequest(flow, **more), lambda: None)
 
 
 def read(answer):
@@ -336,26 +337,26 @@ def at_once(*calls):
 
 def test_one_key_asked_several_times_while_the_shared_log_is_slow_is_one_answer(counting):
     answers = Answers(Server(log_age_s=0.05), counting)
-    answers.mirror = Slow()
+    answers.shared = Slow()
     same = [lambda: ask(answers, said("a"), idempotency=("k", "d"))] * 3
     first, *others, another = at_once(*same, lambda: ask(answers, said("a"), idempotency=("k", "other")))
     assert others == [first, first]
     assert (another.code, another.status) == ("bad_request", 422)
-    assert answers.mirror.claims == counting.begun == 1
+    assert answers.shared.claims == counting.begun == 1
     read(first)
     eventually(lambda: not answers.kept(), 5, sleep=gevent.sleep)
 
 
 def test_whoever_waits_for_a_key_asks_itself_when_the_first_was_refused():
     answers = Answers(Server())
-    answers.mirror = Slow()
+    answers.shared = Slow()
 
     def refused():
         gevent.sleep(0.05)
         raise Failure("rate_limited", "too many")
 
     first, second = at_once(
-        lambda: answers.ask(Asked(said("a"), idempotency=("k", "d")), refused),
+        lambda: answers.ask(AnswerRequest(said("a"), idempotency=("k", "d")), refused),
         lambda: ask(answers, said("a"), idempotency=("k", "d")),
     )
     assert first.code == "rate_limited"
@@ -364,7 +365,7 @@ def test_whoever_waits_for_a_key_asks_itself_when_the_first_was_refused():
 
 def test_no_more_answers_run_than_may_however_slow_the_shared_log_is(counting):
     answers = Answers(Server(max_streams=3), counting, streams_per_key=2)
-    answers.mirror = Slow()
+    answers.shared = Slow()
     made = at_once(
         *[lambda n=n: ask(answers, endless(), owner="one", idempotency=(f"k{n}", "d")) for n in range(5)],
         *[lambda n=n: ask(answers, endless(), owner=f"{n}", idempotency=("k", "d")) for n in range(5)],
@@ -378,7 +379,7 @@ def test_no_more_answers_run_than_may_however_slow_the_shared_log_is(counting):
 
 def test_a_place_is_free_again_when_the_key_is_another_worker_s():
     answers = Answers(Server(max_streams=1))
-    answers.mirror = Slow(held=("elsewhere", "d"))
+    answers.shared = Slow(held=("elsewhere", "d"))
     for _ in range(2):
         with pytest.raises(Failure) as caught:
             ask(answers, said("a"), idempotency=("k", "d"))
@@ -388,15 +389,15 @@ def test_a_place_is_free_again_when_the_key_is_another_worker_s():
 
 def test_while_the_shared_log_is_lost_nobody_waits_for_it():
     answers = Answers(Server())
-    answers.mirror = Slow()
-    answers.mirror.up = False
+    answers.shared = Slow()
+    answers.shared.up = False
     assert names(ask(answers, said("a"), idempotency=("k", "d")))[-1] == "done"
-    assert answers.mirror.claims == 0
+    assert answers.shared.claims == 0
 
 
 def test_a_question_that_is_still_coming_when_the_drain_ends_has_its_end_too(counting):
     answers = Answers(Server(drain_s=0.01), counting)
-    answers.mirror = Slow()
+    answers.shared = Slow()
     coming = gevent.spawn(ask, answers, endless(), idempotency=("k", "d"))
     gevent.sleep(0)
     answers.drain()

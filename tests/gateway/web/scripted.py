@@ -17,6 +17,7 @@ from typing import Any
 from flask import Flask, Response, jsonify, request
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from gateway.answers.steps import TERMINAL, EventName
 from gateway.settings import Settings, parse
 from gateway.web import page
 from tests.gateway.web.chromium import Page
@@ -57,7 +58,7 @@ class Answer:
 
     @property
     def over(self) -> bool:
-        return bool(self.events) and self.events[-1][0] in ("done", "failed")
+        return bool(self.events) and self.events[-1][0] in TERMINAL
 
 
 class Scripted:
@@ -160,9 +161,9 @@ def _written(answer: Answer, seen: int) -> Iterator[bytes]:
             raise ConnectionError("cut, as the script says")
         name, data = answer.events[seen]
         seen += 1
-        named = "" if name == "message" else f"event: {name}\n"
+        named = "" if name == EventName.MESSAGE else f"event: {name}\n"
         yield f"id: {answer.id}.{seen}\n{named}data: {data}\n\n".encode()
-        if name in ("done", "failed"):
+        if name in TERMINAL:
             return
 
 

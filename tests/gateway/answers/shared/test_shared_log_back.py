@@ -130,8 +130,8 @@ def flow(count):
     yield [Done("stop")]
 
 for _ in range(600):
-    here.answers.ask(Asked(flow(10)), lambda: None)
-here.answers.ask(Asked(flow(30_000)), lambda: None)
+    here.answers.ask(AnswerRequest(flow(10)), lambda: None)
+here.answers.ask(AnswerRequest(flow(30_000)), lambda: None)
 wait_until(lambda: not here.answers.running and here.settled)
 here.client.flushall()
 longest, last = 0.0, time.thread_time()

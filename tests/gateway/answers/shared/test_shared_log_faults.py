@@ -176,9 +176,9 @@ def test_a_copy_that_nobody_follows_is_forgotten(store):
 copies.UNREAD_S = 0.3
 here.put(answer)
 wait_until(lambda: there.find(answer.id, "") is not None)
-print(len(there._copies._copies))
-wait_until(lambda: not there._copies._copies)
-print(len(there._copies._copies))
+print(len(there._remote._answers))
+wait_until(lambda: not there._remote._answers)
+print(len(there._remote._answers))
 """
     assert patched(script, store) == ["1", "0"]
 
