@@ -117,11 +117,6 @@ def of(error: BaseException) -> Failure:
     return Failure("internal", "gateway: an unexpected error; its log has the details under this request id")
 
 
-def bad_request(message: str, *, status: int = 400, param: str | None = None) -> Failure:
-    """A wrong request: `message` begins with the field, which is also `param` where OpenAI's form should name it."""
-    return Failure("bad_request", message, status=status, param=param)
-
-
 def from_event(data: dict[str, Any]) -> Failure:
     """The failure in a `failed` event's data."""
     return Failure(data["code"], data["message"], retry_after=data["retry_after"], retryable=data["retryable"])

@@ -11,8 +11,8 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Pool
 
-from gateway.answers.answer import Answer, AnswerRequest
 from gateway.answers.followable import Followable
+from gateway.answers.production import Answer, AnswerRequest
 from gateway.answers.retention import Retention
 from gateway.answers.shared.interface import SharedAnswers
 from gateway.errors import Failure
@@ -189,19 +189,19 @@ class Answers:
         return list(self._all.values())
 
     def share(self, answer: Answer) -> bool:
-        """See answer.Home."""
+        """See production.Home."""
         return self.shared is not None and self.shared.put(answer)
 
     def followed_elsewhere(self, answer: Answer) -> bool:
-        """See answer.Home."""
+        """See production.Home."""
         return self.shared is not None and self.shared.followed_elsewhere(answer)
 
     def read(self, answer: Answer, now: float) -> None:
-        """See answer.Home."""
+        """See production.Home."""
         self.notify(self.observer.read, answer, now)
 
     def ended(self, answer: Answer) -> None:
-        """See answer.Home."""
+        """See production.Home."""
         # First, so that no later error leaves an answer without its log line and metrics.
         self.notify(self.observer.ended, answer)
         self.running.discard(answer)

@@ -199,7 +199,9 @@ def in_words(problem: str) -> str:
 
 
 def _spoken(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:].replace("`", "")
+    """msgspec's sentence as a part of ours: `JSON` keeps its capitals."""
+    first = sentence[:1] if sentence[1:2].isupper() else sentence[:1].lower()
+    return first + sentence[1:].replace("`", "")
 
 
 def _checked(fields: Fields) -> Question:

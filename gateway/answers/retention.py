@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import gevent
 
-from gateway.answers.answer import Answer
+from gateway.answers.production import Answer
 
 # Bytes of ended answers that one worker keeps at most, however young they are.
 KEPT_BYTES = 256 << 20

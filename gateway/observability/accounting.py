@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.answers.answer import Answer
 from gateway.answers.answers import Observer
+from gateway.answers.production import Answer
 from gateway.observability import logs, metrics
 from gateway.observability.in_flight import InFlight
 

@@ -15,7 +15,7 @@ from gateway.answers import question
 from gateway.answers.followable import Followable
 from gateway.answers.question import Question
 from gateway.answers.record import Record
-from gateway.errors import Failure, bad_request, shown
+from gateway.errors import Failure, shown
 from gateway.formats import native
 from gateway.routes import replies
 from gateway.text2sql import flow

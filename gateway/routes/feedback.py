@@ -19,7 +19,7 @@ from gateway.access.rate_limit import caller
 from gateway.answers import question
 from gateway.answers.followable import Followable
 from gateway.answers.question import MAX_QUESTION_CHARACTERS
-from gateway.errors import Failure, bad_request, shown
+from gateway.errors import Failure, shown
 from gateway.formats import native
 from gateway.routes import answers, replies
 from gateway.text2sql.database import Database
@@ -62,9 +62,7 @@ def feedback() -> Response:
     if given.sql is None and not given.right:
         return _reply(answer, remembered=False, forgotten=database.examples.forget(answer.question, by=g.owner))
     if len(answer.question) > MAX_REMEMBERED_CHARACTERS:
-        raise _not(
-            f"id: the answer's question must have at most {MAX_REMEMBERED_CHARACTERS} characters"
-        )
+        raise _not(f"id: the answer's question must have at most {MAX_REMEMBERED_CHARACTERS} characters")
     sql = given.sql
     if sql is None:
         found = native.whole(replies.so_far(answer))

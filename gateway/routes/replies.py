@@ -11,14 +11,14 @@ from flask import Response, g, request
 
 from gateway import context, errors
 from gateway.access.rate_limit import caller
-from gateway.answers.answer import AnswerRequest
 from gateway.answers.client import Client
 from gateway.answers.events import Event
 from gateway.answers.followable import Followable
+from gateway.answers.production import AnswerRequest
 from gateway.answers.reader import Format, Reader
 from gateway.answers.record import Record
 from gateway.answers.steps import Step
-from gateway.errors import Failure, bad_request, shown
+from gateway.errors import Failure, shown
 from gateway.formats import native
 from gateway.text2sql.rows import csv_text
 

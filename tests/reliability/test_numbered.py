@@ -28,7 +28,7 @@ WHOLE = [START, *said(*range(1, COUNT + 1)), DONE]
 
 
 def written(steps: list[tuple[str, object]]) -> bytes:
-    return b"retry: 1000\n\n" + b": ping\n\n".join(event(n, *step) for n, step in enumerate(steps, 1))
+    return b"retry: 1000\n" + b": ping\n".join(event(n, *step) for n, step in enumerate(steps, 1))
 
 
 def recording(*bodies: bytes, after: tuple[str, ...] = ("",)) -> Recording:

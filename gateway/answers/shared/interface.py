@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from gateway.answers.answer import Answer
 from gateway.answers.followable import Followable
+from gateway.answers.production import Answer
 from gateway.settings import Server
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import gevent
 
-from gateway.answers.answer import Answer
+from gateway.answers.production import Answer
 from gateway.answers.shared.interface import Store
 from gateway.answers.shared.keys import LAST_ENTRY, TIMEOUT_S, claim_key, log_key, meta_key, worker_key
 

@@ -19,8 +19,8 @@ from gevent.event import Event
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from gateway.answers.answer import Answer
 from gateway.answers.followable import Followable
+from gateway.answers.production import Answer
 from gateway.answers.shared.interface import OwnAnswers
 from gateway.answers.shared.keys import (
     FAILS,

@@ -10,9 +10,9 @@ import pytest
 from gevent.event import Event as Happened
 
 from gateway.answers import retention as module
-from gateway.answers.answer import AnswerRequest
 from gateway.answers.answers import Answers, Observer
-from gateway.answers.reader import Reader
+from gateway.answers.production import AnswerRequest
+from gateway.answers.reader import Progress, Reader
 from gateway.answers.record import Record
 from gateway.answers.steps import Done, Start, Text
 from gateway.errors import Failure
@@ -228,7 +228,7 @@ def test_accounts_that_fail_harm_no_answer(caplog):
 
     with caplog.at_level(logging.ERROR):
         assert names(ask(Answers(Server(), Failing()), said("a"))) == ["start", "message", "done"]
-    assert "could not be accounted for" in caplog.text
+    assert "could not be logged or counted" in caplog.text
 
 
 def test_a_reader_that_cannot_be_written_for_harms_no_other(answers):
@@ -245,7 +245,7 @@ def test_a_reader_that_cannot_be_written_for_harms_no_other(answers):
 
     answer = ask(answers, flow())
     broken, well = Reader(answer, Broken(), None), Reader(answer, Sse(), None)
-    broken._pushing = True
+    broken.progress = Progress.PUSHED
     go_on.set()
     well.until_ended()
     assert [name for name, _ in answer.after(0).events] == ["start", "message", "message", "done"]
@@ -383,7 +383,7 @@ def test_a_place_is_free_again_when_the_key_is_another_worker_s():
     for _ in range(2):
         with pytest.raises(Failure) as caught:
             ask(answers, said("a"), idempotency=("k", "d"))
-        assert "cannot be reached" in str(caught.value)
+        assert "cannot be read now" in str(caught.value)
     assert names(ask(answers, said("a")))[-1] == "done"
 
 

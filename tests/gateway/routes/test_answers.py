@@ -35,7 +35,7 @@ def test_an_answer_is_start_text_and_done_with_ids_without_gaps(client):
     assert reply.headers["Content-Type"].startswith("text/event-stream")
     assert reply.headers["X-Accel-Buffering"] == "no"
     assert reply.headers["Cache-Control"] == "no-cache"
-    assert reply.get_data().startswith(b"retry: 1000\n\n")
+    assert reply.get_data().startswith(b"retry: 1000\nid: ")
     found = events(reply)
     answer_id = reply.headers["X-Answer-Id"]
     assert [id for id, _, _ in found] == [f"{answer_id}.{n}" for n in range(1, len(found) + 1)]
@@ -126,7 +126,7 @@ def test_events_are_what_is_sent_unless_something_else_is_liked_better(client, a
 REFUSED = [
     ({"data": b"{}", "content_type": "text/plain"}, 415, "Content-Type"),
     ({"data": b"question=a", "content_type": "application/x-www-form-urlencoded"}, 415, "Content-Type"),
-    ({"data": b"nonsense", "content_type": "application/json"}, 400, "not JSON"),
+    ({"data": b"nonsense", "content_type": "application/json"}, 400, "must be JSON"),
     ({"data": b"", "content_type": "application/json"}, 400, "question"),
     ({}, 400, "question"),
     ({"json": {"question": "a" * 8001}}, 400, "question"),
@@ -178,7 +178,7 @@ BEFORE = [
 def test_a_query_that_is_not_utf8_is_refused_and_not_repaired(client, upstream, query):
     reply = client.get(f"/getAnwser?{query}")
     assert reply.status_code == 400
-    assert error(reply)["message"].endswith("it is not UTF-8")
+    assert error(reply)["message"].endswith("must be UTF-8, and is not")
     assert upstream.asked == []
 
 
@@ -250,9 +250,9 @@ def test_older_clients_get_the_text_so_far_or_the_whole(client):
         assert json.loads(lines[-1])["content"] == SAYS
         assert client.post("/conversation/", json={name: "hi"}).get_json() == {"response": SAYS}
     assert client.post("/conversation", json={"query": "hi"}).get_json() == {"response": SAYS}
-    assert error(client.post("/api", json={}))["message"].startswith("question: it is missing")
-    assert error(client.post("/conversation/", json={}))["message"].startswith("query: it is missing")
-    assert error(client.post("/api", json={"prompt": " "}))["message"].startswith("prompt: it is empty")
+    assert error(client.post("/api", json={}))["message"].startswith("question: required")
+    assert error(client.post("/conversation/", json={}))["message"].startswith("query: required")
+    assert error(client.post("/api", json={"prompt": " "}))["message"].startswith("prompt: must not be blank")
     assert error(client.post("/api", json={"query": "a", "prompt": "b"}))["message"].startswith("prompt: ")
 
 
@@ -276,4 +276,4 @@ def test_a_grammar_is_asked_of_those_who_can_hold_to_one(app_for, tmp_path):
     reply = client.post("/getAnwser", json={"question": "hi", "constrain": "sql"})
     assert "constrain dropped" in " ".join(events(reply)[0][2]["adjusted"])
     refused = client.post("/getAnwser", json={"question": "hi", "constrain": "sql", "database": "none"})
-    assert (refused.status_code, error(refused)["message"][:12]) == (400, "constrain: i")
+    assert (refused.status_code, error(refused)["message"][:12]) == (400, "constrain: n")

@@ -150,7 +150,7 @@ def _play(answer: Answer, script: list[Any]) -> None:
 
 
 def _written(answer: Answer, seen: int) -> Iterator[bytes]:
-    yield b"retry: 1000\n\n"
+    yield b"retry: 1000\n"
     while True:
         with answer.changed:
             # Looked at once more each 50 ms, for a cut that comes without an event.

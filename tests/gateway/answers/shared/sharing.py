@@ -41,13 +41,14 @@ def patched(script, store):
 INSIDE = """
 import sys
 import gevent
-from gateway.answers.answers import Answer, Answers, Asked
-from gateway.log import copies
-from gateway.answers.shared.store import Mirror
+from gateway.answers.answers import Answers
+from gateway.answers.production import Answer, AnswerRequest
+from gateway.answers.shared import remote
+from gateway.answers.shared.store import SharedStore
 from gateway.settings import Server
 
-here, there = (Mirror(sys.argv[1], Answers(Server())) for _ in range(2))
-asked = Asked(iter(()), idempotency=("key", "digest"))
+here, there = (SharedStore(sys.argv[1], Answers(Server())) for _ in range(2))
+asked = AnswerRequest(iter(()), idempotency=("key", "digest"))
 answer = Answer(asked, here.answers)
 
 def wait_until(holds):

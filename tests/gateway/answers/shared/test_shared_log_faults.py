@@ -173,7 +173,7 @@ print(copy.failure.code)
 @side_by_side
 def test_a_copy_that_nobody_follows_is_forgotten(store):
     script = """
-copies.UNREAD_S = 0.3
+remote.UNREAD_S = 0.3
 here.put(answer)
 wait_until(lambda: there.find(answer.id, "") is not None)
 print(len(there._remote._answers))
