@@ -27,6 +27,7 @@ MONTHS = [
 ]
 CHINESE_MONTHS = ["", "一", "二", "三", "四", "五", "六", "七", "八", "九", "十", "十一", "十二"]
 WEEKDAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"]
+NUMBER_WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 CHINESE_WEEKDAYS = "日一二三四五六"
 SPANS = [  # (Chinese forms, English forms, first day, last day)
     ("3月|三月|三月份|3月份|2024年3月|今年3月|24年3月|三月里|整个3月", "March|in March|in March 2024|during March|throughout March|for March",
@@ -50,13 +51,18 @@ SPANS = [  # (Chinese forms, English forms, first day, last day)
     ("3月下半月|三月后半个月", "in the second half of March", date(2024, 3, 16), date(2024, 3, 31)),
     ("清明假期|清明节假期|清明三天|清明小长假|清明期间|清明节期间|清明放假那几天",
      "during the Qingming holiday|over the Qingming holiday|over Qingming|in the Tomb-Sweeping holiday", date(2024, 4, 4), date(2024, 4, 6)),
-    ("上周末|上个周末|最近一个周末|最后一个周末|上星期六日", "last weekend|over the last weekend|on the most recent weekend",
+]  # fmt: skip
+RECENT = [  # (Chinese forms, English forms, first day, last day), counted back from the data's last day, a Thursday
+    ("上周末|上个周末|最近一个周末|最近的周末|最后一个周末|上星期六日|刚过去的周末|上周六周日", "last weekend|over the last weekend|on the most recent weekend|this past weekend",
      date(2024, 4, 20), date(2024, 4, 21)),
-    ("最近一周|最近7天|最近七天|近一周|近7天|最后一周|过去一周|过去7天|最后七天", "in the last week|over the last 7 days|in the past week|in the last seven days",
-     date(2024, 4, 19), date(2024, 4, 25)),
-    ("最近三天|最近3天|近三天|最后三天", "in the last three days|over the last 3 days", date(2024, 4, 23), date(2024, 4, 25)),
-    ("最近10天|近十天|最近十天", "in the last 10 days|over the last ten days", date(2024, 4, 16), date(2024, 4, 25)),
-    ("最近两周|近两周|最近14天|过去两周", "in the last two weeks|over the past two weeks", date(2024, 4, 12), date(2024, 4, 25)),
+    ("上周|上周|上个星期|上星期|上个礼拜|上礼拜|上一周|上周一到周日|上个周", "last week|last week|in the previous week|over the previous week", date(2024, 4, 15), date(2024, 4, 21)),
+    ("本周|这周|这个星期|这一周|本星期|这礼拜", "this week|in the current week|so far this week", date(2024, 4, 22), date(2024, 4, 25)),
+    ("上个月|上月|上一个月", "last month|in the previous month", date(2024, 3, 1), date(2024, 3, 31)),
+    ("本月|这个月|当月", "this month|so far this month|in the current month", date(2024, 4, 1), date(2024, 4, 30)),
+    ("最近一个月|近一个月|过去一个月|最近1个月|近一月", "in the past month|over the past month|in the last 30 days|over the last month", date(2024, 3, 27), date(2024, 4, 25)),
+    ("最近半个月|近半个月|过去半个月|最近半月|近半月", "in the last half month|over the past fortnight|in the last fortnight", date(2024, 4, 11), date(2024, 4, 25)),
+    ("昨天|昨日|前一天", "yesterday", date(2024, 4, 24), date(2024, 4, 24)),
+    ("前天", "the day before yesterday", date(2024, 4, 23), date(2024, 4, 23)),
 ]  # fmt: skip
 NAMED_DAYS = [  # (Chinese forms, English forms, day)
     ("清明节|清明|清明节当天|清明那天", "on Qingming|on Tomb-Sweeping Day|on the Qingming Festival", date(2024, 4, 4)),
@@ -225,6 +231,61 @@ def weekday_slot(rng: Random, language: str) -> Slot:
     return Slot(text, names[language == "en"], {"is": condition})
 
 
+def recent_slot(rng: Random, language: str) -> Slot:
+    """A span that is counted back from the data's last day: the last seven days, last week, yesterday."""
+    if rng.random() < 0.3:
+        zh, en, first, last = rng.choice(RECENT)
+        text = rng.choice((zh if language == "zh" else en).split("|"))
+    else:
+        last = LAST
+        weeks = rng.choice([0, 0, 0, 1, 1, 1, 2, 2, 3, 4])
+        days = 7 * weeks or rng.choice([*range(2, 31), 3, 3, 5, 5, 7, 7, 7, 7, 7, 7, 10, 10, 10, 14, 15, 30, 30])
+        first = LAST - timedelta(days - 1)
+        text = (last_weeks if weeks else last_days)(weeks or days, rng, language)
+    if first == last:
+        name = first.isoformat() if language == "zh" else f"on {first.isoformat()}"
+        return Slot(text, name, {"is": f"day = '{first}'"})
+    name = f"{first} 至 {last}" if language == "zh" else f"from {first} to {last}"
+    return Slot(text, name, {"is": f"day BETWEEN '{first}' AND '{last}'"})
+
+
+def last_days(n: int, rng: Random, language: str) -> str:
+    """最近7天, the last seven days."""
+    if language == "zh":
+        words = "两" if n == 2 else chinese_number(n)
+        number = rng.choice([str(n), str(n), words])
+        head = rng.choice(["最近", "最近", "最近", "近", "近", "过去", "过去", "最后", "过去的", "这", "最近的", "前"])
+        return head + number + rng.choice(["天", "天", "天", "天", "日", "天里", "天内", "个自然日"])
+    number = rng.choice([str(n), str(n), NUMBER_WORDS[n] if n < len(NUMBER_WORDS) else str(n)])
+    head = rng.choice(
+        [
+            "in the last",
+            "over the last",
+            "in the past",
+            "over the past",
+            "during the last",
+            "for the last",
+            "in the most recent",
+            "in the final",
+        ]
+    )
+    return f"{head} {number} days"
+
+
+def last_weeks(n: int, rng: Random, language: str) -> str:
+    """最近一周, the past two weeks."""
+    if language == "zh":
+        number = rng.choice([" 一两三四"[n], " 一两三四"[n], str(n)])
+        unit = rng.choice(["周", "周", "个星期", "个礼拜"] + ["星期"] * (n == 1))
+        return rng.choice(["最近", "近", "过去", "最后", "过去的", "最近的", "这"]) + number + unit
+    head = rng.choice(["in the past", "over the past", "in the last", "over the last", "during the past"])
+    return (
+        f"{head} week"
+        if n == 1 and not head.endswith("last")
+        else f"{head} {rng.choice([str(n), NUMBER_WORDS[n]])} week{'s' * (n > 1)}"
+    )
+
+
 def days_of_month_slot(rng: Random, language: str) -> Slot:
     """Certain days of the week within a month."""
     month, days = rng.choice(SPANS[:2]), weekday_slot(rng, language)
@@ -237,12 +298,12 @@ def days_of_month_slot(rng: Random, language: str) -> Slot:
     return Slot(text, name, {"is": f"day BETWEEN '{first}' AND '{last}' AND {days.sql['is']}"})
 
 
-def when_slot(rng: Random, language: str, empty: float = 0.4) -> Slot:
-    """Any restriction in time, or with the given probability none."""
+def when_slot(rng: Random, language: str, empty: float = 0.4, recent: bool = True) -> Slot:
+    """Any restriction in time, or with the given probability none; `recent` allows spans counted back from the end."""
     kind = rng.random()
     if kind < empty:
         return Slot("", "", {"is": ""})
     if kind > 0.95:
         return days_of_month_slot(rng, language)
-    makers = [day_slot] * 8 + [span_slot] * 5 + [range_slot] * 4 + [weekday_slot] * 3
+    makers = [day_slot] * 7 + [span_slot] * 5 + [range_slot] * 3 + [weekday_slot] * 3 + [recent_slot] * (5 * recent)
     return rng.choice(makers)(rng, language)

@@ -1,18 +1,23 @@
 """Execution accuracy of the demo model.
 
-    python -m demo.model.evaluate QUESTIONS.jsonl [--model models/metro-sql] [--at-least 0.9]
+    python -m demo.model.evaluate QUESTIONS.jsonl [MORE.jsonl …] [--model models/metro-sql] [--at-least 0.9]
 
-A line of the file is {"question", "sql", "language"} and may have "class" and "key"; `sql` null means that the model
-should decline. The model runs as it does in use: float32, one thread, greedy. How a reply is judged:
+A line of a file is {"question", "sql", "language"} and may have "class", "key", "conversation" and "also"; `sql` null
+means that the model should decline. Lines with the same "conversation" are asked one after another: each sees the
+questions before it and the model's own replies to them. The first one counts as a single question, the others as
+follow-ups. "also" is a list of further gold statements, each as right as `sql`. The model runs as it does in use:
+float32, one thread, greedy. How a reply is judged:
 
 - Where `sql` is null, the reply must have no SQL at all.
-- Otherwise the reply must hold one ```sql block, and its result must equal the gold statement's result: the same
-  number of columns, in any order and under any names, and the same set of rows. Repeated rows count once. The order of
-  rows counts only where the gold statement ends in its own ORDER BY. Numbers that are not whole may differ by 1/10000.
+- Otherwise the reply must hold one ```sql block, and its result must equal the gold statement's result: the same set of
+  rows, in columns of any order and any names. Repeated rows count once. The order of rows counts only where the gold
+  statement ends in its own ORDER BY. Numbers that are not whole may differ by 1/10000.
 - Where `key` names a column ("information about a station"), what else is shown is a matter of taste: only that
   column's values must be the same.
 
-Beside this strict figure the report gives a second one that also forgives columns shown in addition to the gold ones.
+Three figures: `exact` wants the gold's columns and no other. `strict` lets further columns stand beside them: a figure
+beside the name that was asked for. `lenient` is strict, and also forgives figures that are missing beside right names:
+the gold's columns of text and dates must be there.
 """
 
 import argparse
@@ -24,6 +29,7 @@ import sqlite3
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,8 +46,10 @@ class Verdict:
 
     question: dict
     reply: str
-    right: bool
-    right_with_more_columns: bool
+    exact: bool
+    strict: bool
+    lenient: bool
+    is_follow_up: bool = False
 
 
 class Model:
@@ -56,9 +64,11 @@ class Model:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
-    def reply(self, question: str) -> str:
-        """The whole reply to one question."""
-        messages = [{"role": "user", "content": question}]
+    def reply(self, question: str, history: Sequence[tuple[str, str]] = ()) -> str:
+        """The whole reply to one question; `history` has the questions before it and their replies."""
+        turns = [(("user", asked), ("assistant", replied)) for asked, replied in history]
+        messages = [{"role": role, "content": text} for turn in turns for role, text in turn]
+        messages.append({"role": "user", "content": question})
         prompt = self.tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
@@ -114,6 +124,12 @@ def agree(gold: list[Row], rows: list[Row], ordered: bool, more: bool = False) -
     return False
 
 
+def names_of(gold: list[Row]) -> list[Row]:
+    """The rows without their columns of numbers; all columns where there is none of text."""
+    columns = [index for index, value in enumerate(gold[0]) if isinstance(value, str)] if gold else []
+    return [tuple(row[index] for index in columns) for row in gold] if columns else gold
+
+
 def is_ordered(sql: str) -> bool:
     """Whether the statement itself, not a part of it in brackets, has an ORDER BY."""
     outside, before = sql, ""
@@ -122,68 +138,101 @@ def is_ordered(sql: str) -> bool:
     return "ORDER BY" in outside.upper()
 
 
-def judge(database: sqlite3.Connection, question: dict, reply: str) -> Verdict:
-    """One reply against its gold statement, by the rules in the module's docstring."""
+def judge(database: sqlite3.Connection, question: dict, reply: str, is_follow_up: bool = False) -> Verdict:
+    """One reply against its gold statements, by the rules in the module's docstring."""
     sql = statement(reply)
     if question["sql"] is None:
-        right = "```" not in reply
-        return Verdict(question, reply, right, right)
+        declined = "```" not in reply
+        return Verdict(question, reply, declined, declined, declined, is_follow_up)
+    wrong = Verdict(question, reply, False, False, False, is_follow_up)
     if sql is None:
-        return Verdict(question, reply, False, False)
+        return wrong
     try:
         names, rows = result(database, sql)
     except sqlite3.Error:
-        return Verdict(question, reply, False, False)
-    gold_names, gold = result(database, question["sql"])
+        return wrong
+    verdicts = [against(database, question, gold, names, rows) for gold in [question["sql"], *question.get("also", [])]]
+    return Verdict(question, reply, *(any(figure) for figure in zip(*verdicts, strict=True)), is_follow_up)
+
+
+def against(
+    database: sqlite3.Connection, question: dict, gold_sql: str, names: list[str], rows: list[Row]
+) -> tuple[bool, bool, bool]:
+    """Exact, strict and lenient, for one gold statement."""
+    gold_names, gold = result(database, gold_sql)
     if key := question.get("key"):
         if key not in names:
-            return Verdict(question, reply, False, False)
+            return False, False, False
         chosen, wanted = names.index(key), gold_names.index(key)
         right = {row[chosen] for row in rows} == {row[wanted] for row in gold}
-        return Verdict(question, reply, right, right)
-    ordered = is_ordered(question["sql"])
-    right = agree(gold, rows, ordered)
-    return Verdict(question, reply, right, right or agree(gold, rows, ordered, more=True))
+        return right, right, right
+    ordered = is_ordered(gold_sql)
+    exact = agree(gold, rows, ordered)
+    strict = exact or agree(gold, rows, ordered, more=True)
+    return exact, strict, strict or agree(names_of(gold), rows, ordered, more=True)
+
+
+def groups(verdicts: list[Verdict]) -> Iterator[tuple[str, list[Verdict]]]:
+    """What is reported: all, by kind, by kind and language, by class."""
+    found: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        question = verdict.question
+        kind = "declines" if question["sql"] is None else "follow-ups" if verdict.is_follow_up else "singles"
+        found["overall"].append(verdict)
+        found[kind].append(verdict)
+        found[f"{kind} {question['language']}"].append(verdict)
+        found[f"language {question['language']}"].append(verdict)
+        found[f"class {question.get('class', 'none')}"].append(verdict)
+    yield from sorted(found.items(), key=lambda item: (item[0] != "overall", item[0].startswith("class"), item[0]))
 
 
 def report(verdicts: list[Verdict]) -> str:
-    """Accuracy overall, by language and by class, then what failed."""
-    groups: dict[str, list[Verdict]] = defaultdict(list)
+    """Accuracy overall, by kind, language and class, then what is not strictly right."""
+    lines = ["group                  strict      lenient     exact"]
+    for name, group in groups(verdicts):
+        figures = (sum(getattr(verdict, kind) for verdict in group) for kind in ("strict", "lenient", "exact"))
+        shown = "  ".join(f"{right:3} {right / len(group):6.1%}" for right in figures)
+        lines.append(f"{name:18} {len(group):4} {shown}")
     for verdict in verdicts:
-        groups["overall"].append(verdict)
-        groups[f"language {verdict.question['language']}"].append(verdict)
-        groups[f"class {verdict.question.get('class', 'none')}"].append(verdict)
-    lines = ["group                right  of    strict  with more columns"]
-    for name, group in sorted(
-        groups.items(), key=lambda item: (item[0] != "overall", item[0].split()[0] == "class", item[0])
-    ):
-        right = sum(verdict.right for verdict in group)
-        more = sum(verdict.right_with_more_columns for verdict in group)
-        lines.append(f"{name:20} {right:5} {len(group):4} {right / len(group):8.1%} {more / len(group):8.1%}")
-    for verdict in verdicts:
-        if not verdict.right:
+        if not verdict.strict:
             got = statement(verdict.reply) or verdict.reply
-            lines += ["", f"✗ {verdict.question['question']}", f"  gold {verdict.question['sql']}", f"  got  {got}"]
+            mark = "~" if verdict.lenient else "✗"
+            lines += ["", f"{mark} {verdict.question['question']}"]
+            lines += [f"  gold {verdict.question['sql']}", f"  got  {got}"]
     return "\n".join(lines)
+
+
+def asked(model: Model, database: sqlite3.Connection, questions: Sequence[dict]) -> Iterator[Verdict]:
+    """Every question put to the model and judged; those of one conversation in their order."""
+    histories: dict[object, list[tuple[str, str]]] = defaultdict(list)
+    for question in questions:
+        conversation = question.get("conversation")
+        history = histories[conversation] if conversation is not None else []
+        reply = model.reply(question["question"], history)
+        yield judge(database, question, reply, is_follow_up=bool(history))
+        history.append((question["question"], reply))
+
+
+def read(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Execution accuracy of the demo model.")
-    parser.add_argument("questions", type=Path)
+    parser.add_argument("questions", type=Path, nargs="+")
     parser.add_argument("--model", type=Path, default=Path("models/metro-sql"))
-    parser.add_argument("--at-least", type=float, default=0.0, help="exit with 1 below this share of right answers")
+    parser.add_argument("--at-least", type=float, default=0.0, help="exit with 1 below this share strictly right")
     options = parser.parse_args()
-    questions = [
-        json.loads(line) for line in options.questions.read_text(encoding="utf-8").splitlines() if line.strip()
-    ]
     model = Model(options.model)
+    verdicts: list[Verdict] = []
     with tempfile.TemporaryDirectory() as folder:
         build(path := Path(folder) / "metro.db")
         database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        verdicts = [judge(database, question, model.reply(question["question"])) for question in questions]
+        for file in options.questions:
+            verdicts += asked(model, database, read(file))
         database.close()
     print(report(verdicts))
-    if sum(verdict.right for verdict in verdicts) < options.at_least * len(verdicts):
+    if sum(verdict.strict for verdict in verdicts) < options.at_least * len(verdicts):
         sys.exit(1)
 
 

@@ -2,93 +2,65 @@
 
     python -m demo.model.generate 1000 > examples.jsonl
 
-An example is a question as somebody may type it, and the reply the model should write: what was understood, where the
-answer lies, and one SELECT. A question that the database cannot answer gets a reply without SQL.
+An example is a question as somebody may type it, and the reply the model should write: what was understood, and one
+SELECT. A question that the database cannot answer gets a reply without SQL. Some come after another question, which
+they may need (followups.py) or not.
 """
 
 import json
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import accumulate
+from dataclasses import asdict, dataclass
 from random import Random
 
-from demo.model.grammar import HERE, Intent, Slot, expand, intents, render_sql, slot_names
-from demo.model.noise import noisy
+from demo.model.drawing import Drawn, draw, pick
+from demo.model.followups import follow_up
 from demo.model.replies import answer, refusal
-from demo.model.slots import fill
 
-SUBJECTS = ("station", "stations", "lines", "riders", "declines")
 ENGLISH = 0.4  # share of the questions
-DECLINES = 0.11
+DECLINES = 0.13
+FOLLOWING = 0.27  # share that needs the question before
+AFTER_ANOTHER = 0.1  # share that comes after another and does not need it
+# Such a question needs the one before, so it is not one that stands alone.
+LEANS = re.compile("呢[？?。!！ ~～]*$|^那|^它|^(?:and|what about|how about)\\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Example:
-    """A question, the statement that answers it (None: decline), and the reply to learn."""
+    """A question, the statement that answers it (None: decline), and the reply to learn.
+
+    earlier   the question before and its statement, where there was one
+    """
 
     question: str
     sql: str | None
     reply: str
     language: str
     intent: str
+    earlier: tuple[str, str] | None = None
 
 
-@lru_cache(maxsize=1)
-def catalogue() -> list[Intent]:
-    """Every intent of the question grammar."""
-    return [intent for subject in SUBJECTS for intent in intents(HERE / f"{subject}.txt")]
-
-
-@lru_cache(maxsize=4)
-def weighted(decline: bool) -> tuple[list[Intent], list[float]]:
-    """The intents to answer or to decline, with their cumulative weights."""
-    chosen = [intent for intent in catalogue() if (intent.sql is None) == decline]
-    return chosen, list(accumulate(intent.weight for intent in chosen))
-
-
-def phrase(template: str, slots: dict[str, Slot], rng: Random, marks: bool) -> str:
-    """The template with its slots as typed; `marks` puts U+0001 and U+0002 around what must keep its letters."""
-    said: set[str] = set()
-
-    def text(name: str) -> str:
-        if name.startswith("~"):
-            return "" if name[1:] in said else f" {text(name[1:])}"
-        name, _, form = name.partition(".")
-        said.add(name)
-        slot = slots[name]
-        if form:
-            return expand(slot.forms[form], rng)
-        return f"\x01{slot.text}\x02" if marks and slot.sql else slot.text
-
-    return re.sub(r" {2,}", " ", expand(template, rng, text)).strip(" ,，")
-
-
-def plain(template: str, slots: dict[str, Slot], rng: Random) -> str:
-    """The question restated, its slots by their plain names."""
-    text = expand(template, rng, lambda name: slots[name].name)
-    text = re.sub(r"(\d{4}-\d\d-\d\d)(?=[^ -])", r"\1 ", text)
-    return re.sub(r" {2,}", " ", text).strip()
+def written(drawn: Drawn, language: str, earlier: Drawn | None = None) -> Example:
+    """The example of a drawn question."""
+    sql, title = drawn.sql, drawn.intent.title
+    reply = refusal(title, drawn.restated, language) if sql is None else answer(drawn.restated, sql, language)
+    before = None if earlier is None or earlier.sql is None else (earlier.question, earlier.sql)
+    return Example(drawn.question, sql, reply, language, title, before)
 
 
 def example(rng: Random) -> Example:
     """One example, of any intent, in either language."""
     language = "en" if rng.random() < ENGLISH else "zh"
-    chosen, weights = weighted(rng.random() < DECLINES)
-    intent = rng.choices(chosen, cum_weights=weights)[0]
-    template = rng.choice(intent.phrasings[language])
-    needed = slot_names(" ".join([template, intent.sql or "", intent.restated[language]]))
-    slots = fill(needed, rng, language)
-    question = noisy(
-        phrase(template.removeprefix("="), slots, rng, marks=True), template.startswith("="), language, rng
-    )
-    restated = plain(intent.restated[language], slots, rng)
-    if intent.sql is None:
-        return Example(question, None, refusal(intent.title, restated, language), language, intent.title)
-    sql = render_sql(intent.sql, slots)
-    return Example(question, sql, answer(restated, sql, language), language, intent.title)
+    kind = rng.random()
+    if kind < FOLLOWING:
+        first, second = follow_up(rng, language)
+        return written(second, language, first)
+    drawn = draw(rng, language, pick(rng, decline=rng.random() < DECLINES))
+    if kind < FOLLOWING + AFTER_ANOTHER and not LEANS.search(drawn.question) and len(drawn.question) > 5:
+        before = "en" if rng.random() < ENGLISH else "zh"
+        return written(drawn, language, draw(rng, before if rng.random() < 0.1 else language, pick(rng)))
+    return written(drawn, language)
 
 
 def examples(count: int, seed: int) -> Iterator[Example]:
@@ -100,7 +72,7 @@ def examples(count: int, seed: int) -> Iterator[Example]:
 
 def main() -> None:
     for one in examples(int(sys.argv[1]), seed=int(sys.argv[2]) if len(sys.argv) > 2 else 0):
-        print(json.dumps(one.__dict__, ensure_ascii=False))
+        print(json.dumps(asdict(one), ensure_ascii=False))
 
 
 if __name__ == "__main__":

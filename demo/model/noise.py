@@ -35,6 +35,10 @@ SLIPS = str.maketrans(
 ARTICLES = re.compile(r"\b(the|a|an|is|are|of|did|does|do) ")
 
 
+# A slip in a question of so few characters leaves nothing of it.
+SHORT = 8
+
+
 def noisy(question: str, noun: bool, language: str, rng: Random) -> str:
     """The question as one person may type it; `noun` if it is a noun phrase, which can follow "show me"."""
     if rng.random() < 0.55:
@@ -45,7 +49,7 @@ def noisy(question: str, noun: bool, language: str, rng: Random) -> str:
     question += expand(AFTER[language], rng) if rng.random() < 0.5 else ""
     if not question.endswith(("？", "?", "。", "！", "!", "~", "～")):
         question += rng.choice(STOPS[language])
-    question = slipped(question, language, rng) if rng.random() < 0.3 else question
+    question = slipped(question, language, rng) if rng.random() < 0.3 and len(question) > SHORT else question
     if language == "en":
         question = cased(question, rng)
     return question.replace("\x01", "").replace("\x02", "").strip(" ") or "?"

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from random import Random
 
 from demo.model import dates, riders
+from demo.model.attributes import line_facts_slot, station_facts_slot
 from demo.model.counting import BOUNDS, bounds, count_slot, nth_slot, number_slot, place_in_order_slot, whole_slot
+from demo.model.gibberish import gibberish_slot
 from demo.model.grammar import Slot, expand
 from demo.model.names import (
     chinese_station,
@@ -280,7 +282,12 @@ MAKERS: dict[str, Maker] = {
     "G": riders.group_slot,
     "W": dates.when_slot,
     "V": lambda rng, language: dates.when_slot(rng, language, empty=0),
+    "VF": lambda rng, language: dates.when_slot(rng, language, empty=0, recent=False),
+    "R": dates.recent_slot,
     "J": dates.day_slot,
+    "A": station_facts_slot,
+    "AL": line_facts_slot,
+    "GIB": gibberish_slot,
     "CITY": lambda rng, language: city_slot(rng, language),
 }
 

@@ -5,6 +5,7 @@ Names are copied from the question into the statement, and a copy is easy only i
 characters, digits and words stand alone, and only the frequent pieces of SQL are longer.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -29,13 +30,42 @@ PIECES = (
     "Hangzhou metro's stations (district, lines, opening date, transfers, coordinates), ", "its lines (length, ends, colour, number of stations), ",
     "and the daily entries and exits of each station ", "from 2024-03-01 to 2024-04-25.",
 )  # fmt: skip
-SPLIT = "|".join([*(re.escape(piece) for piece in PIECES), r"[A-Za-z_]+", r"\d", r"\n+", r" ", r"[^\sA-Za-z_\d]"])
+# Longer pieces, each one token: a formula or a join is written in one step and read back in one.
+LONG_PIECES = (
+    "MIN(111.2 * SQRT((a.lng - b.lng) * (a.lng - b.lng) * 0.746 + (a.lat - b.lat) * (a.lat - b.lat)))", " FROM dtzpt a JOIN dtzpt b ON b.name <> a.name WHERE a.",
+    " FROM riders r JOIN (SELECT DISTINCT name, district FROM dtzpt) d ON d.name = r.station", " FROM riders r JOIN dtzpt d ON d.name = r.station",
+    "CASE WHEN strftime('%w', day) IN ('0', '6') THEN '周末' ELSE '工作日' END", "strftime('%w', day) IN ('0', '6')", "strftime('%w', day) IN ('1', '2', '3', '4', '5')", "strftime('%w', day) = '",
+    " * 1.0 / COUNT(DISTINCT day)", " GROUP BY day ORDER BY day", " GROUP BY day ORDER BY ", " GROUP BY station ORDER BY ", " GROUP BY station HAVING ", " GROUP BY station", " GROUP BY d.line ORDER BY ",
+    " GROUP BY d.district ORDER BY ", " GROUP BY district ORDER BY ", " GROUP BY line ORDER BY ", " GROUP BY b.name ORDER BY 2", "day BETWEEN '2024-0", "' AND '2024-0", "day = '2024-0",
+    "AVG(entries + exits)", "AVG(entries)", "AVG(exits)", "SUM(entries), SUM(exits)", "name NOT IN (SELECT name FROM dtzpt WHERE ", "name IN (SELECT name FROM dtzpt WHERE ", "line NOT IN (SELECT line FROM dtzpt WHERE ",
+    "district NOT IN (SELECT district FROM dtzpt WHERE ", " AND seq = (SELECT seq FROM dtzpt WHERE line = '", "(SELECT seq FROM dtzpt WHERE line = '", "transfer_lines <> ''", "transfer_lines = ''", " ORDER BY seq",
+    "name, line, district, opened, transfer_lines, lng, lat", "line, color, opened, length_km, first_station, last_station, stations", "first_station, last_station", "号线' AND ", "号线'", "opened BETWEEN '", "opened LIKE '",
+    "name LIKE '%", "station IN ('", "name IN ('", "line IN ('", "district IN ('", "', '", "-01-01' AND '", " 至 2024-0", "from 2024-0", " to 2024-0", "-12-31'", "-01-01'", "line, length_km", "ORDER BY length_km",
+)  # fmt: skip
+SPLIT = "|".join(
+    [*(re.escape(piece) for piece in (*LONG_PIECES, *PIECES)), r"[A-Za-z_]+", r"\d", r"\n+", r" ", r"[^\sA-Za-z_\d]"]
+)
 # Full-width digits mean the same and need no tokens of their own.
 WIDE = [normalizers.Replace(chr(0xFF10 + digit), str(digit)) for digit in range(10)]
+# The last question, after the last one before it that was answered with a statement, and that statement.
 TEMPLATE = (
-    "{%- set asked = messages | selectattr('role', 'equalto', 'user') | list -%}"
-    "{{- '" + USER + "' + asked[-1]['content'] + '" + ASSISTANT + "' if asked else '" + ASSISTANT + "' -}}"
+    "{%- set seen = namespace(question='', before='', sql='') -%}"
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'user' -%}{%- set seen.question = message['content'] -%}"
+    "{%- elif message['role'] == 'assistant' and '```sql\n' in message['content'] -%}"
+    "{%- set seen.before = seen.question -%}"
+    "{%- set seen.sql = message['content'].split('```sql\n')[1].split('\n```')[0] -%}"
+    "{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if seen.sql -%}{{- '" + USER + "' + seen.before + '" + ASSISTANT + "' + seen.sql -}}{%- endif -%}"
+    "{{- ('" + USER + "' + seen.question if seen.question else '') + '" + ASSISTANT + "' -}}"
 )
+
+
+def prompt(question: str, earlier: tuple[str, str] | None = None) -> str:
+    """What TEMPLATE makes of a question and of the one before with its statement."""
+    before = f"{USER}{earlier[0]}{ASSISTANT}{earlier[1]}" if earlier else ""
+    return f"{before}{USER}{question}{ASSISTANT}"
 
 
 def train(texts: Iterable[str], weight: int = 3000) -> PreTrainedTokenizerFast:
@@ -72,3 +102,29 @@ def train(texts: Iterable[str], weight: int = 3000) -> PreTrainedTokenizerFast:
     )
     fast.chat_template = TEMPLATE
     return fast
+
+
+def widened(tokenizer: PreTrainedTokenizerFast) -> tuple[PreTrainedTokenizerFast, list[list[int]]]:
+    """An earlier tokenizer with LONG_PIECES as tokens of their own, and for each new token those that it was before."""
+    form = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocabulary = form["model"]["vocab"]
+    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    before = []
+    for piece in LONG_PIECES:
+        written = letters.pre_tokenize_str(piece)[0][0]
+        if written not in vocabulary:
+            before.append(tokenizer(piece)["input_ids"])
+            vocabulary[written] = len(vocabulary)
+    form["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = SPLIT
+    # A piece that is a token is taken whole: there are no merges that lead to it.
+    form["model"]["ignore_merges"] = True
+    wider = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(form)),
+        pad_token=PAD,
+        eos_token=END,
+        additional_special_tokens=[AddedToken(USER, special=True), AddedToken(ASSISTANT, special=True)],
+        clean_up_tokenization_spaces=False,
+        model_max_length=1024,
+    )
+    wider.chat_template = TEMPLATE
+    return wider, before

@@ -28,10 +28,10 @@ from torch.nn import functional
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from demo.model.generate import examples
-from demo.model.tokenizer import ASSISTANT, END, PAD, USER
+from demo.model.tokenizer import END, PAD, TEMPLATE, prompt, widened
 from demo.model.tokenizer import train as train_tokenizer
 
-BATCH_TOKENS = 8192
+BATCH_TOKENS = 4096
 WARM_UP = 40
 MATRIX_RATE, OTHER_RATE = 0.018, 0.0025
 TOKENIZER_EXAMPLES = 12_000
@@ -57,9 +57,11 @@ PHASES = (
     Phase(seed=20240426, steps=750, planned=750, peak=1.0),
     Phase(seed=20240427, steps=300, planned=300, peak=0.4),
     Phase(seed=20240428, steps=260, planned=260, peak=0.5),
+    # From here on over the wider grammar, with half as many tokens a step: at one rate, then falling to zero.
+    Phase(seed=20241130, steps=4000, planned=40_000, peak=0.5),
+    Phase(seed=20241201, steps=400, planned=400, peak=0.5),
 )
 # The model is the mean of where the last two phases end, the last one weighing this much: it is better than both.
-LAST_WEIGHT = 0.6
 
 
 class Muon(torch.optim.Optimizer):
@@ -112,7 +114,7 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[tuple[Ten
     rng = Random(seed)
     for chunk in range(10_000):
         drawn = list(examples(CHUNK, seed=seed * 10_000 + chunk))
-        asked = tokenizer([f"{USER}{one.question}{ASSISTANT}" for one in drawn])["input_ids"]
+        asked = tokenizer([prompt(one.question, one.earlier) for one in drawn])["input_ids"]
         replied = tokenizer([f"{one.reply}{END}" for one in drawn])["input_ids"]
         order = sorted(range(CHUNK), key=lambda index: len(asked[index]) + len(replied[index]))
         cut: list[list[int]] = [[]]
@@ -196,29 +198,49 @@ def run(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, phase: Phas
         yield {"step": step, "loss": round(loss.item(), 4), "tokens": seen, "s": round(time.monotonic() - began)}
 
 
-def train(folder: Path, work: Path, first: int) -> None:
-    """Run the phases from number `first` on (from 1) and save the model; see the module's docstring."""
-    work.mkdir(parents=True, exist_ok=True)
-    if first == 1:
-        drawn = examples(TOKENIZER_EXAMPLES, seed=PHASES[0].seed)
-        train_tokenizer([text for one in drawn for text in (one.question, one.reply)]).save_pretrained(work)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(work)
+def begin(work: Path, first: int, start: Path | None) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
+    """The model and its tokenizer before phase `first`: new ones, those of the folder `start`, or those in `work`."""
     torch.manual_seed(PHASES[0].seed)
-    model = Qwen3ForCausalLM(configuration(len(tokenizer)))
-    if first > 1:
-        model.load_state_dict(torch.load(work / "weights.pt"))
-    for number, phase in enumerate(PHASES[first - 1 :], first):
+    if start:
+        tokenizer, before = widened(PreTrainedTokenizerFast.from_pretrained(start))
+        model = Qwen3ForCausalLM.from_pretrained(start, dtype=torch.float32)
+        model.resize_token_embeddings(len(tokenizer))
+        with torch.no_grad():
+            rows = model.model.embed_tokens.weight
+            for row, tokens in enumerate(before, len(tokenizer) - len(before)):
+                rows[row] = rows[tokens].mean(0)
+    else:
+        if first == 1:
+            drawn = examples(TOKENIZER_EXAMPLES, seed=PHASES[0].seed)
+            train_tokenizer([text for one in drawn for text in (one.question, one.reply)]).save_pretrained(work)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(work)
+        model = Qwen3ForCausalLM(configuration(len(tokenizer)))
+        if first > 1:
+            model.load_state_dict(torch.load(work / "weights.pt"))
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(work)
+    return model.train(), tokenizer
+
+
+def keep(model: Qwen3ForCausalLM, path: Path) -> None:
+    """Write the weights so that a reader finds the old file or the new one, never half of one."""
+    torch.save(model.state_dict(), path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
+
+
+def train(folder: Path, work: Path, first: int, last: int, start: Path | None) -> None:
+    """Run the phases from number `first` to `last` (from 1) and save the model; see the module's docstring."""
+    work.mkdir(parents=True, exist_ok=True)
+    model, tokenizer = begin(work, first, start)
+    for number, phase in enumerate(PHASES[first - 1 : last], first):
         for line in run(model, tokenizer, phase):
-            last = line["step"] == phase.steps - 1
-            if line["step"] % 20 == 0 or last:
+            is_last = line["step"] == phase.steps - 1
+            if line["step"] % 10 == 0 or is_last:
                 print(json.dumps({"phase": number, **line}), flush=True)
-            if line["step"] % 100 == 99 or last:
-                torch.save(model.state_dict(), work / "weights.pt")
-                save(model, tokenizer, folder)
-        torch.save(model.state_dict(), work / f"phase-{number}.pt")
-    ends = [torch.load(work / f"phase-{len(PHASES) - back}.pt") for back in (1, 0)]
-    model.load_state_dict({name: ends[0][name].lerp(ends[1][name], LAST_WEIGHT) for name in ends[0]})
-    save(model, tokenizer, folder)
+            if line["step"] % 25 == 24 or is_last:
+                keep(model, work / "weights.pt")
+        keep(model, work / f"phase-{number}.pt")
+        save(model, tokenizer, folder)
 
 
 def main() -> None:
@@ -226,10 +248,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the model goes")
     parser.add_argument("--work", type=Path, default=Path("var/metro-sql"), help="where checkpoints go")
     parser.add_argument("--from", type=int, default=1, dest="first", help="the phase to begin with")
+    parser.add_argument("--to", type=int, default=len(PHASES), dest="last", help="the phase to end with")
+    parser.add_argument("--start", type=Path, help="a model folder whose weights and tokenizer to begin with")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    train(options.folder, options.work, options.first)
+    train(options.folder, options.work, options.first, options.last, options.start)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from demo.metro.build import build
-from demo.model.evaluate import is_ordered, judge, report
+from demo.model.evaluate import asked, is_ordered, judge, report
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def metro(tmp_path_factory):
 @pytest.fixture
 def right(metro):
     def judged(gold: str | None, reply: str, **more: str) -> bool:
-        return judge(metro, {"question": "?", "language": "zh", "sql": gold, **more}, reply).right
+        return judge(metro, {"question": "?", "language": "zh", "sql": gold, **more}, reply).exact
 
     return judged
 
@@ -53,11 +53,63 @@ def test_columns_may_come_in_any_order_but_not_more_of_them(right):
     assert not right(gold, fenced("SELECT line, first_station, last_station FROM lines WHERE line = '1号线'"))
 
 
-def test_more_columns_are_counted_apart(metro):
-    question = {"question": "?", "language": "zh", "sql": "SELECT line FROM lines"}
-    verdict = judge(metro, question, fenced("SELECT line, opened FROM lines"))
-    assert (verdict.right, verdict.right_with_more_columns) == (False, True)
-    assert "0.0%   100.0%" in report([verdict])
+@pytest.fixture
+def figures(metro):
+    def judged(gold: str, reply: str, **more: object) -> tuple[bool, bool, bool]:
+        verdict = judge(metro, {"question": "?", "language": "zh", "sql": gold, **more}, fenced(reply))
+        return verdict.exact, verdict.strict, verdict.lenient
+
+    return judged
+
+
+def test_a_figure_more_is_strictly_right_and_a_figure_less_leniently(figures):
+    names, both = "SELECT line FROM lines", "SELECT line, length_km FROM lines"
+    assert figures(both, both) == (True, True, True)
+    assert figures(names, both) == (False, True, True)
+    assert figures(both, names) == (False, False, True)
+
+
+def test_figures_are_forgiven_beside_right_names_alone(figures):
+    longest = "SELECT line, length_km FROM lines ORDER BY length_km DESC LIMIT 1"
+    assert figures(longest, "SELECT line FROM lines ORDER BY length_km LIMIT 1") == (False, False, False)
+    assert figures("SELECT COUNT(*), SUM(length_km) FROM lines", "SELECT COUNT(*) FROM lines") == (False, False, False)
+    assert figures("SELECT opened, stations FROM lines", "SELECT stations FROM lines") == (False, False, False)
+
+
+def test_another_gold_statement_is_as_right(figures):
+    total, daily = "SELECT SUM(entries) FROM riders", "SELECT day, SUM(entries) FROM riders GROUP BY day"
+    assert figures(total, daily) == (False, False, False)
+    assert figures(total, daily, also=[daily]) == (True, True, True)
+
+
+class Parrot:
+    """A stand-in for the model that notes what it is asked and answers with the length of what it saw before."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, list[str]]] = []
+
+    def reply(self, question: str, history: list[tuple[str, str]]) -> str:
+        self.seen.append((question, [reply for _, reply in history]))
+        return fenced(f"SELECT {len(history)}")
+
+
+def test_questions_of_one_conversation_see_the_replies_before_them(metro):
+    parrot = Parrot()
+    questions = [
+        {"question": "a", "conversation": 1, "sql": "SELECT 0", "language": "zh"},
+        {"question": "x", "sql": "SELECT 0", "language": "en"},
+        {"question": "b", "conversation": 1, "sql": "SELECT 1", "language": "zh"},
+        {"question": "c", "conversation": 2, "sql": "SELECT 1", "language": "en"},
+        {"question": "d", "conversation": 1, "sql": None, "language": "zh"},
+    ]
+    verdicts = list(asked(parrot, metro, questions))
+    zero, one = fenced("SELECT 0"), fenced("SELECT 1")
+    assert parrot.seen == [("a", []), ("x", []), ("b", [zero]), ("c", []), ("d", [zero, one])]
+    assert [verdict.is_follow_up for verdict in verdicts] == [False, False, True, False, True]
+    assert [verdict.strict for verdict in verdicts] == [True, True, True, False, False]
+    lines = report(verdicts).splitlines()
+    assert lines[1].split()[:3] == ["overall", "5", "3"]
+    assert {"singles", "follow-ups", "declines", "class"} <= {line.split()[0] for line in lines[1:12]}
 
 
 def test_rows_count_once_and_their_order_only_where_the_gold_has_one(right):

@@ -1,18 +1,27 @@
+# ruff: noqa: E501 (statements are read across)
 """The training questions: every statement runs, every reply keeps its form, and names survive every slip."""
 
+import json
+import re
 import sqlite3
+from datetime import date, timedelta
+from random import Random
 
 import pytest
 import sqlglot
 from sqlglot import expressions
 
 from demo.metro.build import build
+from demo.model import dates
+from demo.model.drawing import catalogue, draw, pick
 from demo.model.evaluate import statement
-from demo.model.generate import catalogue, examples
+from demo.model.figures import with_figures
+from demo.model.followups import MAKERS_OF_NEXT, NEEDS, titled
+from demo.model.generate import examples
 from demo.model.grammar import parse, slot_names
 from demo.model.names import stations
 from demo.model.slots import BOUNDS, MAKERS
-from demo.model.tokenizer import train
+from demo.model.tokenizer import prompt, train, widened
 
 TABLES = {"dtzpt", "lines", "riders"}
 
@@ -68,6 +77,97 @@ def test_every_phrasing_is_balanced_and_names_known_slots():
             parse(template)
             kinds = {name.rstrip("0123456789") for name in slot_names(template)}
             assert kinds <= {*MAKERS, *BOUNDS, "END"}, (intent.title, template)
+
+
+def test_a_ranking_shows_its_figure_beside_each_name():
+    ranked = {
+        "SELECT line FROM lines ORDER BY length_km DESC LIMIT 3": "SELECT line, length_km FROM lines ORDER BY length_km DESC LIMIT 3",
+        "SELECT station FROM riders GROUP BY station ORDER BY SUM(entries + exits) LIMIT 1": "SELECT station, SUM(entries + exits) FROM riders GROUP BY station ORDER BY SUM(entries + exits) LIMIT 1",
+        "SELECT line FROM lines WHERE stations > 30": "SELECT line, stations FROM lines WHERE stations > 30",
+        "SELECT station FROM riders GROUP BY station HAVING AVG(exits) > 9": "SELECT station, AVG(exits) FROM riders GROUP BY station HAVING AVG(exits) > 9",
+    }
+    for bare, shown in ranked.items():
+        assert with_figures(bare) == shown
+        assert with_figures(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["SELECT name FROM dtzpt WHERE line = '1号线' ORDER BY seq", "SELECT COUNT(*) FROM lines WHERE stations > 30"],
+)
+def test_what_has_no_figure_stays_as_it_is(sql):
+    assert with_figures(sql) == sql
+
+
+def test_no_training_statement_ranks_names_without_their_figure(drawn):
+    alone = re.compile(
+        r"SELECT (?:DISTINCT )?[a-z.]+ FROM .* ORDER BY (?:SUM|AVG|COUNT|length_km|stations)[^()]*(?:\([^()]*\))?(?: DESC)? LIMIT \d+"
+    )
+    assert [one.sql for one in drawn if one.sql and alone.fullmatch(one.sql)] == []
+
+
+def test_follow_ups_come_with_the_question_before_and_its_statement(drawn, metro):
+    following = [one for one in drawn if one.earlier]
+    assert 0.25 < len(following) / len(drawn) < 0.45
+    for one in following:
+        metro.execute(one.earlier[1]).fetchmany(1)
+    changed = [one for one in following if len(one.question) < 12 and one.sql]
+    assert len(changed) > 100
+
+
+@pytest.mark.parametrize("maker", [maker for _, maker in MAKERS_OF_NEXT], ids=lambda maker: maker.__name__)
+def test_every_kind_of_follow_up_is_drawn_and_runs(maker, metro):
+    rng, found = Random(5), 0
+    titles = NEEDS.get(maker, ())
+    for _ in range(400):
+        language = rng.choice(["zh", "en"])
+        first = draw(rng, language, titled()[rng.choice(titles)] if titles else pick(rng))
+        second = maker(first, rng, language)
+        if second is not None and second.sql != first.sql:
+            found += 1
+            assert second.question
+            if second.sql:
+                metro.execute(second.sql).fetchmany(1)
+    assert found > 40
+
+
+@pytest.mark.parametrize("days", range(2, 31))
+def test_the_last_days_are_counted_back_from_the_last_day_of_the_data(days):
+    assert dates.last_days(days, Random(days), "en").split()[-1] == "days"
+    for seed in range(400):
+        slot = dates.recent_slot(Random(seed), "en")
+        if re.search(rf" {days} days$", slot.text):
+            first = date(2024, 4, 25) - timedelta(days - 1)
+            assert slot.sql["is"] == f"day BETWEEN '{first}' AND '2024-04-25'"
+
+
+def test_gibberish_is_drawn_to_be_declined(drawn):
+    assert sum(one.intent == "gibberish" for one in drawn) > 10
+    assert all(one.sql is None for one in drawn if one.intent == "gibberish")
+
+
+def test_a_wider_tokenizer_reads_the_same_text_in_fewer_tokens(drawn):
+    narrow = train([one.reply for one in drawn[:200]], weight=20)
+    form = json.loads(narrow.backend_tokenizer.to_str())
+    wider, before = widened(narrow)
+    assert len(wider) >= len(narrow)
+    assert len(before) == len(wider) - len(narrow)
+    for one in drawn[:200]:
+        assert wider.decode(wider(one.reply)["input_ids"]) == one.reply
+        assert len(wider(one.reply)["input_ids"]) <= len(narrow(one.reply)["input_ids"])
+    assert form["model"]["ignore_merges"] in (False, None)
+
+
+def test_the_template_and_the_training_prompt_are_the_same_text(drawn):
+    tokenizer = train(["SELECT name FROM dtzpt"], weight=20)
+    for one in drawn[:300]:
+        asked = [{"role": "system", "content": "a long schema"}]
+        if one.earlier:
+            asked.append({"role": "user", "content": one.earlier[0]})
+            asked.append({"role": "assistant", "content": f"x\n\n```sql\n{one.earlier[1]}\n```"})
+        asked.append({"role": "user", "content": one.question})
+        shown = tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
+        assert shown == prompt(one.question, one.earlier)
 
 
 def test_every_intent_is_phrased_and_restated_in_both_languages():
