@@ -1,45 +1,27 @@
 // Asking once, whatever the network does: one idempotency key for a question, and what a cut connection missed is
 // fetched from the answer's log. A question is never sent a second time under another key.
 
+import { Refused, headers } from "./access.js";
 import { Decoder } from "./sse.js";
 
 const WAITS_MS = [200, 600, 1200, 2400, 5000, 10000];
 const TERMINAL = new Set(["done", "failed"]);
 
-/** The server said no, with a status: `failure` is what it said, in the shape of a `failed` event. */
-export class Refused extends Error {
-  constructor(status, failure) {
-    super(failure.message);
-    this.status = status;
-    this.failure = failure;
-  }
-
-  static async from(response) {
-    const body = await response.json().catch(() => null);
-    const seconds = Number(response.headers.get("Retry-After"));
-    return new Refused(response.status, {
-      code: body?.error?.code ?? "unreachable",
-      message: body?.error?.message ?? `HTTP ${response.status}`,
-      retryable: body?.error?.retryable ?? response.status >= 500,
-      retry_after: body?.error?.retry_after ?? (seconds > 0 ? seconds : null),
-      request_id: body?.error?.request_id ?? response.headers.get("X-Request-Id"),
-    });
-  }
-}
-
 // Not crypto.randomUUID(): it is missing where the page is served over plain HTTP from another machine.
-const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16).padStart(2, "0")).join("");
+export const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16).padStart(2, "0")).join("");
 
 /**
- * The events of one answer, as `{name, id, data}` with `data` parsed, each exactly once and in order, up to `done` or
- * `failed`. Between them may come `{name: "known", data: {id}}` when the answer has an id that can be stopped, and
- * `{name: "waiting"}` when the connection was lost and is being made again.
+ * The events of one answer, as `{name, id, n, data}` with `data` parsed and `n` the event's number, each exactly once and in
+ * order, up to `done` or `failed`. Between them may come `{name: "known", data: {id}}` when the answer has an id that can be
+ * stopped, and `{name: "waiting"}` when the connection was lost and is being made again.
+ *
+ * `key` is the question's idempotency key. For an answer that was begun before, `id` is its id and `seen` the number of the
+ * last event that is here already.
  *
  * Throws Refused where the server refuses, AbortError when `signal` fires.
  */
-export async function* answer(question, { headers, signal, silenceMs }) {
-  const key = newKey();
-  let id = null, seen = 0, tries = 0;
+export async function* answer(question, { signal, silenceMs, key, id = null, seen = 0 }) {
+  let tries = 0;
   for (;;) {
     const silence = new AbortController();
     const both = AbortSignal.any([signal, silence.signal]);
@@ -53,16 +35,15 @@ export async function* answer(question, { headers, signal, silenceMs }) {
             signal: both,
           });
       if (!response.ok) throw await Refused.from(response);
-      if (response.status !== 204) {
-        const known = response.headers.get("X-Answer-Id");
-        if (known && known !== id) yield { name: "known", data: { id: (id = known) } };
-        for await (const event of events(response.body, () => silence.abort(), silenceMs)) {
-          const n = Number(event.id.slice(event.id.lastIndexOf(".") + 1));
-          if (n <= seen) continue;
-          [seen, tries] = [n, 0];
-          yield event;
-          if (TERMINAL.has(event.name)) return;
-        }
+      if (response.status === 204) return; // there is nothing after what was seen
+      const known = response.headers.get("X-Answer-Id");
+      if (known && known !== id) yield { name: "known", data: { id: (id = known) } };
+      for await (const event of events(response.body, () => silence.abort(), silenceMs)) {
+        const n = Number(event.id.slice(event.id.lastIndexOf(".") + 1));
+        if (n <= seen) continue;
+        [seen, tries] = [n, 0];
+        yield { ...event, n };
+        if (TERMINAL.has(event.name)) return;
       }
     } catch (error) {
       if (signal.aborted || (error instanceof Refused && !(id && error.status >= 500))) throw error;
@@ -73,6 +54,19 @@ export async function* answer(question, { headers, signal, silenceMs }) {
     yield { name: "waiting" };
     await pause(WAITS_MS[tries++], signal);
   }
+}
+
+/** The events of a statement that a person edited; no model is asked. Throws Refused. */
+export async function* statement(sql, database, silenceMs) {
+  const silence = new AbortController();
+  const response = await fetch("/sql", {
+    method: "POST",
+    headers: { ...headers(), "Content-Type": "application/json", Accept: "text/event-stream" },
+    body: JSON.stringify({ sql, database }),
+    signal: silence.signal,
+  });
+  if (!response.ok) throw await Refused.from(response);
+  yield* events(response.body, () => silence.abort(), silenceMs);
 }
 
 /** The events in `body`; `onSilence` is called when nothing, not even a heartbeat, came for `silenceMs`. */

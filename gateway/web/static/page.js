@@ -1,40 +1,28 @@
-// The page: what can be chosen, asking, stopping, and the conversation so far.
+// The page: what can be chosen, the field for the question, and the buttons around them. The conversation itself is loaded
+// after this, so that the field can be used as soon as it is seen.
 
-import { Refused, answer } from "./ask.js";
-import { Turn } from "./turn.js";
+import { json, keep } from "./access.js";
 import { label, language, node, say, speak, words } from "./words.js";
-
-const HISTORY = 6; // earlier turns that go along with a follow-up question,
-const HISTORY_CHARACTERS = 8000; // and as much of each
-const STOP_MS = 1500; // how long a stopped answer may take to end by itself
-
-const EXAMPLES = {
-  zh: ["沈塘桥地铁站的信息", "哪些站可以换乘5号线", "哪个区的地铁站最多", "2024年3月8日进站人数最多的是哪个站"],
-  en: ["Tell me about Shentangqiao station", "Which stations connect to Line 5?", "Which district has the most stations?",
-    "Which station had the most entries on 2024-03-08?"],
-};
 
 const at = (id) => document.getElementById(id);
 const [form, box, send, stop, provider, database] = ["form", "question", "send", "stop", "provider", "database"].map(at);
 
 let state = { providers: [], databases: [], default: "", heartbeat_s: 10 };
-let turns = [];
-let running = null; // {turn, controller}
+let conversation = null;
 
 // ---- What can be chosen
 
 async function refresh() {
-  const response = await fetch("/page/state", { headers: headers() });
-  if (response.status === 401) return (await askKey()) && refresh();
-  if (!response.ok) throw await Refused.from(response);
-  state = await response.json();
+  state = await json("/page/state");
   offer();
 }
 
 function offer() {
-  const [chosen, asked] = [provider.value || state.default, database.value || state.databases[0]?.name];
+  const asked = database.value || remembered("database", state.databases.map(({ name }) => name)) || state.databases[0]?.name;
+  const usable = state.providers.filter(({ available }) => available).map(({ name }) => name);
+  const chosen = provider.value || remembered("provider", usable) || state.default;
   provider.replaceChildren(...state.providers.map(option));
-  provider.value = state.providers.some(({ name, available }) => name === chosen && available) ? chosen : state.default;
+  provider.value = usable.includes(chosen) ? chosen : state.default;
   database.replaceChildren(
     ...state.databases.map(({ name }) => node("option", { value: name, text: name })),
     node("option", { value: "none", text: words("noDatabase") }),
@@ -43,6 +31,15 @@ function offer() {
   database.parentElement.hidden = state.databases.length === 0;
   examples();
   note();
+}
+
+/** What was chosen here before, if it can still be chosen. */
+function remembered(name, among) {
+  let value = null;
+  try {
+    value = localStorage.getItem(`sluice-${name}`);
+  } catch { /* storage may be forbidden; then nothing is remembered */ }
+  return value === "none" || among.includes(value) ? value : null;
 }
 
 function option({ name, model, available, reason }) {
@@ -62,13 +59,17 @@ function note() {
   if (text) say(at("note"), text);
 }
 
+/** The database's own first questions: those of its examples file, or ones about its tables. */
 function examples() {
-  at("examples").hidden = !state.databases.some(({ name, demo }) => demo && name === database.value);
-  const [own, other] = language() === "zh" ? ["zh", "en"] : ["en", "zh"];
-  const shown = [...EXAMPLES[own].map((text) => [own, text]), ...EXAMPLES[other].slice(-2).map((text) => [other, text])];
+  const chosen = state.databases.find(({ name }) => name === database.value);
+  const own = language() === "zh" ? "zh" : "en";
+  const first = chosen?.examples?.[own] ?? [];
+  const shown = [...first.map((text) => [own, text]), ...(chosen?.demo ? chosen.examples[own === "zh" ? "en" : "zh"].slice(-2).map((text) => [own === "zh" ? "en" : "zh", text]) : [])];
+  at("tables").hidden = !chosen;
+  at("examples").hidden = !chosen;
   at("examples").firstElementChild.replaceChildren(
     ...shown.map(([lang, text]) => {
-      const button = node("button", { type: "button", lang, text });
+      const button = node("button", { type: "button", class: "chip", lang, text });
       button.addEventListener("click", () => ask(text));
       return node("li", {}, [button]);
     }),
@@ -78,122 +79,36 @@ function examples() {
 // ---- Asking
 
 async function ask(question) {
-  await loaded; // a question typed before the state came must wait for the list of databases
-  if (running || !question.trim()) return;
-  const chosen = provider.value;
-  const turn = new Turn(question, chosen || state.default, () => again(turn));
-  const fields = { question, language: /\p{Script=Han}/u.test(question) ? "zh" : "en" };
-  // Not the default by its name: then the server may fall back to another one, as it is configured to.
-  if (chosen && chosen !== state.default) fields.provider = chosen;
-  if (state.databases.length) fields.database = database.value;
-  const history = turns.filter(({ text, failed }) => text && !failed).slice(-HISTORY);
-  if (history.length) fields.history = history.map(({ question, text }) => ({ question, answer: text.slice(0, HISTORY_CHARACTERS) }));
-
-  turns.push(turn);
-  at("turns").append(turn.element);
-  running = { turn, controller: new AbortController() };
+  if (!question.trim() || conversation?.running) return;
   box.value = "";
-  show();
-  turn.element.scrollIntoView({ block: "nearest" });
-  say(at("status"), "answering");
-  try {
-    await follow(turn, fields, running.controller.signal);
-  } catch (error) {
-    if (running.controller.signal.aborted) turn.cancel();
-    else turn.fail(error.failure ?? { code: "internal", message: String(error), retryable: true });
-  }
-  running = null;
-  show();
-  at("status").textContent = turn.summary;
-  delete at("status").dataset.say;
-  if (document.activeElement === document.body) focus(); // the button that had it is gone
-  if (turn.failed) refresh().catch(() => {});
+  grow();
+  await loaded; // a question typed before the state came must wait for the list of databases
+  await (await ready).ask(question);
 }
-
-/** Gives `turn` its events; asks for the server's key where it wants one. */
-async function follow(turn, fields, signal) {
-  try {
-    for await (const event of answer(fields, { headers, signal, silenceMs: 3000 * state.heartbeat_s })) {
-      const near = scrollY + innerHeight > document.documentElement.scrollHeight - 80;
-      turn.take(event);
-      if (near) requestAnimationFrame(() => scrollTo({ top: document.documentElement.scrollHeight }));
-    }
-  } catch (error) {
-    // The server refused the key before it asked a model, so sending the question again asks once.
-    if (error.status === 401 && (await askKey())) return follow(turn, fields, signal);
-    throw error;
-  }
-}
-
-function again(turn) {
-  if (running) return;
-  turns = turns.filter((other) => other !== turn);
-  turn.element.remove();
-  ask(turn.question);
-}
-
-function halt() {
-  if (!running) return;
-  const { turn, controller } = running;
-  stop.disabled = true;
-  if (!turn.id) return controller.abort();
-  // The server ends the answer and says so, with its usage; only if that does not come, we hang up.
-  fetch(`/answers/${turn.id}`, { method: "DELETE", headers: headers(), keepalive: true }).catch(() => controller.abort());
-  setTimeout(() => controller.abort(), STOP_MS);
-}
-
-function fresh() {
-  halt();
-  running?.controller.abort();
-  turns = [];
-  at("turns").replaceChildren();
-  show();
-  focus();
-}
-
-// ---- The key, where the server asks for one
-
-const KEY = "sluice-key";
-
-function headers() {
-  const key = sessionStorage.getItem(KEY);
-  return key ? { Authorization: `Bearer ${key}` } : {};
-}
-
-/** Asks for the key; whether one was given. */
-function askKey() {
-  const gate = at("gate");
-  if (gate.open) return Promise.resolve(false);
-  say(gate.querySelector("p"), sessionStorage.getItem(KEY) ? "keyWrong" : "keyWhy");
-  at("gate-key").value = "";
-  gate.returnValue = "";
-  gate.showModal();
-  return new Promise((resolve) => gate.addEventListener("close", () => resolve(gate.returnValue === "given"), { once: true }));
-}
-
-at("gate-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  sessionStorage.setItem(KEY, at("gate-key").value.trim());
-  at("gate").close("given");
-});
-at("gate-cancel").addEventListener("click", () => at("gate").close());
 
 // ---- The rest of the page
 
-function show() {
-  document.body.classList.toggle("empty", turns.length === 0);
-  at("fresh").hidden = turns.length === 0;
-  send.hidden = Boolean(running);
-  stop.hidden = stop.disabled = !running;
-  send.disabled = !box.value.trim();
-  box.dataset.hint = turns.length ? "followUp" : "placeholder";
-  label(document);
-  grow();
-}
+const page = {
+  chosen: () => ({ provider: provider.value, database: database.value, state }),
+  refresh: () => refresh().catch(() => {}),
+  say: (text) => (at("status").textContent = text),
+  changed() {
+    const turns = conversation?.turns ?? [], running = Boolean(conversation?.running);
+    document.body.classList.toggle("empty", turns.length === 0);
+    at("fresh").hidden = turns.length === 0;
+    send.hidden = running;
+    stop.hidden = stop.disabled = !running;
+    send.disabled = !box.value.trim();
+    box.dataset.hint = turns.length ? "followUp" : "placeholder";
+    label(document);
+    grow();
+    if (document.activeElement === document.body) focus(); // the button that had it is gone
+  },
+};
 
-/** Into the question, where that opens no keyboard over the page. */
+/** Puts the cursor into the question, where that opens no keyboard over the page. */
 function focus() {
-  if (!matchMedia("(pointer: coarse)").matches) box.focus();
+  if (!matchMedia("(pointer: coarse)").matches) box.focus({ preventScroll: true });
 }
 
 function grow() {
@@ -210,27 +125,49 @@ box.addEventListener("input", () => {
   grow();
 });
 box.addEventListener("keydown", (event) => {
-  // 229: Safari ends a composition before it tells of the key that ended it.
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+  // 229: Safari ends a composition before it reports the key that ended it.
+  if (event.isComposing || event.keyCode === 229) return;
+  if (event.key === "ArrowUp" && !box.value && conversation?.last) {
+    box.value = conversation.last.question;
+    box.dispatchEvent(new Event("input"));
+  } else if (event.key === "Enter" && !event.shiftKey) ask(box.value);
+  else return;
   event.preventDefault();
-  ask(box.value);
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !event.isComposing && !at("gate").open) halt();
+  if (event.key === "Escape" && !event.isComposing && !document.querySelector("dialog[open]")) {
+    stop.disabled = true;
+    conversation?.halt();
+  }
 });
-stop.addEventListener("click", halt);
-at("fresh").addEventListener("click", fresh);
-provider.addEventListener("change", note);
-database.addEventListener("change", examples);
-
-const keep = (name, value) => {
-  try {
-    localStorage.setItem(name, value);
-  } catch { /* storage may be forbidden; then it holds until the page is left */ }
-};
+stop.addEventListener("click", () => {
+  stop.disabled = true;
+  conversation?.halt();
+});
+at("fresh").addEventListener("click", () => {
+  conversation.clear();
+  focus();
+});
+at("history").addEventListener("click", async () => {
+  const { showHistory } = await import("./history.js");
+  showHistory(await ready);
+});
+at("tables").addEventListener("click", async () => {
+  const { showSchema } = await import("./schema.js");
+  showSchema(database.value);
+});
+provider.addEventListener("change", () => {
+  keep("sluice-provider", provider.value);
+  note();
+});
+database.addEventListener("change", () => {
+  keep("sluice-database", database.value);
+  examples();
+});
 at("language").addEventListener("click", () => {
   speak(language() === "zh" ? "en" : "zh");
   keep("sluice-language", language());
+  document.dispatchEvent(new Event("sluice-language"));
   offer();
 });
 at("theme").addEventListener("click", () => {
@@ -239,11 +176,28 @@ at("theme").addEventListener("click", () => {
   html.dataset.theme = dark ? "light" : "dark";
   keep("sluice-theme", html.dataset.theme);
 });
+for (const name of ["visibilitychange", "pagehide"]) document.addEventListener(name, () => conversation?.flush());
 
 speak(language());
-show();
+page.changed();
 focus();
 const loaded = refresh().catch((error) => {
   at("note").hidden = false;
-  say(at("note"), `failures.${error.failure?.code ?? "unreachable"}`);
+  // The reader who closed the dialog without a key sees how to come back to it.
+  say(at("note"), error.status === 401 ? "keyMissing" : `failures.${error.failure?.code ?? "unreachable"}`);
+  at("open-gate").hidden = error.status !== 401;
+});
+at("open-gate").addEventListener("click", () => {
+  at("open-gate").hidden = true;
+  refresh().catch(() => (at("open-gate").hidden = false));
+});
+const ready = Promise.all([import("./conversation.js"), import("./store.js")]).then(async ([{ Conversation }, { list }]) => {
+  conversation = new Conversation(at("turns"), page);
+  await loaded;
+  const link = new URLSearchParams(location.hash.slice(1));
+  if (link.has("answer")) {
+    history.replaceState(null, "", "/");
+    conversation.openLink(link.get("answer"), link.get("q"));
+  } else conversation.restore(await list());
+  return conversation;
 });
