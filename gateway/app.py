@@ -75,7 +75,7 @@ def create_app(
 
     for routes in (answer_routes.routes, compat.routes, openai.routes, feedback.routes, health.routes):
         app.register_blueprint(routes)
-    app.register_blueprint(web.page(settings, sluice.providers.described))
+    app.register_blueprint(web.page(settings, sluice.providers.described, sluice.databases))
     if server.cors:
         from flask_cors import CORS
 

@@ -82,6 +82,11 @@ class Database:
         assert self._schema is not None
         return self._schema
 
+    @property
+    def schema_if_read(self) -> Schema | None:
+        """The schema as it was read last; None before that. For callers that must not wait for the database."""
+        return self._schema
+
     def _read(self) -> None:
         try:
             with gevent.Timeout(READ_S, Unanswered()):

@@ -1,7 +1,7 @@
-"""The page: `GET /`, its files under `/page/`, and `/page/state`, which says what can be asked.
+"""The page: `GET /`, its files under `/page/`, and the JSON that they ask for: `/page/state` and `/page/schema`.
 
 The files are served as they lie here: no template, no build step. They are the same for everybody and may be fetched
-without a key; what depends on the configuration is `/page/state`, which the gateway guards like any other route.
+without a key; what depends on the configuration is JSON, which the gateway guards like any other route.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import Any, Protocol
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, current_app, request
 
 import gateway
-from gateway.settings import DatabaseSettings, Settings
+from gateway.errors import Failure
+from gateway.settings import Settings
+from gateway.text2sql.database import Database, Databases
+from gateway.web import files
+from gateway.web.first_words import first_words, is_demo
 
-# Model text reaches the page only as text nodes. Trusted types make the browser hold us to it: no script here can
-# turn a string into markup, not even by mistake.
+# A model's text reaches the page only as text nodes. Trusted Types make the browser enforce it: no script here can turn
+# a string into markup, not even by mistake.
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -37,9 +41,8 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-# The demo's own model and table. The page says what that model cannot do, and offers examples for that table.
+# The model that comes with Sluice. The page says what it cannot do.
 DEMO_MODEL = "metro-sql"
-DEMO_TABLE = "dtzpt"
 
 
 class Described(Protocol):
@@ -51,23 +54,38 @@ class Described(Protocol):
     reason: str | None
 
 
-def page(settings: Settings, described: Callable[[], Iterable[Any]]) -> Blueprint:
+def page(settings: Settings, described: Callable[[], Iterable[Any]], databases: Databases) -> Blueprint:
     """The page's routes; `described` gives the providers as they are now, each a `Described`."""
-    web = Blueprint("page", __name__, static_folder="static", static_url_path="/page")
+    web = Blueprint("page", __name__)
 
     @web.get("/")
     def index() -> Response:
-        return web.send_static_file("index.html")
+        return files.send("index.html")
+
+    @web.get("/page/<path:name>")
+    def static(name: str) -> Response:
+        return files.send(name)
 
     @web.get("/page/state")
     def state() -> dict[str, Any]:
         return {
             "version": gateway.__version__,
             "heartbeat_s": settings.server.heartbeat_s,
+            "log_age_s": settings.server.log_age_s,
             "default": settings.default,
             "providers": [_provider(provider) for provider in described()],
-            "databases": [{"name": name, "demo": _is_demo(database)} for name, database in settings.databases.items()],
+            "databases": [_database(database) for database in databases],
+            # Whether a statement that a person edited can be run.
+            "sql": any(rule.rule == "/sql" for rule in current_app.url_map.iter_rules()),
         }
+
+    @web.get("/page/schema")
+    def schema() -> dict[str, Any]:
+        name = request.args.get("database", "")
+        database = databases.get(name) if name and name in databases else None
+        if database is None:
+            raise Failure("bad_request", f'database: unknown database "{name[:100]}"', param="database")
+        return {"tables": [_table(table) for table in database.schema().tables]}
 
     @web.after_request
     def guarded(response: Response) -> Response:
@@ -89,5 +107,18 @@ def _provider(provider: Described) -> dict[str, Any]:
     }
 
 
-def _is_demo(database: DatabaseSettings) -> bool:
-    return DEMO_TABLE in (database.tables or ())
+def _database(database: Database) -> dict[str, Any]:
+    return {
+        "name": database.name,
+        "demo": is_demo(database.settings),
+        "execute": database.settings.execute,
+        "remembers": database.examples.remembers,
+        "examples": first_words(database.settings, database.schema_if_read),
+    }
+
+
+def _table(table: Any) -> dict[str, Any]:
+    columns = [
+        {"name": column.name, "type": column.type, "comment": column.comment or None} for column in table.columns
+    ]
+    return {"name": table.name, "comment": table.comment or None, "is_view": table.is_view, "columns": columns}

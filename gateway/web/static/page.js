@@ -63,12 +63,13 @@ function note() {
 function examples() {
   const chosen = state.databases.find(({ name }) => name === database.value);
   const own = language() === "zh" ? "zh" : "en";
-  const first = chosen?.examples?.[own] ?? [];
-  const shown = [...first.map((text) => [own, text]), ...(chosen?.demo ? chosen.examples[own === "zh" ? "en" : "zh"].slice(-2).map((text) => [own === "zh" ? "en" : "zh", text]) : [])];
+  const all = chosen?.examples ?? [];
+  // In the reader's language first, then two of the other.
+  const shown = [...all.filter(({ lang }) => lang === own), ...all.filter(({ lang }) => lang !== own).slice(-2)];
   at("tables").hidden = !chosen;
   at("examples").hidden = !chosen;
   at("examples").firstElementChild.replaceChildren(
-    ...shown.map(([lang, text]) => {
+    ...shown.map(({ lang, text }) => {
       const button = node("button", { type: "button", class: "chip", lang, text });
       button.addEventListener("click", () => ask(text));
       return node("li", {}, [button]);

@@ -160,10 +160,10 @@ class Page:
     def type(self, text: str) -> None:
         self.call("Input.insertText", text=text)
 
-    def press(self, key: str, shift: bool = False) -> None:
-        code = {"Enter": 13, "Escape": 27, "Tab": 9, " ": 32, "ArrowDown": 40}[key]
+    def press(self, key: str, shift: bool = False, control: bool = False) -> None:
+        code = {"Enter": 13, "Escape": 27, "Tab": 9, " ": 32, "ArrowDown": 40, "ArrowUp": 38}[key]
         text = {"Enter": "\r", " ": " "}.get(key)
-        event = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": 8 if shift else 0}
+        event = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": 8 * shift + 2 * control}
         self.call("Input.dispatchKeyEvent", type="keyDown", **event, **({"text": text} if text else {}))
         self.call("Input.dispatchKeyEvent", type="keyUp", **event)
 

@@ -19,6 +19,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from gateway.answers.steps import TERMINAL, EventName
 from gateway.settings import Settings, parse
+from gateway.text2sql.database import Databases
 from gateway.web import page
 from tests.gateway.web.chromium import Page
 
@@ -62,7 +63,13 @@ class Answer:
 
 
 class Scripted:
-    """`asked` holds every question's JSON and headers, `followed` every `Last-Event-ID`, `stopped` every stopped id."""
+    """
+    asked     every question's JSON and headers
+    followed  every `Last-Event-ID`
+    stopped   every stopped id
+    ran       every body of `/sql`
+    rated     every body of `/feedback`
+    """
 
     def __init__(self, key: str = "", heartbeat_s: float = 10) -> None:
         self.scripts: dict[str, list[Any]] = {}
@@ -71,6 +78,8 @@ class Scripted:
         self.asked: list[tuple[dict[str, Any], dict[str, str]]] = []
         self.followed: list[str | None] = []
         self.stopped: list[str] = []
+        self.ran: list[dict[str, Any]] = []
+        self.rated: list[dict[str, Any]] = []
         self.key = key
         self.providers = [
             Provider("local", "metro-sql"),
@@ -81,7 +90,7 @@ class Scripted:
 
     def _app(self, settings: Settings) -> Flask:
         app = Flask("scripted", static_folder=None)
-        app.register_blueprint(page(settings, lambda: self.providers))
+        app.register_blueprint(page(settings, lambda: self.providers, Databases(settings.databases)))
 
         @app.before_request
         def guarded() -> Any:
@@ -90,6 +99,8 @@ class Scripted:
                 return _refusal(Reply(401, "unauthorized", "a valid key is needed"))
             return None
 
+        app.add_url_rule("/sql", view_func=self._run, methods=["POST"])
+        app.add_url_rule("/feedback", view_func=self._rated, methods=["POST"])
         app.add_url_rule("/getAnwser", view_func=self._ask, methods=["GET", "POST"])
         app.add_url_rule("/answers/<id>/events", view_func=self._follow)
         app.add_url_rule("/answers/<id>", view_func=self._stop, methods=["DELETE"])
@@ -112,6 +123,18 @@ class Scripted:
         self.answers[answer.id] = self.by_key[key] = answer
         threading.Thread(target=_play, args=(answer, script), daemon=True).start()
         return self._stream(answer, 0)
+
+    def _run(self) -> Any:
+        """A statement that a person edited: its script is that of the statement."""
+        body = request.get_json()
+        self.ran.append(body)
+        answer = Answer(f"s{len(self.ran)}")
+        _play(answer, self.scripts[body["sql"]])
+        return self._stream(answer, 0)
+
+    def _rated(self) -> Any:
+        self.rated.append(request.get_json())
+        return {"remembered": True, "forgotten": False}
 
     def _follow(self, id: str) -> Any:
         last = request.headers.get("Last-Event-ID")
@@ -196,7 +219,7 @@ FULL = [START, FENCED, JUDGED, rows(COLUMNS, [["沈塘桥", "2号线", 1]]), DON
 SETTINGS = {
     "default": "local",
     "providers": {"local": {"type": "local", "model": "metro-sql"}},
-    "databases": {"metro": {"url": "sqlite://", "tables": ["dtzpt"]}},
+    "databases": {"metro": {"url": "sqlite://", "tables": ["dtzpt"], "memory": "memory.db"}},
 }
 
 

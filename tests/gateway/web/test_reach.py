@@ -9,7 +9,7 @@ from tests.gateway.web.scripted import DONE, FULL, OVER, START, answered, opened
 
 def test_everything_can_be_done_with_the_keyboard(page, server):
     server.scripts["one\ntwo"] = FULL
-    for _ in range(3):
+    for _ in range(4):
         page.press("Tab", shift=True)
     assert page.js("document.activeElement.className") == "brand"
     page.press("Tab", shift=True)
@@ -22,14 +22,24 @@ def test_everything_can_be_done_with_the_keyboard(page, server):
     page.press("Enter")
     page.wait(OVER)
     reached = []
-    for _ in range(12):
+    for _ in range(32):
         page.press("Tab")
         reached.append(page.js("document.activeElement.id || document.activeElement.className"))
         assert page.js("getComputedStyle(document.activeElement).outlineStyle") != "none" or reached[-1] in (
             "question",
             "",
         )
-    assert {"provider", "database", "theme", "language", "fresh", "scroller", "quiet small"} <= set(reached)
+    assert {
+        "provider",
+        "database",
+        "theme",
+        "language",
+        "fresh",
+        "history",
+        "tables",
+        "scroller tall",
+        "quiet small",
+    } <= set(reached)
 
 
 def test_composing_with_an_input_method_never_sends(page, server):

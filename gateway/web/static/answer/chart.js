@@ -258,8 +258,8 @@ function lyingBars({ labels, series }, width, top, stacked) {
 }
 
 function pie({ labels, series: [{ values }] }, width) {
-  const height = 220, radius = 90, total = values.reduce((sum, value) => sum + value, 0);
-  const [cx, cy] = [Math.min(width * 0.3, 130), 110];
+  const height = 220, radius = Math.min(90, width * 0.22), hole = radius * 0.58, total = values.reduce((sum, value) => sum + value, 0);
+  const [cx, cy] = [radius + Math.min(40, width * 0.03), 110];
   const percent = (value) => new Intl.NumberFormat(tag(), { style: "percent", maximumFractionDigits: 1 }).format(value / total);
   const point = (share, r = radius) => [cx + r * Math.sin(2 * Math.PI * share), cy - r * Math.cos(2 * Math.PI * share)].map((part) => part.toFixed(2)).join(" ");
   const nodes = [];
@@ -267,10 +267,10 @@ function pie({ labels, series: [{ values }] }, width) {
   values.forEach((value, n) => {
     const to = from + value / total;
     const large = to - from > 0.5 ? 1 : 0;
-    const d = `M${point(from)}A${radius} ${radius} 0 ${large} 1 ${point(to)}L${point(to, 52)}A52 52 0 ${large} 0 ${point(from, 52)}Z`;
+    const d = `M${point(from)}A${radius} ${radius} 0 ${large} 1 ${point(to)}L${point(to, hole)}A${hole} ${hole} 0 ${large} 0 ${point(from, hole)}Z`;
     nodes.push(draw("path", { d, class: `slice fill${n}` }, [], `${labels[n]}: ${full(value)} (${percent(value)})`));
     const [x, y] = [cx + radius + 28, cy - (values.length - 1) * 12 + n * 24];
-    nodes.push(draw("rect", { x, y: y - 9, width: 10, height: 10, rx: 2, class: `fill${n}` }), text(x + 16, y, `${clipped(labels[n], width - x - 86)}  ${percent(value)}`, "start"));
+    nodes.push(draw("rect", { x, y: y - 9, width: 10, height: 10, rx: 2, class: `fill${n}` }), text(x + 16, y, `${clipped(labels[n], width - x - 70)}  ${percent(value)}`, "start"));
     from = to;
   });
   return { nodes, height };

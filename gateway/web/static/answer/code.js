@@ -114,7 +114,7 @@ export class CodeBlock {
 
 /** A button that copies what `text()` gives, and says whether it did. */
 export function copyButton(text, name = "copy") {
-  const button = node("button", { class: "quiet small", type: "button" });
+  const button = node("button", { class: "quiet small copy", type: "button", "data-tool": name });
   say(button, name);
   button.addEventListener("click", async () => {
     say(button, (await copied(text())) ? "copied" : "copyFailed");

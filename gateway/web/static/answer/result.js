@@ -19,9 +19,11 @@ export function result({ columns, rows, truncated, elapsed_ms, explanation }, na
     : [];
   const facts = node("div", { class: truncated ? "facts cut" : "facts" }, [count, node("span", { class: "actions" }, actions)]);
   const { kinds, data } = fit(columns, rows);
-  const drawing = kinds.length ? [picture(kinds, data, name)] : [];
   const shows = explanation ? [saying(explanation)] : [];
-  return node("div", { class: "result" }, rows.length ? [...shows, ...drawing, table(columns, rows), facts] : [...shows, facts]);
+  if (!rows.length) return node("div", { class: "result" }, [...shows, facts]);
+  const grid = table(columns, rows);
+  const drawing = kinds.length ? [picture(kinds, data, name, grid)] : [];
+  return node("div", { class: "result" }, [...shows, ...drawing, grid, facts]);
 }
 
 /** What the statement asks for, in the reader's language: a person sees there that it is not the question. */
@@ -48,7 +50,7 @@ function copyTable(columns, rows) {
 }
 
 /** The chart with its switch; it is drawn anew when its width, the language or the kind changes. */
-function picture(kinds, data, name) {
+function picture(kinds, data, name, grid) {
   const holder = node("div", { class: "picture" });
   const place = node("div", { class: "place" });
   let kind = kinds[0], drawn = "";
@@ -64,9 +66,10 @@ function picture(kinds, data, name) {
     kind = chosen;
     for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
     place.hidden = save.hidden = kind === "none";
+    grid.hidden = kind === "number"; // one value twice says nothing more
     if (kind !== "none") show();
   };
-  const buttons = (kinds[0] === "number" ? [] : [...kinds, "none"]).map((one) => {
+  const buttons = [...kinds, "none"].map((one) => {
     const button = action(`charts.${one}`, () => choose(one));
     button.dataset.kind = one;
     return button;

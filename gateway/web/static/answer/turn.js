@@ -285,10 +285,11 @@ export function failureBox({ code, message, retryable, retry_after, request_id }
   const facts = node("p", { class: "usage" }, [node("code", { text: code })]);
   if (request_id) facts.append(node("span", { "data-say": "requestId", "data-values": JSON.stringify([request_id]), text: words("requestId", request_id) }));
   const box = node("div", { class: "failure" }, [title, details, facts]);
-  if (retryable && retry) {
+  // The model may write another statement next time, so a refused one is worth asking again too.
+  if ((retryable || code.startsWith("sql_")) && retry) {
     const again = node("button", { type: "button", class: "solid" });
     if (retry_after) say(again, "retryIn", Math.ceil(retry_after));
-    else say(again, "retry");
+    else say(again, retryable ? "retry" : "askAgain");
     again.addEventListener("click", () => retry());
     box.append(again);
   }
