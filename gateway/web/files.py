@@ -42,7 +42,8 @@ def send(name: str) -> Response:
     if content is file.gzipped:
         reply.headers["Content-Encoding"] = "gzip"
     reply.set_etag(file.etag)
-    return reply.make_conditional(request)
+    reply.make_conditional(request)
+    return reply
 
 
 def _read(name: str) -> StaticFile:
