@@ -31,7 +31,7 @@ from gateway.answers import steps
 from gateway.answers.events import Encoder
 from providers.catalogue import WIRES
 from providers.configuration import ProviderConfiguration
-from providers.stream.reader import Reading
+from providers.stream.reader import ReplyReader
 from providers.transport.framing import Chunked
 
 CHUNKS = 20_000
@@ -81,13 +81,13 @@ def events(wire: str, count: int) -> list[bytes]:
 # -- readers
 
 
-def reading(wire: str, max_event_bytes: int = 4 << 20) -> Reading:
+def reading(wire: str, max_event_bytes: int = 4 << 20) -> ReplyReader:
     """Ours, as an adapter makes it for each reply."""
     configuration = ProviderConfiguration(
         type=wire, model="m", base_url="http://x", api_key="k", secret_key="s", incremental_output=True,
         max_event_bytes=max_event_bytes,
     )  # fmt: skip
-    made: Reading = WIRES[wire].load().Adapter(configuration).reading("text/event-stream")
+    made: ReplyReader = WIRES[wire].load().Adapter(configuration).reply_reader("text/event-stream")
     return made
 
 

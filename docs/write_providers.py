@@ -72,7 +72,7 @@ def _done(wire: str, model: str, members: dict[str, Any]) -> str:
     told: dict[str, Any] = {"type": wire, "model": model, "base_url": "http://127.0.0.1:9", **secrets}
     adapter = WIRES[wire].load().Adapter(ProviderConfiguration(**told), "docs")
     plain = ChatRequest([{"role": "user", "content": "hi"}])
-    request = ChatRequest(**{"messages": plain.messages, **members})
+    request = ChatRequest.of(**{"messages": plain.messages, **members})
     try:
         adapter.check(request)
         before, after = _flat(adapter.payload(plain)), _flat(adapter.payload(request))
@@ -87,7 +87,7 @@ def _done(wire: str, model: str, members: dict[str, Any]) -> str:
         f"`{name}`" if isinstance(value, (dict, list)) else f"`{name}: {json.dumps(value)}`"
         for name, value in sent.items()
     ]
-    return ", ".join(parts) + (", told" if adapter.adjusted(request) else "")
+    return ", ".join(parts) + (", told" if adapter.parameter_changes(request) else "")
 
 
 def _flat(payload: dict[str, Any]) -> dict[str, Any]:

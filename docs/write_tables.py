@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.settings import Auth, DatabaseSettings, Key, KeyLimits, Limits, Server, TextToSql
 from providers.catalogue import WIRES
-from providers.configuration import Breaker, ProviderConfiguration, Sampling, Timeouts
+from providers.configuration import Breaker, ProviderConfiguration, SamplingDefaults, Timeouts
 
 FILE = Path(__file__).with_name("configuration.md")
 
@@ -90,7 +90,7 @@ def page() -> str:
     for title, section in (
         ("providers.<name>.timeouts", Timeouts),
         ("providers.<name>.breaker", Breaker),
-        ("providers.<name>.defaults", Sampling),
+        ("providers.<name>.defaults", SamplingDefaults),
         ("databases.<name>", DatabaseSettings),
         ("server", Server),
         ("auth", Auth),

@@ -1,7 +1,8 @@
-"""Every language model behind one call: `Providers.stream(request)` gives batches of deltas, whoever answers.
+"""Every language model behind one call: `Providers.stream(request)` gives batches of deltas from any upstream.
 
-bytes → frames → chunks → deltas: `http` asks and reads, `sse` cuts frames, a wire's module reads its chunks, and
-`normaliser` keeps the promises. `hosted` is one attempt; `choosing` decides who is asked, and how often.
+bytes → frames → chunks → deltas: `transport` sends the request and reads the response, `stream.sse` cuts frames, a
+module of `wires` parses its chunks, and `stream.normaliser` keeps the promises. `wires.adapter` is one attempt;
+`routing` decides which provider is asked, and how often.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from providers.catalogue import WIRES
 from providers.chat import ChatRequest
 from providers.configuration import ProviderConfiguration
 from providers.routing.breaker import Breaker
-from providers.routing.router import Adapter, Provider, Stream
+from providers.routing.router import Adapter, Provider, RoutedStream
 
-__all__ = ["Described", "Providers", "Stream"]
+__all__ = ["Described", "Providers", "RoutedStream"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,13 @@ class Providers:
             if provider.configuration.transport == "sdk" and not provider.missing:
                 provider.ready()
 
-    def stream(self, request: ChatRequest, name: str | None = None) -> Stream:
+    def stream(self, request: ChatRequest, name: str | None = None) -> RoutedStream:
         """Ask the default provider (then the fallbacks), or the one that the request named, which is never replaced.
 
         Nothing is sent before iteration begins. Raises KeyError for a name that is not configured.
         """
         names = [name] if name is not None else [self._default, *self._fallbacks]
-        return Stream(request, [self._providers[name] for name in names])
+        return RoutedStream(request, [self._providers[name] for name in names])
 
     def described(self) -> list[Described]:
         """One entry per provider, in the configuration's order."""
@@ -94,7 +95,7 @@ class Providers:
         }
 
     def adapter(self, name: str) -> Adapter:
-        """The adapter itself, for whoever has to ask one provider without retries or fallbacks (`sluice doctor`)."""
+        """The adapter itself, to ask one provider without retries or fallbacks, as `sluice doctor` does."""
         return self._providers[name].ready()
 
     def close(self) -> None:

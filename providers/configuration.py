@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from importlib.util import find_spec
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from providers import sampling
 from providers.catalogue import WIRES
 
 
@@ -45,19 +56,21 @@ class Breaker(Section):
     """After so many seconds one question is let through."""
 
 
-class Sampling(Section):
-    """How to sample when the request does not say; ranges as in the request."""
+def _in_pydantic(name: str) -> tuple[Any, Any]:
+    """The declaration of one sampling parameter as pydantic reads it, from the one in providers/sampling.py."""
+    meta = sampling.constraints(name)
+    limits = {limit: getattr(meta, limit) for limit in ("gt", "ge", "le", "max_length")}
+    limits = {limit: value for limit, value in limits.items() if value is not None}
+    if name == "stop":
+        stops = list[Annotated[str, Field(min_length=1)]]
+        return stops, Field([], description=meta.description, **limits)
+    kind = get_type_hints(sampling.Sampling)[name]
+    return kind, Field(None, description=meta.description, **limits)
 
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=-1)
-    min_p: float | None = Field(None, ge=0, le=1)
-    max_tokens: int | None = Field(None, ge=1)
-    seed: int | None = Field(None, ge=0)
-    stop: list[Annotated[str, Field(min_length=1)]] = Field([], max_length=8)
-    repetition_penalty: float | None = Field(None, gt=0, le=2)
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+
+_declared: dict[str, Any] = {name: _in_pydantic(name) for name in sampling.NAMES}
+SamplingDefaults = create_model("SamplingDefaults", __base__=Section, **_declared)
+"""Sampling when the request leaves it open; the parameters, their types and ranges are those of a request."""
 
 
 def _at(key: str, message: str) -> PydanticCustomError:
@@ -89,8 +102,8 @@ class ProviderConfiguration(Section):
     retries: int = Field(1, ge=0, le=10)
     """Further tries before the first text, only where nothing was asked or the upstream said "try again"."""
     breaker: Breaker = Breaker()
-    defaults: Sampling = Sampling()
-    """Sampling when the request does not say."""
+    defaults: SamplingDefaults = SamplingDefaults()
+    """Sampling when the request leaves it open."""
     snapshots: Literal["auto", "never", "always"] | None = None
     """Whether chunks hold all the text so far; if left out, what the wire and `incremental_output` say."""
     incremental_output: bool | None = None
@@ -133,8 +146,8 @@ class ProviderConfiguration(Section):
 
     @field_validator("threads", "max_context", "kv_cache_mb")
     @classmethod
-    def _enough(cls, value: int | str, told: ValidationInfo) -> int | str:
-        least = 2 if told.field_name == "max_context" else 1
+    def _enough(cls, value: int | str, info: ValidationInfo) -> int | str:
+        least = 2 if info.field_name == "max_context" else 1
         if isinstance(value, int) and value < least:
             raise ValueError(f"must be auto, or at least {least}")
         return value
@@ -169,6 +182,11 @@ class ProviderConfiguration(Section):
         if self.transport == "sdk" and find_spec(wire.name) is None:  # a vendor's package has its wire's name
             raise _at("transport", 'sdk needs the vendor\'s own client; install it: pip install "sluice[sdk]"')
         return self
+
+    @functools.cached_property
+    def default_sampling(self) -> sampling.Sampling:
+        """`defaults` as a request carries it."""
+        return sampling.Sampling.of(self.defaults)
 
     @property
     def shown_model(self) -> str:

@@ -19,17 +19,17 @@ class Usage:
     reasoning_tokens: int | None = None
 
     def as_dict(self) -> dict[str, int]:
-        """The three totals, and the two details where the upstream tells them."""
-        told = {
+        """The three totals, and the two details where the upstream counts them."""
+        totals = {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.total_tokens,
         }
         if self.cached_tokens is not None:
-            told["cached_tokens"] = self.cached_tokens
+            totals["cached_tokens"] = self.cached_tokens
         if self.reasoning_tokens is not None:
-            told["reasoning_tokens"] = self.reasoning_tokens
-        return told
+            totals["reasoning_tokens"] = self.reasoning_tokens
+        return totals
 
 
 @dataclass(slots=True)

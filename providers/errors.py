@@ -6,7 +6,7 @@
     │   ├── Moderated             moderation              no
     │   └── NoSuchModel           model_not_found         no
     ├── BadKey                    upstream_auth           no
-    ├── RateLimited               upstream_rate_limited   yes   after `retry_after` seconds, where it was told
+    ├── RateLimited               upstream_rate_limited   yes   after `retry_after` seconds, where it named them
     ├── QuotaExceeded             upstream_quota          no
     ├── Unreachable               upstream_connect        yes   not one byte of a response came
     ├── TimedOut                  upstream_timeout        yes   `deadline`: connect, first_token, idle or total
@@ -31,7 +31,7 @@ class ProviderError(Exception):
     """The upstream, or the way to it, failed; subclasses say how."""
 
     code = "upstream_error"
-    retryable = False
+    retryable_by_client = False
 
     def __init__(
         self,
@@ -39,21 +39,26 @@ class ProviderError(Exception):
         *,
         retry_after: float | None = None,
         upstream_id: str | None = None,
-        asked: bool = True,
-        try_again: bool = False,
+        request_sent: bool = True,
+        upstream_said_retry: bool = False,
     ) -> None:
         """
         message       for a person, at most a sentence or two
-        retry_after   seconds, where the upstream told
+        retry_after   seconds to wait, where the upstream named them
         upstream_id   the upstream's own id of the request, for its support
-        asked         False where the upstream provably did not take the question: asking once more is then free
-        try_again     True where the upstream itself said "try again" (429, 503, its busy codes)
+        request_sent  False where the upstream provably did not get the question: asking again then costs nothing
+        upstream_said_retry  True where the upstream itself said "try again" (429, 503, its busy codes)
         """
         super().__init__(message)
         self.retry_after = retry_after
         self.upstream_id = upstream_id
-        self.asked = asked
-        self.try_again = try_again
+        self.request_sent = request_sent
+        self.upstream_said_retry = upstream_said_retry
+
+    @property
+    def retryable(self) -> bool:
+        """`retryable_by_client` under the name that every failure of the gateway has."""
+        return self.retryable_by_client
 
     @property
     def message(self) -> str:
@@ -61,8 +66,8 @@ class ProviderError(Exception):
         return str(self)
 
     @message.setter
-    def message(self, told: str) -> None:
-        self.args = (told,)
+    def message(self, text: str) -> None:
+        self.args = (text,)
 
 
 class Rejected(ProviderError):
@@ -87,7 +92,7 @@ class BadKey(ProviderError):
 
 class RateLimited(ProviderError):
     code = "upstream_rate_limited"
-    retryable = True
+    retryable_by_client = True
 
 
 class QuotaExceeded(ProviderError):
@@ -96,12 +101,12 @@ class QuotaExceeded(ProviderError):
 
 class Unreachable(ProviderError):
     code = "upstream_connect"
-    retryable = True
+    retryable_by_client = True
 
 
 class TimedOut(ProviderError):
     code = "upstream_timeout"
-    retryable = True
+    retryable_by_client = True
 
     _DID: ClassVar[dict[str, str]] = {
         "connect": "could not be reached within",
@@ -110,20 +115,20 @@ class TimedOut(ProviderError):
         "total": "did not finish within",
     }
 
-    def __init__(self, message: str, *, deadline: str, asked: bool = True) -> None:
-        super().__init__(message, asked=asked)
+    def __init__(self, message: str, *, deadline: str, request_sent: bool = True) -> None:
+        super().__init__(message, request_sent=request_sent)
         self.deadline = deadline
 
     @classmethod
-    def after(cls, limit_s: float, deadline: str, host: str, *, asked: bool = True) -> Self:
+    def after(cls, limit_s: float, deadline: str, host: str, *, request_sent: bool = True) -> Self:
         """One of our own deadlines has passed; the message names it as the configuration does."""
-        told = f"{host} {cls._DID[deadline]} {limit_s:g} s (timeouts.{deadline})"
-        return cls(told, deadline=deadline, asked=asked)
+        message = f"{host} {cls._DID[deadline]} {limit_s:g} s (timeouts.{deadline})"
+        return cls(message, deadline=deadline, request_sent=request_sent)
 
 
 class UpstreamFailed(ProviderError):
     code = "upstream_error"
-    retryable = True
+    retryable_by_client = True
 
 
 class BrokenProtocol(ProviderError):
@@ -136,26 +141,26 @@ class TooLarge(BrokenProtocol):
 
 class CutOff(ProviderError):
     code = "truncated"
-    retryable = True
+    retryable_by_client = True
 
 
 class Overloaded(ProviderError):
     code = "overloaded"
-    retryable = True
+    retryable_by_client = True
 
 
 class EngineDied(ProviderError):
     code = "engine_died"
-    retryable = True
+    retryable_by_client = True
 
 
 class EngineFailed(ProviderError):
     """The engine failed on this request alone."""
 
     code = "upstream_error"
-    retryable = True
+    retryable_by_client = True
 
 
 class EngineTimeout(ProviderError):
     code = "engine_timeout"
-    retryable = True
+    retryable_by_client = True

@@ -21,6 +21,7 @@ from benchmarks.engine.targets import Ours, as_an_engine
 from benchmarks.engine.vllm_target import CACHE
 from benchmarks.engine.workload import figures, workload
 from providers.local.wire import Ask, Piece
+from providers.sampling import Sampling
 
 SCHEMA = {
     "dtzpt": ["id", "name", "line", "district", "opened", "lng"],
@@ -67,7 +68,7 @@ class Engine:
             self.asked += 1
             words = " ".join(f"w{300 + (self.asked * 64 + i) % 3000}" for i in range(16))
             self.loop.ask((0, self.asked), Ask(0, self.asked, [{"role": "user", "content": words}],
-                                               max_tokens=tokens, seed=self.asked, **asking))  # fmt: skip
+                                               Sampling(max_tokens=tokens, seed=self.asked, **asking)))  # fmt: skip
         self.loop.preprocessing.settle()
         return list(range(self.asked - clients + 1, self.asked + 1))
 

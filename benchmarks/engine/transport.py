@@ -30,6 +30,7 @@ from providers.local import connection as connections
 from providers.local import supervisor
 from providers.local.client import Adapter
 from providers.local.wire import Ask, Hello, Piece, Step, frame, to_engine
+from providers.sampling import Sampling
 
 MOMENT = struct.Struct("d")
 
@@ -139,7 +140,7 @@ def generating(clients: int, models: Path) -> str:
 
         def ask(i: int) -> None:
             words = " ".join(f"w{300 + (i * 64 + n) % 3000}" for n in range(16))
-            for _ in adapter.ask(ChatRequest([{"role": "user", "content": words}], max_tokens=64, seed=i)):
+            for _ in adapter.ask(ChatRequest([{"role": "user", "content": words}], Sampling(max_tokens=64, seed=i))):
                 pass
 
         ask(0)

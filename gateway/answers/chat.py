@@ -25,12 +25,12 @@ def answer(
             found = steps.of(batch)
             if not started:
                 started = True
-                found.insert(0, Start(stream.provider, stream.model, list(stream.adjusted)))
+                found.insert(0, Start(stream.provider, stream.model, list(stream.parameter_changes)))
             yield found
     except ProviderError:
         if not started:
             # Which provider failed is certain too.
-            yield [Start(stream.provider, stream.model, list(stream.adjusted))]
+            yield [Start(stream.provider, stream.model, list(stream.parameter_changes))]
         raise
     finally:
         stream.close()

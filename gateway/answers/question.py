@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from gateway.errors import Failure, shown
 from providers.chat import ChatRequest, Message
+from providers.sampling import Sampling, StopAsSent
 
 T = TypeVar("T")
 
@@ -33,10 +34,7 @@ class Turn(msgspec.Struct, forbid_unknown_fields=True):
     answer: str
 
 
-Stop = Annotated[str, Meta(min_length=1)]
-
-
-class Fields(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class Fields(Sampling, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """The fields as they come, in the body or the query string; null is the same as absent."""
 
     question: Annotated[str, Meta(max_length=MAX_QUESTION_CHARACTERS)]
@@ -46,13 +44,7 @@ class Fields(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     execute: bool | None = None
     language: str | None = None
     constrain: str | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
-    max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
-    stop: Annotated[list[Stop], Meta(max_length=8)] | Stop | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
+    stop: StopAsSent = None  # type: ignore[assignment]
 
 
 @dataclass(slots=True)
@@ -64,7 +56,7 @@ class Question:
     execute      None: as the database's configuration says
     language     None: as text2sql's configuration says
     constrain    "sql": a local engine generates only statements over the database's schema; None: as configured
-    temperature, top_p, …   None: the provider's default; top_k 0 and -1 are off
+    sampling     what it leaves open is the provider's default
     cache_salt   prompts with an equal one share the prefix cache: one per caller
     """
 
@@ -75,29 +67,12 @@ class Question:
     execute: bool | None = None
     language: str | None = None
     constrain: str | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    max_tokens: int | None = None
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-    repetition_penalty: float | None = None
+    sampling: Sampling = field(default_factory=Sampling)
     cache_salt: str = ""
 
     def request(self, messages: list[Message]) -> ChatRequest:
         """The request for `messages` with this question's sampling."""
-        return ChatRequest(
-            messages,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            max_tokens=self.max_tokens,
-            seed=self.seed,
-            stop=self.stop,
-            repetition_penalty=self.repetition_penalty,
-            constrain=self.constrain,
-            cache_salt=self.cache_salt,
-        )
+        return ChatRequest(messages, self.sampling, constrain=self.constrain, cache_salt=self.cache_salt)
 
     def chat(self) -> list[Message]:
         """The question after its history, as a plain chat."""
@@ -207,7 +182,7 @@ def _spoken(sentence: str) -> str:
 def _checked(fields: Fields) -> Question:
     if not fields.question.strip():
         raise BadQuestion("question: must not be blank")
-    stop = (fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ())
+    sampling = Sampling.of(fields)
     history = fields.history or []
     _one_of("language", fields.language, LANGUAGES)
     _one_of("constrain", fields.constrain, ("sql",))
@@ -217,7 +192,7 @@ def _checked(fields: Fields) -> Question:
     for n, turn in enumerate(history):
         _plain(f"history[{n}].question", turn.question)
         _plain(f"history[{n}].answer", turn.answer)
-    for n, word in enumerate(stop):
+    for n, word in enumerate(sampling.stop):
         _plain(f"stop[{n}]", word)
     return Question(
         question=fields.question,
@@ -227,13 +202,7 @@ def _checked(fields: Fields) -> Question:
         execute=fields.execute,
         language=fields.language,
         constrain=fields.constrain,
-        temperature=fields.temperature,
-        top_p=fields.top_p,
-        top_k=fields.top_k,
-        max_tokens=fields.max_tokens,
-        seed=fields.seed,
-        stop=stop,
-        repetition_penalty=fields.repetition_penalty,
+        sampling=sampling,
     )
 
 

@@ -86,11 +86,11 @@ def _parsed(parse: Callable[[Any], Question], data: Any) -> Question:
         raise Failure("bad_request", message, param="database")
     if asked.constrain and sluice.databases.get(asked.database) is None:
         raise Failure("bad_request", "constrain: needs a database, whose schema limits the statements, got none")
-    defaults = sluice.settings.providers[asked.provider or sluice.settings.default].defaults
-    if asked.temperature is None and defaults.temperature is None:
-        asked.temperature = TEMPERATURE
-    if asked.max_tokens is None and defaults.max_tokens is None:
-        asked.max_tokens = MAX_TOKENS
+    defaults = sluice.settings.providers[asked.provider or sluice.settings.default].default_sampling
+    if asked.sampling.temperature is None and defaults.temperature is None:
+        asked.sampling.temperature = TEMPERATURE
+    if asked.sampling.max_tokens is None and defaults.max_tokens is None:
+        asked.sampling.max_tokens = MAX_TOKENS
     asked.cache_salt = g.owner
     return asked
 

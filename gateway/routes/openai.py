@@ -13,17 +13,17 @@ from msgspec import Meta
 
 from gateway import context
 from gateway.answers import chat, question
-from gateway.answers.question import BadQuestion, Stop
+from gateway.answers.question import BadQuestion
 from gateway.errors import Failure, shown
 from gateway.formats import openai
 from gateway.routes import replies
 from gateway.routes.answers import body
 from providers.chat import ChatRequest
+from providers.sampling import Sampling, StopAsSent
 
 routes = Blueprint("openai", __name__)
 
 Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 
@@ -38,23 +38,14 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class Fields(msgspec.Struct):
+class Fields(Sampling, kw_only=True):
     messages: Annotated[list[dict[str, Any]], Meta(min_length=1)]
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Meta(ge=1)] | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
-    stop: Annotated[list[Stop], Meta(max_length=8)] | Stop | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
+    stop: StopAsSent = None  # type: ignore[assignment]
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
@@ -102,18 +93,11 @@ def _judge(fields: Fields) -> None:
 
 
 def _request(fields: Fields) -> ChatRequest:
+    sampling = Sampling.of(fields)
+    sampling.max_tokens = fields.max_completion_tokens or fields.max_tokens
     return ChatRequest(
         fields.messages,
-        temperature=fields.temperature,
-        top_p=fields.top_p,
-        top_k=fields.top_k,
-        min_p=fields.min_p,
-        max_tokens=fields.max_completion_tokens or fields.max_tokens,
-        seed=fields.seed,
-        stop=(fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ()),
-        repetition_penalty=fields.repetition_penalty,
-        presence_penalty=fields.presence_penalty,
-        frequency_penalty=fields.frequency_penalty,
+        sampling,
         tools=fields.tools or None,
         tool_choice=fields.tool_choice,
         parallel_tool_calls=fields.parallel_tool_calls,

@@ -21,6 +21,7 @@ from providers.chat import ChatRequest
 from providers.configuration import ProviderConfiguration
 from providers.delta import Usage
 from providers.errors import ProviderError, TimedOut
+from providers.sampling import Sampling
 
 Echo = Callable[[str], object]
 
@@ -164,15 +165,17 @@ def ask(providers: Providers, name: str, configuration: ProviderConfiguration) -
     try:
         if WIRES[configuration.type].own_process:
             # Loading the model is not the first token's time.
-            for _ in providers.stream(ChatRequest([{"role": "user", "content": "1"}], max_tokens=1), name):
+            for _ in providers.stream(ChatRequest([{"role": "user", "content": "1"}], Sampling(max_tokens=1)), name):
                 pass
-        stream = providers.stream(ChatRequest([{"role": "user", "content": QUESTION}], max_tokens=MAX_TOKENS), name)
+        stream = providers.stream(
+            ChatRequest([{"role": "user", "content": QUESTION}], Sampling(max_tokens=MAX_TOKENS)), name
+        )
         began = time.monotonic()
         for batch in stream:
             if any(delta.text or delta.reasoning for delta in batch):
                 finding.pieces.append(time.monotonic() - began)
             finding.finish_reason, finding.usage = batch[-1].finish_reason, batch[-1].usage
-        finding.adjusted = stream.adjusted
+        finding.adjusted = stream.parameter_changes
     except ProviderError as error:
         finding.failure = error
     return finding

@@ -41,6 +41,7 @@ from providers import Providers
 from providers.catalogue import WIRES
 from providers.chat import ChatRequest
 from providers.errors import ProviderError
+from providers.sampling import Sampling
 
 # Whole results are compared, not what a page shows of them.
 ROW_LIMIT = 10_000
@@ -185,7 +186,7 @@ def _warm(providers: Providers, names: Sequence[str]) -> None:
     """Let our own engines load their models before anything is timed; one that cannot fails at its first question."""
     for name in names:
         with contextlib.suppress(ProviderError):
-            for _ in providers.stream(ChatRequest([{"role": "user", "content": "1"}], max_tokens=1), name):
+            for _ in providers.stream(ChatRequest([{"role": "user", "content": "1"}], Sampling(max_tokens=1)), name):
                 pass
 
 
@@ -253,8 +254,7 @@ def ask(
         provider=provider,
         database=database,
         language=case.language,
-        temperature=0.0,
-        max_tokens=MAX_TOKENS,
+        sampling=Sampling(temperature=0.0, max_tokens=MAX_TOKENS),
     )
     result = Result(provider, case.id(database), case.question, "no_sql")
     began = time.monotonic()

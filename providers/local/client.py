@@ -58,7 +58,7 @@ class Adapter:
             if isinstance(content, list) and any(part.get("type") != "text" for part in content):
                 raise Rejected("messages: this provider's model reads text only, got another kind of content")
 
-    def adjusted(self, request: ChatRequest) -> list[str]:
+    def parameter_changes(self, request: ChatRequest) -> list[str]:
         """What of the request is dropped, each with a reason."""
         left_out = []
         if request.tools:
@@ -183,12 +183,12 @@ class Adapter:
             connection = Connection(socket_path(self._name, self._configuration, device))
             self._connections[device] = connection
         if not connection.known.wait(timeout_s):
-            raise TimedOut("the local engine is still loading its model", deadline="first_token", asked=False)
+            raise TimedOut("the local engine is still loading its model", deadline="first_token", request_sent=False)
         if connection.down:
-            raise EngineDied(connection.down.reason, retry_after=connection.down.retry_after, asked=False)
+            raise EngineDied(connection.down.reason, retry_after=connection.down.retry_after, request_sent=False)
         if connection.ended:
             ended = copy(connection.ended)
-            ended.asked = False
+            ended.request_sent = False
             raise ended
         return connection
 
@@ -209,26 +209,17 @@ def _within(mailbox: Mailbox, deadline: float, kind: str) -> list[Any]:
 
 def _ask(request: ChatRequest, configuration: ProviderConfiguration, epoch: int, id: int) -> Ask:
     """The engine's message for the request; open parameters take the provider's defaults."""
-    defaults = configuration.defaults
-    sampling = {
-        name: value if (value := getattr(request, name)) is not None else getattr(defaults, name)
-        for name in (
-            "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
-            "max_tokens", "seed",
-        )
-    }  # fmt: skip
     return Ask(
         epoch=epoch,
         id=id,
         messages=request.messages,
-        stop=list(request.stop or defaults.stop),
+        sampling=request.sampling.over(configuration.default_sampling),
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         cache_salt=request.cache_salt,
         template=configuration.extra.get("chat_template_kwargs", {}),
         constrain=request.constrain or configuration.constrain,
         constrain_schema=request.constrain_schema,
         constrain_dialect=request.constrain_dialect,
-        **sampling,
     )
 
 
@@ -258,6 +249,6 @@ def _failure(failed: Failed) -> ProviderError:
     return kind(
         failed.message,
         retry_after=failed.retry_after,
-        asked=failed.code != "overloaded",
-        try_again=failed.code == "overloaded",
+        request_sent=failed.code != "overloaded",
+        upstream_said_retry=failed.code == "overloaded",
     )

@@ -85,7 +85,7 @@ class Connection:
             self._read()
             self._end(self._why())
         except FileNotFoundError:
-            self._end(Unreachable("no local engine is running for this provider", asked=False))
+            self._end(Unreachable("no local engine is running for this provider", request_sent=False))
         except BrokenFrame as error:
             self._end(BrokenProtocol(f"the local engine sent {error}"))
         except OSError:

@@ -15,7 +15,9 @@ from typing import Any
 
 import msgspec
 
-PROTOCOL = 1
+from providers.sampling import Sampling
+
+PROTOCOL = 2
 MAX_ASK_BYTES = 8 << 20
 MAX_STEP_BYTES = 32 << 20
 
@@ -42,16 +44,7 @@ class Ask(msgspec.Struct, tag="ask", tag_field="type", omit_defaults=True):
     epoch: int
     id: int
     messages: list[dict[str, Any]]
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    max_tokens: int | None = None
-    seed: int | None = None
-    stop: list[str] = []
+    sampling: Sampling = msgspec.field(default_factory=Sampling)
     # None: no logprobs; n: those of the drawn token and of the n most likely ones
     logprobs: int | None = None
     cache_salt: str = ""

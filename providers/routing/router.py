@@ -11,7 +11,7 @@ import gevent
 
 from providers.catalogue import WIRES
 from providers.chat import ChatRequest
-from providers.configuration import ProviderConfiguration, Sampling
+from providers.configuration import ProviderConfiguration
 from providers.delta import Delta
 from providers.errors import (
     BadKey,
@@ -38,7 +38,7 @@ class Adapter(Protocol):
     def check(self, request: ChatRequest) -> None:
         """Raise Rejected for what can be judged before anything is sent."""
 
-    def adjusted(self, request: ChatRequest) -> list[str]:
+    def parameter_changes(self, request: ChatRequest) -> list[str]:
         """What of the request it cannot do as asked, a sentence each."""
 
     def close(self) -> None:
@@ -65,25 +65,23 @@ class Provider:
     def ready(self) -> Adapter:
         """Its adapter, imported and made when it is first needed. Raises BadKey if its secret is not set."""
         if self.missing:
-            raise BadKey(f"provider {self.name} cannot be asked: {self.missing}", asked=False)
+            raise BadKey(f"provider {self.name} cannot be asked: {self.missing}", request_sent=False)
         if self.adapter is None:
             self.adapter = self.load()
         return self.adapter
 
 
-class Stream:
+class RoutedStream:
     """One question's way: batches of deltas from whichever provider answers.
 
-    provider, model  who answers; certain from the first batch on, or when iterating raises
-    adjusted         what that provider cannot do as asked, a sentence each
-    attempts         how often an upstream was asked
+    provider, model    the one that answers; certain from the first batch on, or when iterating raises
+    parameter_changes  what that provider cannot do as the request says, a sentence each
     """
 
     def __init__(
         self, request: ChatRequest, candidates: Sequence[Provider], sleep: Callable[[float], Any] = gevent.sleep
     ) -> None:
         self.request = request
-        self.attempts = 0
         self._candidates = candidates
         self._sleep = sleep
         self._answering = candidates[0]
@@ -99,14 +97,14 @@ class Stream:
         return self._answering.configuration.shown_model
 
     @property
-    def adjusted(self) -> list[str]:
+    def parameter_changes(self) -> list[str]:
         provider = self._answering
         if provider.missing:
             return []
-        told = provider.ready().adjusted(with_defaults(self.request, provider))
+        changes = provider.ready().parameter_changes(with_defaults(self.request, provider))
         if self.request.constrain and not WIRES[provider.configuration.type].own_process:
-            told = [*told, "constrain dropped: only a local engine can be held to a grammar"]
-        return told
+            changes = [*changes, "constrain dropped: only a local engine can be held to a grammar"]
+        return changes
 
     def __iter__(self) -> Iterator[list[Delta]]:
         return self._batches
@@ -147,14 +145,14 @@ class Stream:
                     yield batch
                 return
             except ProviderError as error:
-                again = (not error.asked or error.try_again) and not isinstance(error, BadKey)
+                again = (not error.request_sent or error.upstream_said_retry) and not isinstance(error, BadKey)
                 # An engine that is down for longer than anybody waits here is no better at the end of that wait.
                 again = again and not (isinstance(error, EngineDied) and (error.retry_after or 0) > MAX_WAIT_S)
                 if begun or not again or tries >= provider.configuration.retries:
                     raise
-                told = error.retry_after
+                retry_after = error.retry_after
             # A random part keeps many that failed together from coming back together.
-            wait = min(MAX_WAIT_S, FIRST_WAIT_S * 2**tries if told is None else told)
+            wait = min(MAX_WAIT_S, FIRST_WAIT_S * 2**tries if retry_after is None else retry_after)
             self._sleep(min(MAX_WAIT_S, wait + random.uniform(0, 0.1 + wait / 4)))
             tries += 1
 
@@ -168,7 +166,6 @@ class Stream:
             error.message = f"provider {provider.name} is not asked: {error.message}"
             raise
         provider.in_flight += 1
-        self.attempts += 1
         try:
             begun = False
             for batch in adapter.ask(request):
@@ -196,15 +193,8 @@ def _another_may_help(error: ProviderError) -> bool:
 
 
 def with_defaults(request: ChatRequest, provider: Provider) -> ChatRequest:
-    """The request, with this provider's `defaults` where it does not say."""
-    defaults = provider.configuration.defaults
-    told = {
-        name: value
-        for name in Sampling.model_fields
-        if (value := getattr(defaults, name)) not in (None, []) and getattr(request, name) in (None, ())
-    }
-    if told.get("top_k", 1) < 1:
-        del told["top_k"]  # 0 and -1 say "off"
-    if "stop" in told:
-        told["stop"] = tuple(told["stop"])
-    return dataclasses.replace(request, **told) if told else request
+    """The request, with this provider's `defaults` where it leaves a parameter open."""
+    sampling = request.sampling.over(provider.configuration.default_sampling)
+    if request.sampling.top_k is None and sampling.top_k is not None and sampling.top_k < 1:
+        sampling.top_k = None  # "off" as a default: not every upstream knows a number for it, so it is left out
+    return dataclasses.replace(request, sampling=sampling)

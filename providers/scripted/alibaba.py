@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from providers.delta import Delta, ToolCallDelta, Usage
-from providers.scripted.forms import SEARCH_RESULTS, Call, Form, Refusal, compact, told
+from providers.scripted.dialects import SEARCH_RESULTS, Call, Dialect, Refusal, compact, joined
 from providers.scripted.plan import Plan
 
 
-class DashScope(Form):
-    """No space behind colons; the status of an error stands in a comment; text so far unless told otherwise."""
+class DashScope(Dialect):
+    """No space behind colons; the status of an error stands in a comment; snapshots unless asked for deltas."""
 
     wire = "dashscope"
     headers = (("x-request-id", "r-1"), ("x-dashscope-call-gateway", "true"), ("x-dashscope-finished", "false"))
@@ -122,7 +122,7 @@ class DashScope(Form):
         return chunk if plan.nousage else chunk | {"usage": counted}
 
     def whole(self, steps: list[Delta], call: Call, plan: Plan) -> dict[str, Any]:
-        text, reasoning, calls, reason, usage = told(steps)
+        text, reasoning, calls, reason, usage = joined(steps)
         return self._chunk(Delta(text, reasoning, calls, reason, usage), call, plan)
 
 

@@ -6,23 +6,23 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from providers.delta import Delta, Usage
-from providers.scripted.forms import (
+from providers.scripted.dialects import (
     CREATED,
     DONE,
     SEARCH_RESULTS,
     Call,
-    Form,
+    Dialect,
     OpenAI,
     Refusal,
     compact,
     event,
+    joined,
     openai_usage,
-    told,
 )
 from providers.scripted.plan import Plan
 
 
-class Ernie(Form):
+class Ernie(Dialect):
     """Refusals are HTTP 200 and JSON without `data:`; only `is_end` ends a reply."""
 
     wire = "ernie"
@@ -97,7 +97,7 @@ class Ernie(Form):
             if step.text:
                 so_far += step.text
                 written.append(event(self._chunk(len(written), so_far if plan.snapshots else step.text, None, plan)))
-        _, _, calls, _, _ = told(steps)
+        _, _, calls, _, _ = joined(steps)
         last = self._chunk(len(written), so_far if plan.snapshots else "", None if plan.nofinish else steps[-1], plan)
         if calls:
             # V1 tells one call, whole, with the thoughts that led to it.
@@ -126,7 +126,7 @@ class Ernie(Form):
         return chunk
 
     def whole(self, steps: list[Delta], call: Call, plan: Plan) -> dict[str, Any]:
-        text, _, calls, _reason, _ = told(steps)
+        text, _, calls, _reason, _ = joined(steps)
         answer = self._chunk(0, text, steps[-1], plan)
         del answer["sentence_id"], answer["is_end"]
         if calls:

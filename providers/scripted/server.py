@@ -16,9 +16,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from providers.scripted.connection import Gone, ServedConnection
 from providers.scripted.ledger import Asked, Connection, Ledger
 from providers.scripted.plan import Plan, parse, split_model
-from providers.scripted.talk import Gone, Talk
 
 BASES = {
     "dashscope": "/api/v1",
@@ -135,7 +135,7 @@ class Upstream:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         ended_by = "upstream"
         try:
-            Talk(self, sock, connection).run()
+            ServedConnection(self, sock, connection).run()
         except (Gone, ConnectionError):
             ended_by = "client"
         except OSError:

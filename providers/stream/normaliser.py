@@ -121,8 +121,8 @@ class Normaliser:
             self._plain = not (self._text.waiting or self._reasoning.waiting)
 
     def _emit(self, delta: Delta, out: list[Delta]) -> None:
-        told = delta.text + delta.reasoning + "".join(piece.arguments for piece in delta.tool_calls)
-        self._left -= len(told.encode())
+        text = delta.text + delta.reasoning + "".join(piece.arguments for piece in delta.tool_calls)
+        self._left -= len(text.encode())
         if self._left < 0:
             self._too_large()
         out.append(delta)
@@ -133,7 +133,7 @@ class Normaliser:
         if call is None or (piece.id and piece.name and call.id and piece.id != call.id):
             call = self._call_at[piece.index] = _Call(len(self._calls), self._snapshots)
             self._calls.append(call)
-        # Both are told once: some servers repeat them, or send "" where they mean nothing.
+        # Each is passed on once: some servers repeat them, or send "" in later pieces.
         id, name = "" if call.id else piece.id, "" if call.name else piece.name
         call.id, call.name = call.id or id, call.name or name
         arguments = call.arguments.piece(piece.arguments) if piece.arguments else ""

@@ -22,7 +22,7 @@ MAX_PINGS = 20
 _LIKE_SSE = (b"data", b"event", b"id:", b"id\n", b"id\r", b"retry", b":")
 
 
-class Reader(Protocol):
+class ChunkParser(Protocol):
     """What an adapter knows about the chunks of its wire."""
 
     done_marker: bool
@@ -30,33 +30,33 @@ class Reader(Protocol):
     ends_at_finish: bool
     """Nothing follows the chunk that has the finish_reason."""
 
-    def usual(self, frame: Frame) -> Delta | None:
-        """The delta of the wire's usual frame, read fast; None where `deltas` has to look at it."""
+    def parse_fast(self, frame: Frame) -> Delta | None:
+        """The delta of the wire's usual frame, read fast; None where `parse` has to look at it."""
 
-    def deltas(self, chunk: dict[str, Any], frame: Frame) -> Iterable[Delta]:
+    def parse(self, chunk: dict[str, Any], frame: Frame) -> Iterable[Delta]:
         """What a chunk says; raises a ProviderError where it reports a failure."""
 
 
-class Reading:
+class ReplyReader:
     """One reply as it is read.
 
     `feed` and `end` return what came, and set `failure` instead of raising it: what came before it in the same read is
     still part of the reply. `ended` is True after the last delta was returned: nothing that follows matters.
     """
 
-    def __init__(self, reader: Reader, normaliser: Normaliser, *, label: str = "", max_event_bytes: int = 4 << 20):
+    def __init__(self, parser: ChunkParser, normaliser: Normaliser, *, label: str = "", max_event_bytes: int = 4 << 20):
         """label: the response's content type."""
         self.ended = False
         self.failure: ProviderError | None = None
         self.events = 0  # with data, so far; the idle deadline is between them
         self.answering = False  # some delta came that adds to the reply
-        self._reader = reader
+        self._parser = parser
         self._normaliser = normaliser
         self._labelled_sse = "text/event-stream" in label
         self._max_bytes = max(max_event_bytes, normaliser.max_answer_bytes)
         self._decoder = Decoder(max_event_bytes)
         # Not bound: a reference to itself would leave each reply's memory to the garbage collector.
-        self._form = Reading._undecided
+        self._form = ReplyReader._undecided
         self._kept = bytearray()
         self._pings = 0
 
@@ -101,13 +101,13 @@ class Reading:
             self.failure = BrokenProtocol("the upstream answered with a page (HTML or XML), not with a reply")
             return []
         if begins.startswith((b"{", b"[")):
-            self._form = Reading._json
+            self._form = ReplyReader._json
             return self._json(b"")
         if not (self._labelled_sse or begins.startswith(_LIKE_SSE)):
             self.failure = BrokenProtocol("the upstream's reply is neither an event stream nor JSON")
             return []
         kept, self._kept = bytes(self._kept), bytearray()
-        self._form = Reading._events
+        self._form = ReplyReader._events
         return self._events(kept)
 
     def _json(self, data: bytes) -> list[Delta]:
@@ -132,10 +132,10 @@ class Reading:
         return out
 
     def _frames(self, frames: list[Frame], out: list[Delta]) -> None:
-        usual, deltas = self._reader.usual, []
+        parse_fast, deltas = self._parser.parse_fast, []
         try:
             for frame in frames:
-                delta = usual(frame)
+                delta = parse_fast(frame)
                 if delta is not None:
                     self._pings = 0
                     deltas.append(delta)
@@ -155,7 +155,7 @@ class Reading:
         """Read a frame that is not the usual one; True if it ends the stream."""
         for data in _parts(frame.data):
             if data.startswith(DONE):
-                if not self._reader.done_marker:
+                if not self._parser.done_marker:
                     continue  # not this upstream's word: something in between added it
                 self.ended = True
                 return True
@@ -164,7 +164,7 @@ class Reading:
                 self._pings = 0
                 for delta in self._deltas(chunk, frame):
                     deltas.append(delta)
-                    if delta.finish_reason and self._reader.ends_at_finish:
+                    if delta.finish_reason and self._parser.ends_at_finish:
                         self.ended = True
                         return True
             elif data.startswith((b"{", b"[")) and chunk is None:
@@ -177,7 +177,7 @@ class Reading:
 
     def _deltas(self, chunk: dict[str, Any], frame: Frame) -> Iterator[Delta]:
         try:
-            for delta in self._reader.deltas(chunk, frame):
+            for delta in self._parser.parse(chunk, frame):
                 yield _sound(delta)
         except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError, msgspec.MsgspecError):
             # An adapter reads the shape that its wire has; what has another one is not this wire.
@@ -186,7 +186,7 @@ class Reading:
     # -- the end, and failures
 
     def _end(self, cut: bool, out: list[Delta]) -> None:
-        if self._form is Reading._events:
+        if self._form is ReplyReader._events:
             frame = None if cut else self._decoder.end()
             if frame and all(part.startswith(DONE) or _decoded(part) is not None for part in _parts(frame.data)):
                 self.events += 1
@@ -195,7 +195,7 @@ class Reading:
                 raise BrokenProtocol("the upstream's event stream holds no event")
             if not self.ended:
                 self._normaliser.end(out)
-        elif self._form is Reading._json:
+        elif self._form is ReplyReader._json:
             self._whole(cut, out)
         elif cut or not self._kept.strip():
             raise CutOff("the upstream closed the connection before the reply began")

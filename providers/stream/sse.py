@@ -161,16 +161,16 @@ class Decoder:
             return None
         if head[:3] == b"id:":
             id, _, head = head.partition(b"\n")
-            told = _event_and_comments(head)
-            if told is None or LF in data or NUL in id:
+            parsed = _event_and_comments(head)
+            if parsed is None or LF in data or NUL in id:
                 return None
             self._id = (id[4:] if id[3:4] == b" " else id[3:]).decode("utf-8", "replace")
         else:
-            told = _event_and_comments(head)
-            if told is None or LF in data:
+            parsed = _event_and_comments(head)
+            if parsed is None or LF in data:
                 return None
         self.last_id = self._id
-        return Frame(data[1:] if data[:1] == b" " else data, told[0], self.last_id, None, told[1])
+        return Frame(data[1:] if data[:1] == b" " else data, parsed[0], self.last_id, None, parsed[1])
 
     def _feed_lines(self, data: bytes, frames: list[Frame]) -> None:
         lines = data.split(b"\n")

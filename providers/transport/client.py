@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, Self
 
 import gevent
-import msgspec
 from gevent import get_hub
 
 from providers.errors import BrokenProtocol, CutOff, ProviderError, TimedOut, Unreachable
@@ -50,7 +49,7 @@ class Deadlines:
     def connecting(self) -> gevent.Timeout:
         """The deadline of name, TCP and TLS together."""
         left = min(self._timeouts.connect, self._timeouts.total)
-        return gevent.Timeout(left, TimedOut.after(left, "connect", self._host, asked=False))
+        return gevent.Timeout(left, TimedOut.after(left, "connect", self._host, request_sent=False))
 
     def asked(self, connection: Connection) -> None:
         """The question goes out now."""
@@ -65,7 +64,7 @@ class Deadlines:
             self._waiting_for = "idle"
             self._arm()
         elif self._fired and self._connection is not None and self._due()[1] != "total":
-            # It fired while nobody waited: the events were there, only their reader was late.
+            # The timer fired while no read was waiting: the events had arrived, only this greenlet was late.
             self._connection.interrupt(None)
             self._arm()
 
@@ -250,26 +249,13 @@ class Client:
             deadlines.asked(connection)
             sent = connection.send(request)
             if sent == 0:
-                raise Unreachable(f"{where.host} closed the connection", asked=False)
+                raise Unreachable(f"{where.host} closed the connection", request_sent=False)
             received, rest = _head(connection, where.host)
             return Response(received, rest, connection, deadlines, self._pool)
         except BaseException:
             deadlines.stop()
             connection.close()
             raise
-
-    def request_json(
-        self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes = b""
-    ) -> tuple[int, Any]:
-        """(status, JSON) of a small request, such as for a token; JSON is None where the reply is none."""
-        with self.ask(method, url, {"Accept": "application/json", **(headers or {})}, body) as response:
-            told = response.body()
-            if not response.cut:
-                response.done()
-        try:
-            return response.status, msgspec.json.decode(told)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return response.status, None
 
 
 def _head(connection: Connection, host: str) -> tuple[Head, bytes]:

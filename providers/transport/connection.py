@@ -207,7 +207,7 @@ def connect(where: Address) -> Connection:
     try:
         via = urlsplit(where.proxy) if where.proxy else None
         if via and via.scheme != "http":
-            raise Unreachable("a proxy is an http:// address; no other is spoken", asked=False)
+            raise Unreachable("a proxy is an http:// address; no other is spoken", request_sent=False)
         endpoint = (via.hostname or "", via.port or 80) if via else (where.host, where.port)
         sock = gevent.socket.create_connection(endpoint)
         sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
@@ -221,7 +221,7 @@ def connect(where: Address) -> Connection:
             sock.close()
         if isinstance(error, (OSError, UnicodeError)):  # UnicodeError: what no name can be
             through = " through the proxy" if where.proxy else ""
-            raise Unreachable(f"cannot reach {where.host}{through}: {_reason(error)}", asked=False) from None
+            raise Unreachable(f"cannot reach {where.host}{through}: {_reason(error)}", request_sent=False) from None
         raise
 
 
@@ -257,11 +257,11 @@ def _tunnel(sock: Any, where: Address) -> None:
         byte = sock.recv(1)
         reply += byte
         if not byte or len(reply) > 8192:
-            raise Unreachable("the proxy closed the connection", asked=False)
+            raise Unreachable("the proxy closed the connection", request_sent=False)
     status = reply.split(b" ", 2)[1:2]
     if not status or not status[0].startswith(b"2"):
         code = status[0][:3].decode("latin-1") if status else "?"
-        raise Unreachable(f"the proxy refused the way to {where.host} (status {code})", asked=False)
+        raise Unreachable(f"the proxy refused the way to {where.host} (status {code})", request_sent=False)
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,6 @@
 """The part that every wire over HTTP shares: one attempt, from a request to batches of deltas.
 
-A wire's module brings the pure functions (payload, usual, deltas, failure) and a subclass that names them; see
+A wire's module brings the pure functions (payload, parse_fast, parse, failure) and a subclass that names them; see
 providers/wires/openai.py for the shortest one.
 """
 
@@ -33,7 +33,7 @@ from providers.errors import (
 from providers.redaction import redacted
 from providers.routing.replicas import Replicas
 from providers.stream.normaliser import Normaliser
-from providers.stream.reader import Reader, Reading
+from providers.stream.reader import ChunkParser, ReplyReader
 from providers.stream.sse import Frame
 from providers.transport.client import Client, Response
 
@@ -77,15 +77,15 @@ class HostedAdapter:
         """What is sent: the payload with the configuration's `extra` over it."""
         return self.payload(request) | self.configuration.extra
 
-    def reader(self) -> Reader:
+    def reader(self) -> ChunkParser:
         """Reads one reply's chunks; a wire whose chunks need a memory gives a new object here."""
         return self
 
-    def usual(self, frame: Frame) -> Delta | None:
-        """The delta of the wire's usual frame, read fast; None where `deltas` has to look at it."""
+    def parse_fast(self, frame: Frame) -> Delta | None:
+        """The delta of the wire's usual frame, read fast; None where `parse` has to look at it."""
         return None
 
-    def deltas(self, chunk: dict[str, Any], frame: Frame) -> Iterable[Delta]:
+    def parse(self, chunk: dict[str, Any], frame: Frame) -> Iterable[Delta]:
         """What a chunk says, in our shape; raises a ProviderError where it reports a failure."""
         raise NotImplementedError
 
@@ -93,14 +93,14 @@ class HostedAdapter:
         """What a status that is not 2xx means."""
         return failed_status(status, headers, "")
 
-    def renewed(self, error: ProviderError) -> bool:
-        """True if what `error` complains of was a token that has now been renewed: then the question is asked again."""
+    def credentials_refreshed(self, error: ProviderError) -> bool:
+        """Whether the access token was refreshed after this error, so the request should be retried."""
         return False
 
     def check(self, request: ChatRequest) -> None:
         """Raise Rejected for what can be judged before anything is sent."""
 
-    def adjusted(self, request: ChatRequest) -> list[str]:
+    def parameter_changes(self, request: ChatRequest) -> list[str]:
         """What of the request this wire cannot do as asked, and what is done instead, a sentence each."""
         return []
 
@@ -112,7 +112,7 @@ class HostedAdapter:
         Raises a ProviderError after what came before it was yielded. Closing the iterator closes the connection.
         """
         self.check(request)
-        passed_over, renewed, begun = 0, False, False
+        passed_over, credentials_refreshed, begun = 0, False, False
         while True:
             try:
                 for batch in self._ask_one(request):
@@ -122,10 +122,14 @@ class HostedAdapter:
             except ProviderError as error:
                 error.message = self.clean(error.message)
                 # A replica that could not be reached is passed over, which is no try of its own.
-                if not error.asked and self.replicas.alive and passed_over < len(self.configuration.base_url) - 1:
+                if (
+                    not error.request_sent
+                    and self.replicas.alive
+                    and passed_over < len(self.configuration.base_url) - 1
+                ):
                     passed_over += 1
-                elif not begun and not renewed and self.renewed(error):
-                    renewed = True
+                elif not begun and not credentials_refreshed and self.credentials_refreshed(error):
+                    credentials_refreshed = True
                 else:
                     raise
 
@@ -133,18 +137,18 @@ class HostedAdapter:
         """Close what is kept open between questions."""
         self.client.close()
 
-    def reading(self, label: str = "") -> Reading:
+    def reply_reader(self, label: str = "") -> ReplyReader:
         """How a response's body is read, with this configuration; label: its content type."""
         configuration = self.configuration
         snapshots = configuration.snapshots or ("never" if self.incremental else "always")
         normaliser = Normaliser(snapshots, configuration.think_tags, configuration.max_answer_bytes)
-        return Reading(self.reader(), normaliser, label=label, max_event_bytes=configuration.max_event_bytes)
+        return ReplyReader(self.reader(), normaliser, label=label, max_event_bytes=configuration.max_event_bytes)
 
     @property
     def incremental(self) -> bool:
         """Whether text comes as deltas: what the configuration says, or else what this wire does by itself."""
-        told = self.configuration.incremental_output
-        return WIRES[self.configuration.type].incremental if told is None else told
+        wanted = self.configuration.incremental_output
+        return WIRES[self.configuration.type].incremental if wanted is None else wanted
 
     def clean(self, message: str) -> str:
         """A message for a person: short, on one line, without this provider's secrets and without HTML."""
@@ -170,10 +174,10 @@ class HostedAdapter:
         with self.client.ask("POST", self.url(base_url), headers, body) as response:
             if response.status != 200:
                 raise self._refused(response)
-            reading = self.reading(response.headers.get("content-type", ""))
+            reading = self.reply_reader(response.headers.get("content-type", ""))
             yield from self._batches(response, reading)
 
-    def _batches(self, response: Response, reading: Reading) -> Iterator[list[Delta]]:
+    def _batches(self, response: Response, reading: ReplyReader) -> Iterator[list[Delta]]:
         seen = 0
         try:
             for data in response.pieces():
@@ -191,7 +195,7 @@ class HostedAdapter:
                 batch = reading.end(cut=response.cut)
         except ProviderError as error:
             batch = reading.fail(error)
-        # The connection goes before the last batch is handed out: whoever takes it may take its time.
+        # Release the connection before yielding the last batch: the consumer may be slow.
         if reading.failure:
             response.close()
         else:
@@ -220,23 +224,23 @@ def failed_status(status: int, headers: Mapping[str, str], message: str) -> Prov
     if status == 404:
         return NoSuchModel(message or "the upstream knows no such model or address (status 404)")
     if status == 429:
-        told = message or "the upstream says: too many requests"
-        return RateLimited(told, retry_after=retry_after(headers), try_again=True)
+        said = message or "the upstream says: too many requests"
+        return RateLimited(said, retry_after=retry_after(headers), upstream_said_retry=True)
     if status in (408, 504):
         return TimedOut(message or f"the upstream gave up waiting (status {status})", deadline="total")
     if status >= 500:
-        told = message or f"the upstream failed (status {status})"
-        return UpstreamFailed(told, retry_after=retry_after(headers), try_again=status == 503)
+        said = message or f"the upstream failed (status {status})"
+        return UpstreamFailed(said, retry_after=retry_after(headers), upstream_said_retry=status == 503)
     return Rejected(message or f"the upstream refused the request (status {status})")
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
     """Seconds that a Retry-After header asks to wait, from its number or its date; None without one."""
-    told = headers.get("retry-after", "").strip()
-    if not told:
+    value = headers.get("retry-after", "").strip()
+    if not value:
         return None
     try:
-        return max(0.0, float(told)) if re.fullmatch(r"\d+(\.\d+)?", told) else _until(told, now)
+        return max(0.0, float(value)) if re.fullmatch(r"\d+(\.\d+)?", value) else _until(value, now)
     except (ValueError, TypeError, OverflowError):
         return None
 

@@ -25,7 +25,7 @@ from providers.transport.client import Client
 from providers.wires.adapter import failed_status
 
 SIGNATURE_S = 300
-EARLY_S = 600.0  # a token is renewed so long before it lapses
+EARLY_S = 600.0  # a token is credentials_refreshed so long before it lapses
 # An access key of Baidu Cloud (IAM): ALTAK and more in the newer form, 32 hex digits in the older one. The API key of
 # an application, which gets a token, is 24 letters and digits.
 _ACCESS_KEY = re.compile(r"ALTAK[\w-]*|[0-9a-f]{32}")
@@ -68,15 +68,15 @@ class Token:
         self._until = 0.0
 
     def value(self, client: Client) -> str:
-        """The token. Raises BadKey if the keys are refused, and as any request does if nobody answers."""
+        """The token. Raises BadKey if Baidu refuses the keys, and any transport error of the request for it."""
         if self._value and self._clock() < self._until:
             return self._value
         with self._lock:
             if not self._value or self._clock() >= self._until:
                 try:
-                    self._value, lasts_s = self._asked(client)
+                    self._value, lasts_s = self._fetch(client)
                 except ProviderError as error:
-                    error.asked = False  # the question itself did not go out
+                    error.request_sent = False  # the question itself did not go out
                     raise
                 self._until = self._clock() + max(lasts_s - EARLY_S, lasts_s / 2)
             return self._value
@@ -90,7 +90,7 @@ class Token:
         """`message` without the token."""
         return message.replace(self._value, "…") if self._value else message
 
-    def _asked(self, client: Client) -> tuple[str, float]:
+    def _fetch(self, client: Client) -> tuple[str, float]:
         headers = {"Accept": "application/json"}
         with client.ask("POST", f"{self._url}?{urlencode(self._query)}", headers, b"") as response:
             body = response.body()
@@ -98,14 +98,14 @@ class Token:
                 raise CutOff("the token's response was cut off")
             response.done()
         try:
-            told: Any = msgspec.json.decode(body)
+            answer: Any = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            told = None
-        if isinstance(told, dict) and isinstance(token := told.get("access_token"), str) and token:
-            lasts_s = told.get("expires_in")
+            answer = None
+        if isinstance(answer, dict) and isinstance(token := answer.get("access_token"), str) and token:
+            lasts_s = answer.get("expires_in")
             return token, float(lasts_s) if isinstance(lasts_s, (int, float)) and lasts_s > 0 else 3600.0
-        if isinstance(told, dict) and told.get("error"):
-            raise BadKey(f"Baidu gives no token for these keys: {told.get('error_description') or told['error']}")
+        if isinstance(answer, dict) and answer.get("error"):
+            raise BadKey(f"Baidu gives no token for these keys: {answer.get('error_description') or answer['error']}")
         if response.status != 200:
             failure = failed_status(response.status, response.headers, "")
             raise BadKey("Baidu gives no token for these keys") if isinstance(failure, Rejected) else failure

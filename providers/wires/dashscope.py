@@ -122,21 +122,22 @@ class Adapter(HostedAdapter):
         for message in request.messages:
             _message(message, self.sees)
 
-    def adjusted(self, request: ChatRequest) -> list[str]:
-        told = []
-        if request.temperature is not None and request.temperature > HIGHEST_TEMPERATURE:
-            told.append(f"temperature lowered to {HIGHEST_TEMPERATURE}: DashScope's range ends before 2")
-        return told + dropped(request, "DashScope", "min_p", "frequency_penalty")
+    def parameter_changes(self, request: ChatRequest) -> list[str]:
+        changes = []
+        temperature = request.sampling.temperature
+        if temperature is not None and temperature > HIGHEST_TEMPERATURE:
+            changes.append(f"temperature lowered to {HIGHEST_TEMPERATURE}: DashScope's range ends before 2")
+        return changes + dropped(request, "DashScope", "min_p", "frequency_penalty")
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         """A status that is not 2xx; its body is JSON, or one frame of an event stream."""
         for data in (body, *(line.removeprefix(b"data:") for line in body.splitlines() if line.startswith(b"data:"))):
             try:
-                told = msgspec.json.decode(data)
+                error_body = msgspec.json.decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 continue
-            if isinstance(told, dict) and (told.get("code") or told.get("message")):
-                return failed(told, status, headers)
+            if isinstance(error_body, dict) and (error_body.get("code") or error_body.get("message")):
+                return failed(error_body, status, headers)
         return failed_status(status, headers, "")
 
     def reader(self) -> Chunks:
@@ -145,17 +146,18 @@ class Adapter(HostedAdapter):
 
 def parameters(request: ChatRequest) -> dict[str, Any]:
     """`parameters` of the body; what the request leaves open is left out."""
-    temperature = request.temperature
+    sampling = request.sampling
+    temperature = sampling.temperature
     wanted = {
         "result_format": "message",
         "temperature": None if temperature is None else min(temperature, HIGHEST_TEMPERATURE),
-        "top_p": request.top_p,
-        "top_k": request.top_k,
-        "max_tokens": request.max_tokens,
-        "seed": request.seed,
-        "stop": list(request.stop) or None,
-        "repetition_penalty": request.repetition_penalty,
-        "presence_penalty": request.presence_penalty,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "max_tokens": sampling.max_tokens,
+        "seed": sampling.seed,
+        "stop": list(sampling.stop) or None,
+        "repetition_penalty": sampling.repetition_penalty,
+        "presence_penalty": sampling.presence_penalty,
         "tools": request.tools,
         "tool_choice": request.tool_choice if request.tools else None,
         "parallel_tool_calls": request.parallel_tool_calls if request.tools else None,
@@ -188,7 +190,7 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
 
 
 class Chunks:
-    """Reads one reply's chunks. Usage is a running total in every chunk, so the last one told is remembered unread."""
+    """Reads one reply's chunks. Usage is a running total in every chunk, so the last one is kept undecoded."""
 
     done_marker = True
     ends_at_finish = True
@@ -196,7 +198,7 @@ class Chunks:
     def __init__(self) -> None:
         self._usage = msgspec.Raw()
 
-    def usual(self, frame: Frame) -> Delta | None:
+    def parse_fast(self, frame: Frame) -> Delta | None:
         """Text or reasoning of a chunk that neither ends nor fails nor calls a tool."""
         try:
             chunk = _chunk.decode(frame.data)
@@ -219,7 +221,7 @@ class Chunks:
             self._usage = chunk.usage
         return Delta(text, reasoning)
 
-    def deltas(self, chunk: dict[str, Any], frame: Frame) -> Iterator[Delta]:
+    def parse(self, chunk: dict[str, Any], frame: Frame) -> Iterator[Delta]:
         """Raises a ProviderError where the chunk reports a failure."""
         output = chunk.get("output")
         if chunk.get("code") or frame.event == "error" or (output is None and chunk.get("message")):
@@ -271,21 +273,21 @@ def _finish_reason(reason: str) -> str:
     return reason if reason in ("stop", "length", "tool_calls", "content_filter") else "stop"
 
 
-def _usage(told: Any) -> Usage | None:
+def _usage(usage: Any) -> Usage | None:
     """None where the chunk does not count: `{}` stands beside search results."""
-    if not isinstance(told, dict):
+    if not isinstance(usage, dict):
         return None
     # Agents tell one row for each model that they used.
     counted = [
-        (count(row.get("input_tokens")), count(row.get("output_tokens"))) for row in told.get("models") or [told]
+        (count(row.get("input_tokens")), count(row.get("output_tokens"))) for row in usage.get("models") or [usage]
     ]
     prompts, completions = [row[0] for row in counted], [row[1] for row in counted]
     if None in prompts or None in completions:
         return None
     prompt, completion = sum(filter(None, prompts)), sum(filter(None, completions))
-    total = count(told.get("total_tokens"))
-    cached = count((told.get("prompt_tokens_details") or {}).get("cached_tokens"))
-    thought = count((told.get("output_tokens_details") or {}).get("reasoning_tokens"))
+    total = count(usage.get("total_tokens"))
+    cached = count((usage.get("prompt_tokens_details") or {}).get("cached_tokens"))
+    thought = count((usage.get("output_tokens_details") or {}).get("reasoning_tokens"))
     return Usage(prompt, completion, prompt + completion if total is None else total, cached, thought)
 
 
@@ -298,9 +300,9 @@ def _commented_status(frame: Frame) -> int:
     return 500
 
 
-def failed(told: dict[str, Any], status: int, headers: Mapping[str, str] | None = None) -> ProviderError:
+def failed(error_body: dict[str, Any], status: int, headers: Mapping[str, str] | None = None) -> ProviderError:
     """What {"code", "message", "request_id"} means; `status` decides where the code is unknown."""
-    code, message = str(told.get("code") or ""), str(told.get("message") or "")
+    code, message = str(error_body.get("code") or ""), str(error_body.get("message") or "")
     headers = headers or {}
     said = f"DashScope says: {message or code}" if message or code else "DashScope reported a failure without a word"
     error: ProviderError
@@ -314,8 +316,8 @@ def failed(told: dict[str, Any], status: int, headers: Mapping[str, str] | None 
             kind = FAILURES[known]
             if kind is Rejected and too_long(message):
                 kind = ContextTooLong
-            error = kind(said, retry_after=retry_after(headers), try_again=code.startswith(TRY_AGAIN))
-    error.upstream_id = told.get("request_id") or None
+            error = kind(said, retry_after=retry_after(headers), upstream_said_retry=code.startswith(TRY_AGAIN))
+    error.upstream_id = error_body.get("request_id") or None
     return error
 
 

@@ -30,8 +30,8 @@ from providers.errors import (
 from providers.stream.sse import Frame
 from providers.wires.adapter import HostedAdapter, failed_status, retry_after
 from providers.wires.baidu_auth import Token, is_access_key, signed, token_for
-from providers.wires.ernie_messages import turns
-from providers.wires.ernie_parameters import adjusted, check, parameters
+from providers.wires.ernie_messages import ernie_messages
+from providers.wires.ernie_parameters import check, parameter_changes, parameters
 from providers.wires.error_text import count
 
 CHAT_PATH = "/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/"
@@ -96,31 +96,31 @@ class Adapter(HostedAdapter):
         return signed(self.configuration.api_key, self.configuration.secret_key, "POST", self._chat(base_url))
 
     def payload(self, request: ChatRequest) -> dict[str, Any]:
-        system, messages, _ = turns(request, "ERNIE")
+        system, messages, _ = ernie_messages(request, "ERNIE")
         body = {"messages": messages, **({"system": system} if system else {}), "stream": True}
         return body | parameters(request)
 
     def check(self, request: ChatRequest) -> None:
-        turns(request, "ERNIE")
+        ernie_messages(request, "ERNIE")
         check(request)
 
-    def adjusted(self, request: ChatRequest) -> list[str]:
-        return [*adjusted(request), *turns(request, "ERNIE")[2]]
+    def parameter_changes(self, request: ChatRequest) -> list[str]:
+        return [*parameter_changes(request), *ernie_messages(request, "ERNIE")[2]]
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         """A status that is not 2xx comes from the access control in front, or from something between."""
         try:
-            told = msgspec.json.decode(body)
+            body_json = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            told = None
-        failure = reported(told, headers) if isinstance(told, dict) else None
+            body_json = None
+        failure = reported(body_json, headers) if isinstance(body_json, dict) else None
         words = headers.get("x-bce-error-message", "")
         return failure or failed_status(status, headers, f"Baidu says: {words}" if words else "")
 
     def reader(self) -> Chunks:
         return Chunks()
 
-    def renewed(self, error: ProviderError) -> bool:
+    def credentials_refreshed(self, error: ProviderError) -> bool:
         return isinstance(error, TokenRefused) and not self._signs
 
     def clean(self, message: str) -> str:
@@ -152,7 +152,7 @@ class Adapter(HostedAdapter):
 
 
 class Chunks:
-    """Reads one reply's chunks. Usage is a running total in every chunk, so the last one told is remembered unread."""
+    """Reads one reply's chunks. Usage is a running total in every chunk, so the last one is kept undecoded."""
 
     done_marker = False
     ends_at_finish = True
@@ -162,7 +162,7 @@ class Chunks:
         self._unsafe = False
         self._called = 0
 
-    def usual(self, frame: Frame) -> Delta | None:
+    def parse_fast(self, frame: Frame) -> Delta | None:
         """Text of a chunk that does not end, fails, calls or thinks."""
         try:
             chunk = _chunk.decode(frame.data)
@@ -183,7 +183,7 @@ class Chunks:
             self._usage = chunk.usage
         return Delta(chunk.result)
 
-    def deltas(self, chunk: dict[str, Any], frame: Frame) -> Iterator[Delta]:
+    def parse(self, chunk: dict[str, Any], frame: Frame) -> Iterator[Delta]:
         """Raises a ProviderError where the chunk reports a failure."""
         if failure := reported(chunk):
             raise failure
@@ -215,11 +215,11 @@ class Chunks:
         return "tool_calls" if self._called else "stop"
 
 
-def read_usage(told: Any) -> Usage | None:
+def read_usage(usage: Any) -> Usage | None:
     """completion_tokens has meant one chunk's (2023) and the reply's (2024); the total holds."""
-    if not isinstance(told, dict):
+    if not isinstance(usage, dict):
         return None
-    prompt, total = count(told.get("prompt_tokens")), count(told.get("total_tokens"))
+    prompt, total = count(usage.get("prompt_tokens")), count(usage.get("total_tokens"))
     if prompt is None or total is None or total < prompt:
         return None
     return Usage(prompt, total - prompt, total)
@@ -231,8 +231,8 @@ def reported(chunk: dict[str, Any], headers: Mapping[str, str] | None = None) ->
     if code is None and "msg" in chunk:
         code, message = chunk.get("code"), chunk.get("msg")
     if not code and isinstance(error := chunk.get("error"), (str, dict)) and "result" not in chunk:
-        told = error if isinstance(error, str) else str(error.get("message") or error.get("code") or "")
-        return UpstreamFailed(f"ERNIE reports: {chunk.get('error_description') or told}")
+        said = error if isinstance(error, str) else str(error.get("message") or error.get("code") or "")
+        return UpstreamFailed(f"ERNIE reports: {chunk.get('error_description') or said}")
     if not code:
         return None
     number = int(code) if str(code).isdigit() else 0
@@ -243,5 +243,5 @@ def reported(chunk: dict[str, Any], headers: Mapping[str, str] | None = None) ->
         said,
         retry_after=retry_after(headers or {}),
         upstream_id=upstream_id if isinstance(upstream_id, str) else None,
-        try_again=number in TRY_AGAIN,
+        upstream_said_retry=number in TRY_AGAIN,
     )

@@ -11,7 +11,7 @@ from providers.wires.error_text import text_of
 FILLER = "OK"
 
 
-def turns(request: ChatRequest, upstream: str) -> tuple[str, list[Message], list[str]]:
+def ernie_messages(request: ChatRequest, upstream: str) -> tuple[str, list[Message], list[str]]:
     """(system text, turns, what was changed, a sentence each).
 
     Messages without text go, neighbours of one role are joined, a leading assistant's turn goes. Raises Rejected where

@@ -1,7 +1,7 @@
 """A request's parameters in ERNIE V1's names and ranges.
 
 The rule, here and for every provider: what only shapes how the next token is chosen is moved into the range or dropped,
-and told; what the caller relies on in the answer (tools, stop strings, a JSON schema, log probabilities) is refused.
+and reported; what the caller relies on in the answer (tools, stop strings, a JSON schema, logprobs) is refused.
 
 source   Baidu's chat API reference
 """
@@ -25,14 +25,15 @@ MAX_STOP_CHARACTERS = 20
 
 def parameters(request: ChatRequest) -> dict[str, Any]:
     """The members of the body beside the messages."""
+    sampling = request.sampling
     wanted: dict[str, Any] = {
-        "temperature": _within(request.temperature, LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE),
-        "top_p": request.top_p,
-        "penalty_score": _within(request.repetition_penalty, *PENALTY_SCORE),
-        "max_output_tokens": _within(request.max_tokens, *OUTPUT_TOKENS),
-        "stop": list(request.stop) or None,
-        "presence_penalty": request.presence_penalty,
-        "frequency_penalty": request.frequency_penalty,
+        "temperature": _within(sampling.temperature, LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE),
+        "top_p": sampling.top_p,
+        "penalty_score": _within(sampling.repetition_penalty, *PENALTY_SCORE),
+        "max_output_tokens": _within(sampling.max_tokens, *OUTPUT_TOKENS),
+        "stop": list(sampling.stop) or None,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
     }
     if request.tools and request.tool_choice != "none":
         wanted["functions"] = [_function(tool) for tool in request.tools]
@@ -45,7 +46,8 @@ def parameters(request: ChatRequest) -> dict[str, Any]:
 
 def check(request: ChatRequest) -> None:
     """Raise Rejected for what ERNIE cannot do and the caller would miss."""
-    if len(request.stop) > MAX_STOPS or any(len(stop) > MAX_STOP_CHARACTERS for stop in request.stop):
+    stops = request.sampling.stop
+    if len(stops) > MAX_STOPS or any(len(stop) > MAX_STOP_CHARACTERS for stop in stops):
         raise Rejected(f"ERNIE takes at most {MAX_STOPS} stop strings of at most {MAX_STOP_CHARACTERS} characters")
     if request.logprobs:
         raise Rejected("ERNIE tells no log probabilities")
@@ -56,20 +58,20 @@ def check(request: ChatRequest) -> None:
         raise Rejected("ERNIE cannot be made to call some tool: name one in tool_choice, or leave it out")
 
 
-def adjusted(request: ChatRequest) -> list[str]:
+def parameter_changes(request: ChatRequest) -> list[str]:
     """What was moved into ERNIE's ranges, or dropped, a sentence each."""
     body = parameters(request)
-    told = []
+    changes = []
     for ours, theirs in (
         ("temperature", "temperature"),
         ("repetition_penalty", "penalty_score"),
         ("max_tokens", "max_output_tokens"),
     ):
-        asked = getattr(request, ours)
-        if asked is not None and body[theirs] != asked:
-            way = "raised" if body[theirs] > asked else "lowered"
-            told.append(f"{ours} {way} to {body[theirs]:g}: the limit of ERNIE's {theirs}")
-    return told + dropped(request, "ERNIE", "top_k", "min_p", "seed", "parallel_tool_calls")
+        wanted = getattr(request.sampling, ours)
+        if wanted is not None and body[theirs] != wanted:
+            way = "raised" if body[theirs] > wanted else "lowered"
+            changes.append(f"{ours} {way} to {body[theirs]:g}: the limit of ERNIE's {theirs}")
+    return changes + dropped(request, "ERNIE", "top_k", "min_p", "seed", "parallel_tool_calls")
 
 
 def _within(value: Any, low: float, high: float) -> Any:

@@ -42,4 +42,5 @@ def count(value: Any) -> int | None:
 
 def dropped(request: ChatRequest, upstream: str, *names: str) -> list[str]:
     """A sentence for each of these parameters that the request sets and `upstream` lacks."""
-    return [f"{name} dropped: {upstream} has no such parameter" for name in names if getattr(request, name) is not None]
+    chosen = {**request.sampling.chosen(), "parallel_tool_calls": request.parallel_tool_calls}
+    return [f"{name} dropped: {upstream} has no such parameter" for name in names if chosen.get(name) is not None]

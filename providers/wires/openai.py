@@ -28,24 +28,21 @@ FINISH_REASONS = {
     "tool_use": "tool_calls",
 }
 FAILED = {"abort", "error", "insufficient_system_resource", "network_error"}
-_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "repetition_penalty")
-_OTHERS = ("presence_penalty", "frequency_penalty", "top_logprobs")
-_TOOLS = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
+_OTHERS = ("top_logprobs", "tools", "tool_choice", "parallel_tool_calls", "response_format")
 
 
 def payload(request: ChatRequest, model: str) -> dict[str, Any]:
     """The body to send: OpenAI's members and vLLM's beside them, those that the request sets."""
     body: dict[str, Any] = {"model": model, "messages": request.messages, "stream": True}
     body["stream_options"] = {"include_usage": True}
-    body |= {name: value for name in (*_SAMPLING, *_OTHERS, *_TOOLS) if (value := getattr(request, name)) is not None}
-    if request.stop:
-        body["stop"] = list(request.stop)
+    body |= request.sampling.members()
+    body |= {name: value for name in _OTHERS if (value := getattr(request, name)) is not None}
     if request.logprobs:
         body["logprobs"] = True
     return body
 
 
-def deltas(chunk: dict[str, Any], frame: Frame) -> Iterator[Delta]:
+def parse(chunk: dict[str, Any], frame: Frame) -> Iterator[Delta]:
     """What one chunk says, or a whole reply (`message` in place of `delta`); raises what it reports."""
     usage = read_usage(chunk.get("usage"))
     for choice in chunk.get("choices") or ():
@@ -113,7 +110,7 @@ def read_tool_call(call: dict[str, Any], position: int) -> ToolCallDelta:
 
 
 def read_usage(usage: Any) -> Usage | None:
-    """The totals where at least two of the three are told; None otherwise, for a number is never made up."""
+    """The totals where at least two of the three are there; None otherwise, for a number is never made up."""
     if not isinstance(usage, dict):
         return None
     prompt, completion, total = (_count(usage.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
@@ -139,12 +136,7 @@ def _string(value: Any) -> str:
 
 
 # The usual frame, decoded by its type: 0.7 µs instead of 4 (python -m benchmarks.normaliser). It names every member
-# that could change the meaning: a chunk with more to say does not fit and goes through `deltas`, which is its judge.
-
-
-class _Details(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
+# that could change the meaning: a chunk with more to say does not fit and goes through `parse`, which is its judge.
 
 
 class _Usage(msgspec.Struct, gc=False):
@@ -164,7 +156,7 @@ class _Part(msgspec.Struct, gc=False):
     function_call: None = None
 
 
-class UsualChoice(msgspec.Struct, gc=False):
+class FastChoice(msgspec.Struct, gc=False):
     delta: _Part
     index: Literal[0] = 0
     finish_reason: None = None
@@ -173,16 +165,16 @@ class UsualChoice(msgspec.Struct, gc=False):
     text: None = None
 
 
-class UsualChunk(msgspec.Struct, gc=False):
-    choices: tuple[UsualChoice]
+class FastChunk(msgspec.Struct, gc=False):
+    choices: tuple[FastChoice]
     usage: _Usage | None = None
     error: None = None
 
 
-_decode = msgspec.json.Decoder(UsualChunk).decode
+_decode = msgspec.json.Decoder(FastChunk).decode
 
 
-def usual(frame: Frame, decode: Callable[[bytes], UsualChunk] = _decode) -> Delta | None:
+def parse_fast(frame: Frame, decode: Callable[[bytes], FastChunk] = _decode) -> Delta | None:
     """The delta of a chunk with one choice and text in it; None for any other. decode: by a wire's own type of it."""
     if frame.event:
         return None
@@ -192,21 +184,21 @@ def usual(frame: Frame, decode: Callable[[bytes], UsualChunk] = _decode) -> Delt
         return None
     part = chunk.choices[0].delta
     delta = Delta(part.content or "", part.reasoning or part.reasoning_content or "")
-    if told := chunk.usage:
-        delta.usage = Usage(told.prompt_tokens, told.completion_tokens, told.total_tokens)
+    if usage := chunk.usage:
+        delta.usage = Usage(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
     return delta
 
 
 class Adapter(HostedAdapter):
     """One provider of type `openai` or of a row that speaks the same."""
 
-    deltas = staticmethod(deltas)
+    parse = staticmethod(parse)
 
     def url(self, base_url: str) -> str:
         return f"{base_url}/chat/completions"
 
-    def usual(self, frame: Frame) -> Delta | None:
-        return usual(frame)
+    def parse_fast(self, frame: Frame) -> Delta | None:
+        return parse_fast(frame)
 
     def payload(self, request: ChatRequest) -> dict[str, Any]:
         return payload(request, self.configuration.model)

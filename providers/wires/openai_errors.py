@@ -1,4 +1,4 @@
-"""What the errors of OpenAI's wire mean, whoever sends them: by code, by type, by words, and at last by status.
+"""What the errors of OpenAI's wire mean, for all services: by code, by type, by words, and at last by status.
 
 error    {"error": {"message", "type", "param", "code"}}; code is a string, null, or (vLLM) the HTTP status as a number
          {"error": "Unauthorized"}, {"object": "error", "message", …}, {"detail": "Not Found"}, {"code", "msg"}
@@ -85,17 +85,17 @@ _MODEL = re.compile(r"\bmodel\b.{0,80}\b(does not exist|not found|not exist)", r
 def body_failure(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
     """What a response that is not a 200 means."""
     try:
-        told = msgspec.json.decode(body)
+        answer = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        told = None
-    if isinstance(told, dict):
-        failure = chunk_failure(told, is_error=True, status=status)
+        answer = None
+    if isinstance(answer, dict):
+        failure = chunk_failure(answer, is_error=True, status=status)
         if failure:
             failure.retry_after = failure.retry_after or retry_after(headers)
             failure.upstream_id = failure.upstream_id or headers.get("x-request-id")
             return failure
     text = body[:2000].decode("utf-8", "replace")
-    return failed_status(status, headers, "" if told is not None or status >= 500 else text.strip())
+    return failed_status(status, headers, "" if answer is not None or status >= 500 else text.strip())
 
 
 def chunk_failure(chunk: dict[str, Any], is_error: bool = False, status: int = 0) -> ProviderError | None:
@@ -121,8 +121,8 @@ def chunk_failure(chunk: dict[str, Any], is_error: bool = False, status: int = 0
     if isinstance(code, int) and not status and 400 <= code < 600:
         status = code
     words = tuple(word.lower() for word in (code, error.get("type")) if isinstance(word, str))
-    told = message if isinstance(message, str) else msgspec.json.encode(message).decode()
-    return _named(words, told, status, upstream_id)
+    text = message if isinstance(message, str) else msgspec.json.encode(message).decode()
+    return _named(words, text, status, upstream_id)
 
 
 def _named(words: tuple[str, ...], message: str, status: int, upstream_id: str | None) -> ProviderError:
@@ -142,6 +142,6 @@ def _named(words: tuple[str, ...], message: str, status: int, upstream_id: str |
     if kind is None:
         failure = failed_status(status, {}, said) if status else UpstreamFailed(said or "the upstream reports an error")
     else:
-        failure = kind(said, try_again=kind is RateLimited or bool(BUSY & set(words)))
+        failure = kind(said, upstream_said_retry=kind is RateLimited or bool(BUSY & set(words)))
     failure.upstream_id = upstream_id
     return failure

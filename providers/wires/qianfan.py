@@ -20,7 +20,7 @@ from providers.errors import BadKey, NoSuchModel, ProviderError, Rejected
 from providers.stream.sse import Frame
 from providers.wires import openai
 from providers.wires.ernie import FAILURES, reported
-from providers.wires.ernie_messages import turns
+from providers.wires.ernie_messages import ernie_messages
 from providers.wires.ernie_parameters import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE, PENALTY_SCORE
 from providers.wires.error_text import dropped
 from providers.wires.openai import Adapter as OpenAIAdapter
@@ -61,17 +61,17 @@ class Adapter(OpenAIAdapter):
         if self.is_ernie:
             self._messages(request)
 
-    def adjusted(self, request: ChatRequest) -> list[str]:
-        body, told = self.payload(request), []
+    def parameter_changes(self, request: ChatRequest) -> list[str]:
+        body, changes = self.payload(request), []
         for ours, theirs in (("temperature", "temperature"), ("repetition_penalty", "penalty_score")):
-            asked = getattr(request, ours)
-            if asked is not None and body[theirs] != asked:
-                way = "raised" if body[theirs] > asked else "lowered"
-                told.append(f"{ours} {way} to {body[theirs]:g}: the limit of ERNIE's {theirs}")
-        told += dropped(request, "Qianfan", "top_k", "min_p")
+            wanted = getattr(request.sampling, ours)
+            if wanted is not None and body[theirs] != wanted:
+                way = "raised" if body[theirs] > wanted else "lowered"
+                changes.append(f"{ours} {way} to {body[theirs]:g}: the limit of ERNIE's {theirs}")
+        changes += dropped(request, "Qianfan", "top_k", "min_p")
         if self.is_ernie and not _uses_tools(request):
-            told += turns(request, "ERNIE")[2]
-        return told
+            changes += ernie_messages(request, "ERNIE")[2]
+        return changes
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         failure = super().failure(status, headers, body)
@@ -87,7 +87,7 @@ class Adapter(OpenAIAdapter):
         """Turns that alternate, the system's in front; a conversation with tools is passed on as it is."""
         if _uses_tools(request):
             return request.messages
-        system, messages, _ = turns(request, "ERNIE")
+        system, messages, _ = ernie_messages(request, "ERNIE")
         return [*([{"role": "system", "content": system}] if system else []), *messages]
 
 
@@ -95,13 +95,13 @@ def _uses_tools(request: ChatRequest) -> bool:
     return any(message.get("role") == "tool" or message.get("tool_calls") for message in request.messages)
 
 
-class _Choice(openai.UsualChoice, gc=False):
+class _Choice(openai.FastChoice, gc=False):
     flag: Literal[0] = 0
     is_end: None = None
     need_clear_history: None = None
 
 
-class _Chunk(openai.UsualChunk, gc=False):
+class _Chunk(openai.FastChunk, gc=False):
     choices: tuple[_Choice]
     code: None = None
     error_code: None = None
@@ -120,26 +120,26 @@ class Chunks:
         self._unmarked = False  # a chunk with text had no finish_reason: from here on "normal" is an end
         self._flagged = False
 
-    def usual(self, frame: Frame) -> Delta | None:
+    def parse_fast(self, frame: Frame) -> Delta | None:
         """As on OpenAI's wire, unless the chunk has one of Baidu's members that mean something."""
-        delta = openai.usual(frame, _decode)
+        delta = openai.parse_fast(frame, _decode)
         if delta is not None and (delta.text or delta.reasoning):
             self._unmarked = True
         return delta
 
-    def deltas(self, chunk: dict[str, Any], frame: Frame) -> Iterator[Delta]:
+    def parse(self, chunk: dict[str, Any], frame: Frame) -> Iterator[Delta]:
         """Raises a ProviderError where the chunk reports a failure."""
         if failure := self._failure(chunk):
             raise failure
         choice = next((choice for choice in chunk.get("choices") or () if not choice.get("index")), None)
         if choice is None:
-            yield from openai.deltas(chunk, frame)
+            yield from openai.parse(chunk, frame)
             return
         flag = choice.get("flag") or 0
         self._flagged = self._flagged or bool(flag) or bool(choice.get("need_clear_history"))
         reason = self._reason(choice, flag, whole="message" in choice)
-        told = {**choice, "finish_reason": reason}
-        for delta in openai.deltas({**chunk, "choices": [told]}, frame):
+        our_choice = {**choice, "finish_reason": reason}
+        for delta in openai.parse({**chunk, "choices": [our_choice]}, frame):
             if not choice.get("finish_reason") and (delta.text or delta.reasoning):
                 self._unmarked = True
             yield delta

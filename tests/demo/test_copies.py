@@ -24,6 +24,7 @@ from gateway.tools import evaluation
 from gateway.tools.doctor import engines
 from gateway.tools.result_equality import is_ordered, same
 from providers import Providers
+from providers.sampling import Sampling
 from tests.parts import require
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -161,7 +162,9 @@ def test_the_model_answers_with_the_same_rows_on_every_copy(settings, databases)
         with engines(settings, ["local"]):
             for case in ASKED:
                 for server in SERVERS:
-                    question = Question(case.question, database=server, temperature=0.0, language=case.language)
+                    question = Question(
+                        case.question, database=server, sampling=Sampling(temperature=0.0), language=case.language
+                    )
                     steps = [step for batch in flow.answer(question, providers, databases) for step in batch]
                     found[server] = next((step.rows for step in steps if isinstance(step, Rows)), None)
                 here = found["sqlite"]

@@ -30,7 +30,7 @@ class Adapter(dashscope.Adapter):
         body = self.body(request)
         parameters = body["parameters"]
         if not parameters["incremental_output"]:
-            # Told False, the SDK asks for deltas and adds them up again; told nothing, it leaves the stream as it is.
+            # With False the SDK asks for deltas and adds them up; without the argument it leaves the stream as it is.
             del parameters["incremental_output"]
         return exchange(self, base_url, lambda session: self._events(session, body, base_url))
 
@@ -53,11 +53,11 @@ def event(reply: Any) -> bytes:
     if reply.get("code") == NOT_JSON:
         return encode(reply.get("message") or "")
     if reply.get("status_code") != 200:
-        told = {name: reply.get(name) for name in ("code", "message", "request_id")}
+        failure = {name: reply.get(name) for name in ("code", "message", "request_id")}
         head = f"event:error\n:HTTP_STATUS/{reply.get('status_code')}\n"
-        return head.encode() + encode(json.dumps(told))
+        return head.encode() + encode(json.dumps(failure))
     usage = reply.get("usage") or {}
     # Where the upstream counts nothing, the SDK counts zero.
-    told = {"output": reply.get("output"), "usage": usage if usage.get("total_tokens") or usage.get("models") else {}}
-    told["request_id"] = reply.get("request_id")
-    return encode(json.dumps(told))
+    chunk = {"output": reply.get("output"), "usage": usage if usage.get("total_tokens") or usage.get("models") else {}}
+    chunk["request_id"] = reply.get("request_id")
+    return encode(json.dumps(chunk))

@@ -89,14 +89,14 @@ class Once(HTTPAdapter):
     def _unsent(self, error: requests.RequestException) -> ProviderError:
         limit = self._timeouts
         if isinstance(error, requests.ConnectTimeout):
-            return TimedOut.after(limit.connect, "connect", str(self._host), asked=False)
+            return TimedOut.after(limit.connect, "connect", str(self._host), request_sent=False)
         if isinstance(error, requests.Timeout):
             return TimedOut.after(limit.first_token, "first_token", str(self._host))
         reason = getattr(error.args[0], "reason", None) if error.args else None
         if isinstance(reason, (NewConnectionError, NameResolutionError)) or isinstance(
             error, requests.exceptions.SSLError
         ):
-            return Unreachable(f"cannot reach {self._host}", asked=False)
+            return Unreachable(f"cannot reach {self._host}", request_sent=False)
         return Unreachable(f"{self._host} closed the connection before it answered")
 
     def _refused(self, response: requests.Response) -> ProviderError:
@@ -176,7 +176,7 @@ class Waits:
 def exchange(adapter: HostedAdapter, base_url: str, ask: Callable[[requests.Session], Events]) -> Iterator[list[Delta]]:
     """One attempt: what `ask` reads with the given session, in batches; closed before the last one is handed out."""
     once = Once(adapter)
-    reading = adapter.reading("text/event-stream")
+    reading = adapter.reply_reader("text/event-stream")
     waits = Waits(adapter.configuration.timeouts, urlsplit(base_url).hostname or "")
     with _session(adapter, once) as session:
         events = ask(session)

@@ -83,8 +83,9 @@ def test_every_field_at_the_edges_of_its_range_is_taken():
         b' "execute": false, "language": "zh", "temperature": 2, "top_p": 1, "top_k": -1, "max_tokens": 1, "seed": 0,'
         b' "stop": ["x"], "repetition_penalty": 2}'
     )
-    assert (asked.temperature, asked.top_p, asked.top_k, asked.max_tokens, asked.seed) == (2.0, 1.0, -1, 1, 0)
-    assert (asked.stop, asked.repetition_penalty, asked.execute, asked.database) == (("x",), 2.0, False, "none")
+    how = asked.sampling
+    assert (how.temperature, how.top_p, how.top_k, how.max_tokens, how.seed) == (2.0, 1.0, -1, 1, 0)
+    assert (how.stop, how.repetition_penalty, asked.execute, asked.database) == (("x",), 2.0, False, "none")
     assert [message["content"] for message in asked.chat()] == ["b", "", "a"]
 
 

@@ -13,6 +13,7 @@ from gateway.text2sql.errors import SqlFailed, SqlLimit
 from gateway.text2sql.flow import answer
 from providers.delta import Delta, Usage
 from providers.errors import CutOff
+from providers.sampling import Sampling
 from tests.gateway.text2sql.servers import settings
 from tests.gateway.text2sql.slow_statements import SLOW
 from tests.gateway.text2sql.written_replies import BAD, GOOD, Provider, Stream
@@ -67,14 +68,21 @@ def test_the_statement_comes_with_the_text_that_completes_it(databases):
 
 def test_the_question_stands_alone_in_the_last_message_behind_the_tables_and_the_history(databases):
     provider = Provider("好")
-    steps(provider, databases(), history=[Turn("有几条线？", "12 条")], temperature=0.0, provider="q", language="en")
+    steps(
+        provider,
+        databases(),
+        history=[Turn("有几条线？", "12 条")],
+        sampling=Sampling(temperature=0.0),
+        provider="q",
+        language="en",
+    )
     request, name = provider.requests[0]
     roles = [message["role"] for message in request.messages]
     assert roles == ["system", "user", "assistant", "user"]
     assert request.messages[-1]["content"] == "沈塘桥？"
     assert "dtzpt" in request.messages[0]["content"] and "data analyst" in request.messages[0]["content"]
     assert "secret" not in request.messages[0]["content"] and "salary" not in request.messages[0]["content"]
-    assert (request.temperature, name) == (0.0, "q")
+    assert (request.sampling.temperature, name) == (0.0, "q")
     assert request.constrain_schema["staff"] == ["name"] and request.constrain_dialect == "sqlite"
 
 

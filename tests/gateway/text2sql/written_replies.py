@@ -9,7 +9,7 @@ BAD = "```sql\nDROP TABLE dtzpt\n```\nand more"
 
 
 class Stream:
-    provider, model, adjusted, attempts = "p", "m", ["top_k dropped"], 1
+    provider, model, parameter_changes = "p", "m", ("top_k dropped",)
 
     def __init__(self, batches, log):
         self._batches, self._log = batches, log

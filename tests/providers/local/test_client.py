@@ -25,7 +25,7 @@ from tests.reliability.rig import at_most
 
 
 def asking(text: str = "hello", **told) -> ChatRequest:
-    return ChatRequest([{"role": "user", "content": text}], **{"temperature": 0, "max_tokens": 30} | told)
+    return ChatRequest.of([{"role": "user", "content": text}], **{"temperature": 0, "max_tokens": 30} | told)
 
 
 def deltas(adapter: Adapter, request: ChatRequest) -> list[Delta]:
@@ -218,7 +218,7 @@ def test_a_full_queue_is_told_at_once(start):
     until(lambda: engine.status()["running"] + engine.status()["waiting"] == 2)
     with pytest.raises(Overloaded) as failure:
         deltas(engine, asking())
-    assert failure.value.retry_after and failure.value.try_again
+    assert failure.value.retry_after and failure.value.upstream_said_retry
     gevent.killall(streams)
 
 
@@ -271,7 +271,7 @@ def test_a_model_that_cannot_load_is_told_in_a_sentence(start, tmp_path):
     engine = start(tmp_path / "nothing")
     with pytest.raises(EngineDied, match="there is no folder") as failure:
         deltas(engine, asking())
-    assert failure.value.retry_after > 1 and failure.value.asked is False
+    assert failure.value.retry_after > 1 and failure.value.request_sent is False
     assert engine.status()["state"] == "down"
 
 
@@ -329,7 +329,7 @@ def test_without_a_keeper_the_status_says_that_there_is_no_engine(tmp_path, monk
         gevent.sleep(0.1)
     with pytest.raises(Unreachable) as failure:
         deltas(adapter, asking())
-    assert failure.value.asked is False
+    assert failure.value.request_sent is False
 
 
 def test_the_report_counts(engine):

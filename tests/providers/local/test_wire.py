@@ -18,8 +18,13 @@ from providers.local.wire import (
     from_engine,
     to_engine,
 )
+from providers.sampling import Sampling
 
-TO_ENGINE = [Ask(1, 2, [{"role": "user", "content": "沈塘桥"}], temperature=0.5, stop=["\n"]), Cancel(2), Inquire()]
+TO_ENGINE = [
+    Ask(1, 2, [{"role": "user", "content": "沈塘桥"}], Sampling(temperature=0.5, stop=("\n",))),
+    Cancel(2),
+    Inquire(),
+]
 FROM_ENGINE = [
     Hello(1, "metro", 512),
     Step([Piece(1, "沈"), Piece(2, "", "stop", 3, 4, 0)]),

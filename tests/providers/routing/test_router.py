@@ -30,7 +30,7 @@ from providers.errors import (
 )
 from providers.routing.breaker import Breaker
 from providers.routing.replicas import DEAD_S, Replicas
-from providers.routing.router import Provider, Stream
+from providers.routing.router import Provider, RoutedStream
 
 REQUEST = ChatRequest([{"role": "user", "content": "hi"}])
 REPLY = [[Delta("Hi")], [Delta(finish_reason="stop")]]
@@ -55,7 +55,7 @@ class Scripted:
     def check(self, request):
         pass
 
-    def adjusted(self, request):
+    def parameter_changes(self, request):
         return ["something"]
 
     def close(self):
@@ -79,15 +79,15 @@ def provider(adapter, name="one", clock=None, **settings) -> Provider:
     return Provider(name, configuration, breaker, lambda: adapter)
 
 
-def answered(*providers: Provider) -> tuple[str, Stream, list[float]]:
+def answered(*providers: Provider) -> tuple[str, RoutedStream, list[float]]:
     """(text, the stream, the waits between its attempts)."""
     waits: list[float] = []
-    stream = Stream(REQUEST, providers, waits.append)
+    stream = RoutedStream(REQUEST, providers, waits.append)
     return "".join(delta.text for batch in stream for delta in batch), stream, waits
 
 
 def refused():
-    return Unreachable("refused", asked=False)
+    return Unreachable("refused", request_sent=False)
 
 
 # -- asking again
@@ -96,7 +96,7 @@ def refused():
 def test_a_question_that_did_not_go_out_is_asked_again():
     adapter = Scripted([refused()], REPLY)
     text, stream, waits = answered(provider(adapter))
-    assert (text, stream.attempts, stream.provider, stream.model) == ("Hi", 2, "one", "m-one")
+    assert (text, len(adapter.asked), stream.provider, stream.model) == ("Hi", 2, "one", "m-one")
     assert 0.25 <= waits[0] < 0.5
 
 
@@ -131,7 +131,7 @@ def test_a_question_that_may_have_been_taken_is_not_asked_again(error):
 
 @pytest.mark.parametrize(("told", "least", "most"), [(None, 0.25, 0.5), (2, 2, 3), (60, 5, 5), (0, 0, 0.2)])
 def test_try_again_is_honoured_with_the_wait_it_names_up_to_five_seconds(told, least, most):
-    adapter = Scripted([RateLimited("slow down", retry_after=told, try_again=True)], REPLY)
+    adapter = Scripted([RateLimited("slow down", retry_after=told, upstream_said_retry=True)], REPLY)
     text, _, waits = answered(provider(adapter))
     assert text == "Hi"
     assert least <= waits[0] <= most
@@ -147,8 +147,8 @@ def test_waits_grow_and_are_not_all_the_same():
 
 
 def test_nothing_is_asked_again_after_the_first_delta():
-    adapter = Scripted([[Delta("He")], UpstreamFailed("busy", try_again=True)], REPLY)
-    stream = Stream(REQUEST, [provider(adapter), provider(Scripted(REPLY), "two")])
+    adapter = Scripted([[Delta("He")], UpstreamFailed("busy", upstream_said_retry=True)], REPLY)
+    stream = RoutedStream(REQUEST, [provider(adapter), provider(Scripted(REPLY), "two")])
     assert next(iter(stream)) == [Delta("He")]
     with pytest.raises(UpstreamFailed):
         next(iter(stream))
@@ -157,14 +157,14 @@ def test_nothing_is_asked_again_after_the_first_delta():
 
 def test_nothing_is_sent_before_iteration_starts():
     adapter = Scripted(REPLY)
-    Stream(REQUEST, [provider(adapter)]).close()
+    RoutedStream(REQUEST, [provider(adapter)]).close()
     assert adapter.asked == []
 
 
 def test_closing_ends_the_attempt_at_once():
     adapter = Scripted([[Delta("a")], [Delta("b")]])
     one = provider(adapter)
-    stream = Stream(REQUEST, [one])
+    stream = RoutedStream(REQUEST, [one])
     next(iter(stream))
     assert one.in_flight == 1
     stream.close()
@@ -198,7 +198,7 @@ def test_a_fallback_steps_in_unless_the_question_itself_is_at_fault(error, steps
     candidates = [provider(first, retries=0), provider(second, "two")]
     if steps_in:
         text, stream, _ = answered(*candidates)
-        assert (text, stream.provider, stream.model, stream.attempts) == ("Hi", "two", "m-two", 2)
+        assert (text, stream.provider, stream.model) == ("Hi", "two", "m-two")
     else:
         with pytest.raises(type(error)):
             answered(*candidates)
@@ -235,9 +235,14 @@ def test_a_providers_defaults_fill_what_the_request_leaves_open():
     adapter = Scripted(REPLY)
     defaults = {"temperature": 0.5, "top_k": -1, "max_tokens": 9, "stop": ["x"]}
     one = provider(adapter, defaults=defaults)
-    list(Stream(ChatRequest([], max_tokens=5), [one]))
+    list(RoutedStream(ChatRequest.of([], max_tokens=5), [one]))
     asked = adapter.asked[0]
-    assert (asked.temperature, asked.top_k, asked.max_tokens, asked.stop) == (0.5, None, 5, ("x",))
+    assert (asked.sampling.temperature, asked.sampling.top_k, asked.sampling.max_tokens, asked.sampling.stop) == (
+        0.5,
+        None,
+        5,
+        ("x",),
+    )
 
 
 # -- the breaker
@@ -278,7 +283,7 @@ def test_a_reply_that_was_read_to_its_finish_and_no_further_is_a_success():
     asked = provider(Scripted([CutOff("x")], REPLY, [CutOff("x")]), retries=0, breaker={"failures": 2}, clock=Clock())
     for _ in range(3):
         with contextlib.suppress(CutOff):
-            stream = Stream(REQUEST, [asked], lambda seconds: None)
+            stream = RoutedStream(REQUEST, [asked], lambda seconds: None)
             for batch in stream:
                 if batch[-1].finish_reason:
                     stream.close()
@@ -304,8 +309,8 @@ def test_an_open_breaker_asks_nobody_and_lets_one_probe_through_later():
     assert (len(adapter.asked), one.breaker.state) == (1, "open")
     clock.now += 30
     assert one.breaker.state == "half_open"
-    probe = iter(Stream(REQUEST, [one])._run())
-    next_one = Stream(REQUEST, [one])
+    probe = iter(RoutedStream(REQUEST, [one])._run())
+    next_one = RoutedStream(REQUEST, [one])
     assert next(probe) == [Delta("a")]
     # Its first delta is proof enough.
     assert one.breaker.state == "closed"
@@ -332,7 +337,7 @@ def test_a_probe_that_was_stopped_lets_another_one_through():
     one = provider(Scripted([[]], [[]]), clock=clock, breaker={"failures": 1, "open_s": 30})
     one.breaker.failed(CutOff("x"))
     clock.now += 31
-    stream = Stream(REQUEST, [one])
+    stream = RoutedStream(REQUEST, [one])
     next(iter(stream))
     one.breaker.failed(CutOff("x"))
     stream.close()
@@ -344,7 +349,7 @@ def test_a_fallback_answers_while_the_breaker_is_open():
     first = provider(Scripted(), breaker={"failures": 1, "open_s": 30})
     first.breaker.failed(CutOff("x"))
     text, stream, _ = answered(first, provider(Scripted(REPLY), "two"))
-    assert (text, stream.provider, stream.attempts) == ("Hi", "two", 1)
+    assert (text, stream.provider) == ("Hi", "two")
 
 
 # -- replicas

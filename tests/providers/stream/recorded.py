@@ -29,7 +29,7 @@ def adapter_of(case: Case) -> Any:
 
 def read(case: Case, pieces: list[bytes]) -> tuple[list[Delta], ProviderError | None]:
     """The deltas of one reply as the pieces of its body come, and how it failed."""
-    reading = adapter_of(case).reading(case.content_type)
+    reading = adapter_of(case).reply_reader(case.content_type)
     out: list[Delta] = []
     for piece in pieces:
         out += reading.feed(piece)

@@ -33,7 +33,7 @@ HELLO = event("He") + event("llo")
 def read(body: bytes, *, label: str = SSE, cut: bool = False, size: int = 1 << 20, **settings):
     """(text, finish_reason, failure's code) of a body that comes in pieces of `size` bytes."""
     configuration = ProviderConfiguration(type="openai", model="m", base_url="http://x", **settings)
-    reading, out = Adapter(configuration).reading(label), []
+    reading, out = Adapter(configuration).reply_reader(label), []
     for at in range(0, len(body), size):
         out += reading.feed(body[at : at + size])
         if reading.ended or reading.failure:
@@ -247,13 +247,13 @@ def test_any_bytes_end_in_exactly_one_way_however_they_are_cut(body, size, cut):
 
 
 def test_batches_are_what_one_read_brought():
-    reading = Adapter(ProviderConfiguration(type="openai", model="m", base_url="http://x")).reading(SSE)
+    reading = Adapter(ProviderConfiguration(type="openai", model="m", base_url="http://x")).reply_reader(SSE)
     assert reading.feed(HELLO + event("!")[:10]) == [Delta("He"), Delta("llo")]
     assert reading.feed(event("!")[10:] + DONE) == [Delta("!"), Delta(finish_reason="stop")]
 
 
 def test_what_a_reply_held_is_let_go_with_it_and_not_by_the_garbage_collector():
-    reading = Adapter(ProviderConfiguration(type="openai", model="m", base_url="http://x")).reading(SSE)
+    reading = Adapter(ProviderConfiguration(type="openai", model="m", base_url="http://x")).reply_reader(SSE)
     reading.feed(HELLO)
     held = weakref.ref(reading)
     gc.disable()

@@ -70,7 +70,7 @@ def test_a_body_that_ends_anywhere_is_never_a_longer_or_another_reply(case: Case
     """Whatever was cut off the end: what came is a prefix of the reply, and its end is the reply's own or a failure."""
     reply = "".join(delta.text for delta in case.deltas)
     for at in range(len(case.body)):
-        reading = adapter_of(case).reading(case.content_type)
+        reading = adapter_of(case).reply_reader(case.content_type)
         deltas = reading.feed(case.body[:at])
         if not (reading.ended or reading.failure):
             deltas += reading.end(cut=True)

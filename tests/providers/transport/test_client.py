@@ -65,7 +65,7 @@ def test_https_goes_through_a_proxys_tunnel_which_may_refuse():
     with serving(script) as proxy, pytest.raises(Unreachable, match="proxy refused the way to far") as caught:
         Client(Limits(), proxy.url).ask("POST", "https://far.example/v1", {})
     assert seen[0].startswith(b"CONNECT far.example:443 HTTP/1.1\r\n")
-    assert not caught.value.asked
+    assert not caught.value.request_sent
 
 
 # -- heads
@@ -126,7 +126,7 @@ def refused_port() -> int:
 def test_what_cannot_be_reached_was_not_asked(client, url):
     with pytest.raises(Unreachable) as caught:
         client.ask("POST", url.format(port=refused_port()), {})
-    assert not caught.value.asked
+    assert not caught.value.request_sent
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
@@ -138,7 +138,7 @@ def test_a_connection_closed_before_any_byte_of_a_response_may_have_asked(client
 
     with serving(script) as server, pytest.raises(Unreachable) as caught:
         client.ask("POST", server.url, {})
-    assert caught.value.asked
+    assert caught.value.request_sent
 
 
 def test_a_connection_closed_within_the_head_is_cut_off(client):
@@ -184,7 +184,7 @@ def test_tls_is_verified(client, certificate, monkeypatch):
         url = f"https://localhost:{server.port}"
         with pytest.raises(Unreachable, match="certificate was refused") as caught:
             client.ask("POST", url, {})
-        assert not caught.value.asked
+        assert not caught.value.request_sent
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         connection_module.tls_context.cache_clear()
         try:
@@ -203,13 +203,6 @@ def test_tls_to_a_plain_port_is_told_so(client):
 
 
 # -- small questions
-
-
-def test_request_json_gives_status_and_json(client):
-    with serving(answer("Content-Length: 7", body=b'{"a":1}', status="401 No")) as server:
-        assert client.request_json("GET", server.url) == (401, {"a": 1})
-    with serving(answer("Content-Length: 6", body=b"<html>")) as server:
-        assert client.request_json("GET", server.url) == (200, None)
 
 
 def test_a_failure_never_tells_the_address_it_asked(client):

@@ -31,7 +31,7 @@ def timed_out(limits: Limits, script) -> tuple[TimedOut, float]:
 @pytest.mark.parametrize("before", [b"", b"HTTP/1.1 2", HEAD, HEAD + b": comment\n\n"])
 def test_silence_before_the_first_token_ends_at_its_deadline(before):
     error, took = timed_out(Limits(first_token=0.1), hang(before))
-    assert (error.deadline, error.asked) == ("first_token", True)
+    assert (error.deadline, error.request_sent) == ("first_token", True)
     assert 0.09 < took < at_most(0.5)
 
 
@@ -95,7 +95,7 @@ def test_connecting_has_a_deadline_and_nothing_was_asked_then():
             Client(Limits(connect=0.1)).ask("POST", f"http://127.0.0.1:{full.getsockname()[1]}", {})
         for sock in waiting:
             sock.close()
-    assert (caught.value.deadline, caught.value.asked) == ("connect", False)
+    assert (caught.value.deadline, caught.value.request_sent) == ("connect", False)
     assert "timeouts.connect" in caught.value.message
 
 

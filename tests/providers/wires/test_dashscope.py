@@ -20,7 +20,7 @@ def adapter(**told: Any) -> Adapter:
 
 
 def asking(content: Any = "hi", **more: Any) -> ChatRequest:
-    return ChatRequest([{"role": "user", "content": content}], **more)
+    return ChatRequest.of([{"role": "user", "content": content}], **more)
 
 
 def test_a_bare_question_sends_nothing_that_was_not_asked_for():
@@ -49,13 +49,13 @@ def test_sampling_keeps_its_names_and_ends_before_2():
     assert sent["temperature"] == 1.99
     told = {name: sent[name] for name in ("top_p", "top_k", "max_tokens", "seed", "stop", "repetition_penalty")}
     assert told == {"top_p": 0.5, "top_k": 3, "max_tokens": 9, "seed": 1, "stop": ["a"], "repetition_penalty": 1.2}
-    assert adapter().adjusted(request) == ["temperature lowered to 1.99: DashScope's range ends before 2"]
+    assert adapter().parameter_changes(request) == ["temperature lowered to 1.99: DashScope's range ends before 2"]
 
 
 def test_what_it_lacks_is_dropped_and_told():
     request = asking(min_p=0.1, frequency_penalty=0.5)
     assert set(adapter().body(request)["parameters"]) == {"result_format", "incremental_output"}
-    assert adapter().adjusted(request) == [
+    assert adapter().parameter_changes(request) == [
         "min_p dropped: DashScope has no such parameter",
         "frequency_penalty dropped: DashScope has no such parameter",
     ]

@@ -13,7 +13,7 @@ from providers.configuration import ProviderConfiguration
 from providers.errors import BadKey, ProviderError, Rejected, Unreachable
 from providers.scripted import Upstream
 from providers.wires.ernie import Adapter
-from providers.wires.ernie_messages import turns
+from providers.wires.ernie_messages import ernie_messages
 from tests.ports import free_port
 from tests.providers.raw_server import Caller, Server, serving
 from tests.upstream.faults import TEXT
@@ -29,7 +29,7 @@ def adapter(**told: Any) -> Adapter:
 
 
 def asking(*messages: dict[str, Any], **more: Any) -> ChatRequest:
-    return ChatRequest(list(messages) or [USER], **more)
+    return ChatRequest.of(list(messages) or [USER], **more)
 
 
 def user(text: str) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def test_parameters_get_ernies_names_and_ranges_and_what_was_moved_is_told():
     assert (sent["temperature"], sent["penalty_score"], sent["max_output_tokens"]) == (0.01, 1.0, 2)
     assert (sent["top_p"], sent["stop"]) == (0.3, ["a"])
     assert "max_tokens" not in sent and "repetition_penalty" not in sent
-    assert adapter().adjusted(request) == [
+    assert adapter().parameter_changes(request) == [
         "temperature raised to 0.01: the limit of ERNIE's temperature",
         "repetition_penalty raised to 1: the limit of ERNIE's penalty_score",
         "max_tokens raised to 2: the limit of ERNIE's max_output_tokens",
@@ -68,7 +68,7 @@ def test_extra_goes_over_everything():
 def test_what_it_lacks_is_dropped_and_told():
     request = asking(top_k=4, min_p=0.1, seed=7)
     assert adapter().body(request) == {"messages": [USER], "stream": True}
-    assert len(adapter().adjusted(request)) == 3
+    assert len(adapter().parameter_changes(request)) == 3
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_the_model_is_the_last_segment_of_the_address(model, endpoint):
 
 
 def test_the_system_text_stands_apart():
-    system, made, changed = turns(
+    system, made, changed = ernie_messages(
         asking({"role": "system", "content": "A"}, USER, {"role": "system", "content": "B"}), "it"
     )
     assert (system, made, changed) == ("A\n\nB", [USER], [])
@@ -132,7 +132,7 @@ def test_the_system_text_stands_apart():
     ],
 )
 def test_turns_are_made_to_alternate_and_to_be_odd_and_the_change_is_told(messages, made):
-    _, found, changed = turns(asking(*messages), "it")
+    _, found, changed = ernie_messages(asking(*messages), "it")
     assert found == made
     assert len(found) % 2 == 1
     assert bool(changed) == (isinstance(messages[0]["content"], str))
@@ -142,7 +142,7 @@ def test_each_result_of_a_tool_stands_behind_its_call():
     other = {**CALL, "id": "c2", "function": {"name": "zone", "arguments": '{"a": 1}'}}
     messages = [USER, {"role": "assistant", "content": "", "tool_calls": [CALL, other]}]
     messages += [{"role": "tool", "tool_call_id": id, "content": id} for id in ("c1", "c2")]
-    _, made, _ = turns(asking(*messages), "it")
+    _, made, _ = ernie_messages(asking(*messages), "it")
     assert made == [
         USER,
         {"role": "assistant", "content": "", "function_call": {"name": "now", "arguments": "{}"}},
@@ -154,7 +154,7 @@ def test_each_result_of_a_tool_stands_behind_its_call():
 
 def test_the_words_beside_a_call_stay_with_it():
     called = {"role": "assistant", "content": "Let me look.", "tool_calls": [CALL]}
-    _, made, _ = turns(asking(USER, called, {"role": "tool", "tool_call_id": "c1", "content": "9"}), "it")
+    _, made, _ = ernie_messages(asking(USER, called, {"role": "tool", "tool_call_id": "c1", "content": "9"}), "it")
     assert [message["role"] for message in made] == ["user", "assistant", "function"]
     assert made[1]["content"] == "Let me look."
     assert made[1]["function_call"]["name"] == "now"
@@ -163,7 +163,7 @@ def test_the_words_beside_a_call_stay_with_it():
 def test_a_question_right_after_a_result_gets_a_turn_between():
     called = {"role": "assistant", "content": "", "tool_calls": [CALL]}
     result = {"role": "tool", "tool_call_id": "c1", "content": "9"}
-    _, made, changed = turns(asking(USER, called, result, user("and now?")), "it")
+    _, made, changed = ernie_messages(asking(USER, called, result, user("and now?")), "it")
     assert [message["role"] for message in made] == ["user", "assistant", "function", "assistant", "user"]
     assert len(changed) == 1
 
@@ -181,7 +181,7 @@ def test_a_question_right_after_a_result_gets_a_turn_between():
 )
 def test_what_cannot_be_made_into_turns_is_refused(messages):
     with pytest.raises(Rejected):
-        turns(asking(*messages), "it")
+        ernie_messages(asking(*messages), "it")
 
 
 # -- the token
@@ -243,7 +243,7 @@ def test_keys_that_get_no_token_are_a_bad_key_and_nothing_is_asked(upstream):
 def test_a_token_from_nobody_is_unreachable_and_provably_not_asked(upstream):
     with pytest.raises(Unreachable) as caught:
         ask(upstream, base_url=f"http://127.0.0.1:{free_port()}")
-    assert caught.value.asked is False
+    assert caught.value.request_sent is False
 
 
 def test_a_reader_that_leaves_while_the_token_comes_leaves_the_way_free_for_the_next():

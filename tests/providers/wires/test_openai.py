@@ -25,7 +25,7 @@ from providers.errors import (
 from providers.stream.normaliser import Normaliser
 from providers.stream.sse import Frame
 from providers.wires.adapter import presentable, retry_after
-from providers.wires.openai import deltas, payload, read_usage, usual
+from providers.wires.openai import parse, parse_fast, payload, read_usage
 from providers.wires.openai_errors import body_failure
 
 
@@ -34,7 +34,7 @@ def chunk(delta=None, finish_reason=None, **more) -> dict:
 
 
 def read(told: dict, event: str = "") -> list[Delta]:
-    return list(deltas(told, Frame(json.dumps(told).encode(), event)))
+    return list(parse(told, Frame(json.dumps(told).encode(), event)))
 
 
 def failure(told: dict, event: str = "") -> ProviderError:
@@ -47,7 +47,7 @@ def failure(told: dict, event: str = "") -> ProviderError:
 
 
 def test_only_what_the_request_sets_is_sent_and_usage_is_asked_for():
-    request = ChatRequest([{"role": "user", "content": "hi"}], temperature=0, top_k=5, stop=("a", "b"), max_tokens=7)
+    request = ChatRequest.of([{"role": "user", "content": "hi"}], temperature=0, top_k=5, stop=("a", "b"), max_tokens=7)
     assert payload(request, "m") == {
         "model": "m",
         "messages": [{"role": "user", "content": "hi"}],
@@ -127,7 +127,7 @@ def test_finish_reasons_are_told_in_one_vocabulary(reason, expected):
 
 @pytest.mark.parametrize("reason", ["abort", "error", "insufficient_system_resource"])
 def test_some_finish_reasons_are_failures_and_the_text_beside_them_stays(reason):
-    told = deltas(chunk({"content": "x"}, reason), Frame(b""))
+    told = parse(chunk({"content": "x"}, reason), Frame(b""))
     assert next(told) == Delta("x")
     with pytest.raises(UpstreamFailed):
         next(told)
@@ -209,10 +209,10 @@ chunks = st.fixed_dictionaries(
 @given(chunks, st.sampled_from(["", "error", "message"]))
 def test_the_fast_way_gives_what_the_slow_one_gives(told, event):
     frame = Frame(json.dumps(told).encode(), event)
-    fast = usual(frame)
+    fast = parse_fast(frame)
     if fast is not None:
         plain, out = Normaliser(), []
-        plain.push(deltas(told, frame), out)
+        plain.push(parse(told, frame), out)
         quick, fast_out = Normaliser(), []
         quick.push([fast], fast_out)
         assert (fast_out, quick.usage, quick.finish_reason) == (out, plain.usage, plain.finish_reason)
@@ -233,7 +233,7 @@ def test_the_fast_way_gives_what_the_slow_one_gives(told, event):
     ],
 )
 def test_the_usual_chunks_go_the_fast_way(told):
-    assert usual(Frame(json.dumps(told).encode())) is not None
+    assert parse_fast(Frame(json.dumps(told).encode())) is not None
 
 
 # -- errors
@@ -310,10 +310,10 @@ def test_a_status_and_its_body_say_what_went_wrong(status, body, kind):
 
 def test_busy_answers_say_try_again_and_for_how_long_to_wait():
     error = body_failure(429, {"retry-after": "7"}, b'{"error": {"message": "slow down"}}')
-    assert (error.try_again, error.retry_after) == (True, 7)
-    assert body_failure(503, {}, b"{}").try_again
-    assert not body_failure(500, {}, b"{}").try_again
-    assert not body_failure(429, {}, b'{"error": {"code": "insufficient_quota", "message": "x"}}').try_again
+    assert (error.upstream_said_retry, error.retry_after) == (True, 7)
+    assert body_failure(503, {}, b"{}").upstream_said_retry
+    assert not body_failure(500, {}, b"{}").upstream_said_retry
+    assert not body_failure(429, {}, b'{"error": {"code": "insufficient_quota", "message": "x"}}').upstream_said_retry
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def adapter(model: str = "ernie-4.5-turbo-128k", **told: Any) -> Adapter:
 
 
 def asking(*messages: dict[str, Any], **more: Any) -> ChatRequest:
-    return ChatRequest(list(messages) or [USER], **more)
+    return ChatRequest.of(list(messages) or [USER], **more)
 
 
 def test_a_bare_question_asks_for_a_stream_with_its_usage():
@@ -34,20 +34,20 @@ def test_names_and_ranges_of_an_ernie_model():
     assert (sent["temperature"], sent["penalty_score"], sent["max_completion_tokens"]) == (0.01, 1.0, 9)
     assert not {"top_k", "min_p", "max_tokens", "repetition_penalty"} & set(sent)
     assert sent["seed"] == 1
-    assert len(adapter().adjusted(request)) == 4
+    assert len(adapter().parameter_changes(request)) == 4
 
 
 def test_another_model_keeps_its_temperature():
     request = asking(temperature=0.0, repetition_penalty=1.5)
     assert adapter("deepseek-v3").body(request)["temperature"] == 0.0
-    assert adapter("deepseek-v3").adjusted(request) == []
+    assert adapter("deepseek-v3").parameter_changes(request) == []
 
 
 def test_an_ernie_models_turns_alternate_behind_the_systems():
     messages = [USER, SYSTEM, {"role": "user", "content": "and?"}]
     sent = adapter().body(asking(*messages))["messages"]
     assert sent == [SYSTEM, {"role": "user", "content": "hi\nand?"}]
-    assert len(adapter().adjusted(asking(*messages))) == 1
+    assert len(adapter().parameter_changes(asking(*messages))) == 1
     assert adapter("deepseek-v3").body(asking(*messages))["messages"] == messages
 
 
@@ -56,7 +56,7 @@ def test_a_conversation_with_tools_is_passed_on_as_it_is():
     messages = [USER, {"role": "assistant", "content": None, "tool_calls": [call]}]
     messages.append({"role": "tool", "tool_call_id": "c", "content": "9"})
     assert adapter().body(asking(*messages))["messages"] == messages
-    assert adapter().adjusted(asking(*messages)) == []
+    assert adapter().parameter_changes(asking(*messages)) == []
 
 
 @pytest.mark.parametrize("request_", [asking(logprobs=True), asking(SYSTEM)], ids=["logprobs", "no question"])

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from providers.local.wire import Ask, Failed, Hello, Piece, Step, frame, from_engine
+from providers.sampling import Sampling
 from providers.scripted import Upstream
 from tests.parts import require
 from tests.reliability.numbered import problems
@@ -311,12 +312,12 @@ def stale_epoch(where: Path, stack: contextlib.ExitStack, environ: dict[str, str
             told += frames.feed(sock.recv(65536))
         hello = told.pop(0)
         assert isinstance(hello, Hello)
-        sock.sendall(frame(Ask(hello.epoch - 1, 7, [{"role": "user", "content": "hello"}], max_tokens=5)))
+        sock.sendall(frame(Ask(hello.epoch - 1, 7, [{"role": "user", "content": "hello"}], Sampling(max_tokens=5))))
         while not told:
             told += frames.feed(sock.recv(65536))
         assert isinstance(told[0], Failed), f"it was run: {told[0]}"
         assert (told[0].id, told[0].code) == (7, "engine_died")
-        sock.sendall(frame(Ask(hello.epoch, 8, [{"role": "user", "content": "hello"}], max_tokens=5)))
+        sock.sendall(frame(Ask(hello.epoch, 8, [{"role": "user", "content": "hello"}], Sampling(max_tokens=5))))
         told.clear()
         while not told:
             told += frames.feed(sock.recv(65536))

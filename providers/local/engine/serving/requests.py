@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 from typing import Any
 
@@ -13,23 +12,12 @@ from providers.local.engine.serving.chat import Chat
 from providers.local.engine.serving.grammars import Grammars
 from providers.local.engine.stopping import StopStrings
 from providers.local.wire import Ask
+from providers.sampling import in_range, interval
 
-# name → lowest and highest value. The gateway has checked them; the engine checks again to protect itself.
-RANGES = {
-    "temperature": (0, 2),
-    "top_p": (0, 1),
-    "min_p": (0, 1),
-    "repetition_penalty": (0, 2),
-    "presence_penalty": (-2, 2),
-    "frequency_penalty": (-2, 2),
-}
+# The gateway has checked them; the engine checks again to protect itself.
+CHECKED = ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
 
-NOT_ZERO = ("top_p", "repetition_penalty")
 MOST_LOGPROBS = 20
-
-
-def _interval(name: str, low: int, high: int) -> str:
-    return f"{'(' if name in NOT_ZERO else '['}{low}, {high}]"
 
 
 def sampling(ask: Ask, generation: dict[str, Any]) -> Sampling:
@@ -41,19 +29,16 @@ def sampling(ask: Ask, generation: dict[str, Any]) -> Sampling:
     }
     if not generation.get("do_sample", "temperature" in chosen or not generation):
         chosen["temperature"] = 0.0
-    for name in (*RANGES, "top_k"):
-        if (value := getattr(ask, name)) is not None:
-            chosen[name] = value
-    for name, (low, high) in RANGES.items():
-        value = chosen.get(name, high)
-        if not (math.isfinite(value) and low <= value <= high) or (value == 0 and name in NOT_ZERO):
-            raise Rejected(f"{name}: must be in {_interval(name, low, high)}, got {value}")
+    chosen |= {name: value for name in (*CHECKED, "top_k") if (value := getattr(ask.sampling, name)) is not None}
+    for name in CHECKED:
+        if name in chosen and not in_range(name, chosen[name]):
+            raise Rejected(f"{name}: must be in {interval(name)}, got {chosen[name]}")
     top_k = chosen.get("top_k", 0)
     if not float(top_k).is_integer():
         raise Rejected(f"top_k: must be a whole number, got {top_k}")
     if ask.logprobs is not None and not 0 <= ask.logprobs <= MOST_LOGPROBS:
         raise Rejected(f"logprobs: must be in [0, {MOST_LOGPROBS}], got {ask.logprobs}")
-    seed = ask.seed if ask.seed is not None else secrets.randbits(62)
+    seed = ask.sampling.seed if ask.sampling.seed is not None else secrets.randbits(62)
     return Sampling(**chosen | {"top_k": max(0, int(top_k)), "seed": seed, "logprobs": ask.logprobs})
 
 
@@ -63,7 +48,7 @@ def sequence(
     """The sequence that answers `ask`. Raises Rejected, or ContextTooLong if the prompt leaves no room for a token."""
     how = sampling(ask, generation)
     default = generation.get("max_new_tokens")
-    max_tokens = ask.max_tokens
+    max_tokens = ask.sampling.max_tokens
     if max_tokens is None and isinstance(default, int) and default > 0:
         max_tokens = default
     if max_tokens is not None and max_tokens < 1:
@@ -74,7 +59,7 @@ def sequence(
     room = max_context - len(prompt)
     made = Sequence(key, prompt, min(room, max_tokens or room), how, ask.cache_salt)
     made.output = OutputBuffer(
-        chat.vocabulary, chat.vocabulary.detokeniser(), StopStrings([stop for stop in ask.stop if stop])
+        chat.vocabulary, chat.vocabulary.detokeniser(), StopStrings([stop for stop in ask.sampling.stop if stop])
     )
     if ask.constrain and ask.constrain_schema:
         made.constraint = grammars.constraint(ask.constrain, ask.constrain_schema, ask.constrain_dialect)

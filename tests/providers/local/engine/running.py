@@ -16,6 +16,7 @@ from providers.local.engine.serving.assembly import build
 from providers.local.engine.serving.folder import open_folder
 from providers.local.options import Options
 from providers.local.wire import Ask, Failed
+from providers.sampling import split
 
 
 @dataclass
@@ -66,7 +67,8 @@ def plain_decode(q: torch.Tensor, cache: torch.Tensor, tables: torch.Tensor, len
 
 
 def asking(text: str, **parameters) -> Ask:
-    return Ask(0, 0, [{"role": "user", "content": text}], **{"temperature": 0.0, "max_tokens": 24} | parameters)
+    sampling, others = split({"temperature": 0.0, "max_tokens": 24} | parameters)
+    return Ask(0, 0, [{"role": "user", "content": text}], sampling, **others)
 
 
 def run(

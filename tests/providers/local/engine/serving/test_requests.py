@@ -5,6 +5,7 @@ import pytest
 from providers.errors import Rejected
 from providers.local.engine.serving.requests import sampling
 from providers.local.wire import Ask
+from providers.sampling import split
 
 MAKERS = {"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95, "repetition_penalty": 1.05}
 
@@ -23,7 +24,8 @@ MAKERS = {"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95, "re
     ],
 )
 def test_the_request_goes_before_what_the_models_makers_say(asked, generation, expected):
-    how = sampling(Ask(0, 0, [], **asked), generation)
+    parameters, others = split(asked)
+    how = sampling(Ask(0, 0, [], parameters, **others), generation)
     assert {name: getattr(how, name) for name in expected} == expected
 
 

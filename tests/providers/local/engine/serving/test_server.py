@@ -10,6 +10,7 @@ import pytest
 from providers.local.engine.serving import server
 from providers.local.engine.serving.server import Connection, Server
 from providers.local.wire import Ask, Cancel, Hello, Inquire, Piece, Report, Step, frame, from_engine
+from providers.sampling import Sampling
 from tests.providers.local.engine.running import a_loop
 
 
@@ -59,8 +60,8 @@ def test_no_frame_with_flipped_bytes_ends_the_server(serving):
     made, connect = serving
     rnd = random.Random(3)
     content = ["hello", "沈塘桥", [{"type": "text", "text": "x"}]]
-    how = {"max_tokens": 2, "temperature": 1.0, "seed": 5, "top_k": 3, "logprobs": 1, "stop": ["x"]}
-    whole = [Ask(1, 7, [{"role": "user", "content": told}], **how) for told in content]
+    how = Sampling(max_tokens=2, temperature=1.0, seed=5, top_k=3, stop=("x",))
+    whole = [Ask(1, 7, [{"role": "user", "content": told}], how, logprobs=1) for told in content]
     valid = [msgspec.msgpack.encode(message) for message in [*whole, Cancel(7), Inquire()]]
     for _ in range(3000):
         body = bytearray(rnd.choice(valid))
@@ -74,7 +75,7 @@ def test_no_frame_with_flipped_bytes_ends_the_server(serving):
                 made.turn(0)
                 made.turn(0)
     with connect() as worker:
-        worker.sendall(frame(Ask(1, 1, [{"role": "user", "content": "hello"}], max_tokens=2)))
+        worker.sendall(frame(Ask(1, 1, [{"role": "user", "content": "hello"}], Sampling(max_tokens=2))))
         frames, got = from_engine(), []
         while not any(isinstance(told, Step) and told.pieces[-1].finish_reason for told in got):
             made.turn(0.01)

@@ -16,7 +16,7 @@ from providers.scripted import reply
 from providers.scripted.alibaba import DashScope
 from providers.scripted.baidu import Ernie, Qianfan
 from providers.scripted.body import Body, body, endless
-from providers.scripted.forms import Call, DashScopeCompatible, Form, OpenAI, Refusal
+from providers.scripted.dialects import Call, DashScopeCompatible, Dialect, OpenAI, Refusal
 from providers.scripted.ledger import Asked, Connection
 from providers.scripted.plan import EVENTS_BEFORE, Plan, UnknownWord, parse, split_model
 
@@ -43,7 +43,7 @@ class Gone(Exception):
     """The client closed."""
 
 
-class Talk:
+class ServedConnection:
     """One connection's requests and answers."""
 
     def __init__(self, upstream: Upstream, sock: socket.socket, connection: Connection) -> None:
@@ -147,14 +147,14 @@ class Talk:
         return True
 
     def _refuse(self, refusal: Refusal, plan: Plan | None = None) -> None:
-        told = list(refusal.told)
+        headers = list(refusal.headers)
         if plan and plan.retry is not None:
-            told.append(("Retry-After", f"{plan.retry:g}"))
+            headers.append(("Retry-After", f"{plan.retry:g}"))
         if plan and plan.retry_date is not None:
-            told.append(("Retry-After", email.utils.formatdate(time.time() + plan.retry_date, usegmt=True)))
+            headers.append(("Retry-After", email.utils.formatdate(time.time() + plan.retry_date, usegmt=True)))
         content = refusal.bytes()
-        told += [("Content-Type", refusal.content_type), ("Content-Length", str(len(content)))]
-        self._head(refusal.status, told)
+        headers += [("Content-Type", refusal.content_type), ("Content-Length", str(len(content)))]
+        self._head(refusal.status, headers)
         self.sock.sendall(content)
 
     def _head(self, status: int, headers: list[tuple[str, str]]) -> None:
@@ -165,7 +165,7 @@ class Talk:
 
     def _chat(
         self,
-        form: Form,
+        form: Dialect,
         model: str,
         target: str,
         query: dict[str, list[str]],
@@ -194,7 +194,7 @@ class Talk:
             return True
         return self._planned(form, call, plan, text, noted)
 
-    def _planned(self, form: Form, call: Call, plan: Plan, text: str, noted: Asked) -> bool:
+    def _planned(self, form: Dialect, call: Call, plan: Plan, text: str, noted: Asked) -> bool:
         """Answer a request that the service would take, as the plan says."""
         if plan.drop == "head":
             return False
@@ -207,8 +207,8 @@ class Talk:
         if plan.html or plan.status or plan.redirect:
             said = HTML if plan.html else b""
             status = plan.html or plan.status or 302
-            told = (("Location", "/v1/elsewhere"),) if plan.redirect else ()
-            self._refuse(Refusal(status, said, "text/html" if said else "text/plain", told), plan)
+            headers = (("Location", "/v1/elsewhere"),) if plan.redirect else ()
+            self._refuse(Refusal(status, said, "text/html" if said else "text/plain", headers), plan)
             return True
         events: list[bytes] | None = None
         if plan.fail and not plan.after:
@@ -230,14 +230,14 @@ class Talk:
             return reply.saying(text)
         return reply.thinking() if plan.think else reply.calling() if plan.tools else reply.plain()
 
-    def _stream(self, form: Form, events: list[bytes], plan: Plan, noted: Asked) -> None:
+    def _stream(self, form: Dialect, events: list[bytes], plan: Plan, noted: Asked) -> None:
         made = body(events, plan, form.failed_event(plan) if plan.fail else [])
         kind = plan.type or "text/event-stream;charset=UTF-8"
-        told = [*form.headers, ("Content-Type", kind), ("Cache-Control", "no-cache")]
+        headers = [*form.headers, ("Content-Type", kind), ("Cache-Control", "no-cache")]
         if plan.gzip or plan.corrupt:
-            told.append(("Content-Encoding", "gzip"))
-        told.append(("Connection", "close") if plan.identity else ("Transfer-Encoding", "chunked"))
-        self._head(200, told)
+            headers.append(("Content-Encoding", "gzip"))
+        headers.append(("Connection", "close") if plan.identity else ("Transfer-Encoding", "chunked"))
+        self._head(200, headers)
         pause = (
             plan.trickle if plan.trickle is not None else plan.pace if plan.pace is not None else self.upstream.pace_s
         )

@@ -1,6 +1,6 @@
 """What each service sends, byte for byte in its own manner: events of a stream, whole replies, refusals.
 
-`Form.refusal` is what the real service would answer to a request that breaks its rules, so an adapter that maps a
+`Dialect.refusal` is what the real service would answer to a request that breaks its rules, so an adapter that maps a
 parameter wrongly is caught here and not by a customer.
 """
 
@@ -20,12 +20,12 @@ SEARCH_RESULTS = [{"index": 1, "title": "Weather", "url": "https://example.org/w
 
 @dataclass(slots=True)
 class Refusal:
-    """An HTTP answer instead of the reply. `told` are headers beside the usual ones."""
+    """An HTTP answer instead of the reply. `headers` go beside the usual ones."""
 
     status: int
     body: dict[str, Any] | list[Any] | bytes
     content_type: str = "application/json"
-    told: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
 
     def bytes(self) -> bytes:
         return self.body if isinstance(self.body, bytes) else compact(self.body)
@@ -61,7 +61,7 @@ def event(value: Any, space: bool = True) -> bytes:
 DONE = b"data: [DONE]\n\n"
 
 
-class Form:
+class Dialect:
     """One wire. `key` "" accepts any key."""
 
     wire = ""
@@ -87,7 +87,7 @@ class Form:
         raise NotImplementedError
 
 
-def told(steps: list[Delta]) -> tuple[str, str, list[ToolCallDelta], str, Usage | None]:
+def joined(steps: list[Delta]) -> tuple[str, str, list[ToolCallDelta], str, Usage | None]:
     """Text, reasoning, whole tool calls, finish reason and usage of a reply."""
     calls: dict[int, ToolCallDelta] = {}
     for step in steps:
@@ -124,7 +124,7 @@ def openai_calls(pieces: Iterable[ToolCallDelta]) -> list[dict[str, Any]]:
     return written
 
 
-class OpenAI(Form):
+class OpenAI(Dialect):
     """vLLM's frames; `reasoning` as it writes it since 2026."""
 
     wire = "openai"
@@ -220,7 +220,7 @@ class OpenAI(Form):
         return event(self.chunk(call, [choice]))
 
     def whole(self, steps: list[Delta], call: Call, plan: Plan) -> dict[str, Any]:
-        text, reasoning, calls, reason, usage = told(steps)
+        text, reasoning, calls, reason, usage = joined(steps)
         message: dict[str, Any] = {"role": "assistant", "content": text or None}
         if reasoning:
             message[self.thought] = reasoning
