@@ -36,9 +36,8 @@ def create_app(
 ) -> Flask:
     """The gateway as a WSGI application; `app.extensions["sluice"]` is the `Sluice` that its routes share."""
     app = Flask(__name__, static_folder=None)
-    # One byte more than allowed: werkzeug silently cuts a body without a length there, and the route refuses it.
-    app.config["MAX_CONTENT_LENGTH"] = answer_routes.MAX_BODY_BYTES + 1
     server = settings.server
+    app.url_map.strict_slashes = False
     answers = Answers(server, observer or Accounting(), settings.limits.streams_per_key)
     if server.redis_url:
         from gateway.answers.shared.store import SharedStore
@@ -55,13 +54,17 @@ def create_app(
     app.extensions["sluice"] = sluice
 
     @app.before_request
-    def begun() -> None:
+    def begun() -> Response | None:
         g.received_at = time.monotonic()
         g.owner = g.caller = ""
         sent_id = request.headers.get("X-Request-Id", "")
         g.request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(8)
         if request.endpoint is not None and request.endpoint not in OPEN and request.method != "OPTIONS":
             auth.check(sluice.keys)
+        if request.method == "OPTIONS" and request.endpoint is None and request.path.startswith("/v1"):
+            # The preflight of an unknown address: a page could not read our 404 without it.
+            return Response(status=204)
+        return None
 
     @app.after_request
     def ended(reply: Response) -> Response:

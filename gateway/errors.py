@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
-from flask import Response, g, has_request_context, request
+from flask import Response, current_app, g, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
 log = logging.getLogger("sluice")
@@ -125,15 +125,28 @@ def from_event(data: dict[str, Any]) -> Failure:
 def _of_http(error: HTTPException) -> Failure:
     status = error.code or 500
     if status == 404:
-        return Failure("not_found", "path: unknown address")
+        return Failure("not_found", f"path: unknown address{_known_addresses()}")
     if status == 405:
         allowed = ", ".join(sorted(set(getattr(error, "valid_methods", None) or ()) - {"OPTIONS", "HEAD"}))
         return Failure("bad_request", f"method: must be {allowed}, got {request.method}", status=405)
     if status == 413:
-        return Failure("too_large", "the body: must be at most 1 MiB")
+        return Failure("too_large", f"the body: must have at most {(request.max_content_length or 1) - 1} bytes")
     if status >= 500:
         return Failure("internal", error.description or error.name, status=status)
     return Failure("bad_request", error.description or error.name, status=status)
+
+
+def _known_addresses() -> str:
+    """What a client of OpenAI's API can ask instead of an unknown address below /v1; "" elsewhere."""
+    if not request.path.startswith("/v1"):
+        return ""
+    known = [
+        f"{method} {rule.rule}"
+        for rule in current_app.url_map.iter_rules()
+        if rule.rule.startswith("/v1/")
+        for method in sorted((rule.methods or set()) & {"GET", "POST"})
+    ]
+    return f"; must be one of {', '.join(sorted(known))}"
 
 
 def request_id() -> str:
@@ -143,13 +156,15 @@ def request_id() -> str:
 
 def response(failure: Failure, answer_id: str | None = None, **beside: Any) -> Response:
     """The failure as an HTTP reply, in OpenAI's form below /v1; `beside` are members next to `error`."""
-    if request.path.startswith("/v1/"):
+    if request.path.startswith("/v1"):
         body: dict[str, Any] = {"error": openai(failure)}
     else:
         body = {"error": failure.event(request_id())} | beside
     reply = Response(msgspec.json.encode(body), status=failure.status, content_type="application/json")
     if failure.retry_after is not None:
         reply.headers["Retry-After"] = str(max(1, math.ceil(failure.retry_after)))
+    # OpenAI's official clients ask again after any 5xx, at the caller's cost, unless this says otherwise.
+    reply.headers["X-Should-Retry"] = "true" if failure.retryable else "false"
     if failure.status == 401:
         reply.headers["WWW-Authenticate"] = "Bearer"
     if answer_id:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.http_chunks import chunked
+
 
 class GunicornReply:
     """`write` is what gunicorn's start_response returned: a bound method of its response object."""
@@ -19,7 +21,7 @@ class GunicornReply:
         """`data` as the next bytes of the reply: behind the head if that was not sent, chunked, ended if `last`."""
         response, framed = self._response, data
         if response.chunked and data:
-            framed = b"%x\r\n%b\r\n" % (len(data), data)
+            framed = chunked(data)
         if not response.headers_sent:
             response.headers_sent = True
             fields = (f"{name}: {value}\r\n" for name, value in response.headers)

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from gateway.errors import Failure, shown
+from gateway.answers import history
+from gateway.answers.history import Turn
+from gateway.decoding import BadQuestion, decode, in_words, plain, spoken
+from gateway.errors import shown
 from providers.chat import ChatRequest, Message
 from providers.sampling import Sampling, StopAsSent
 
-T = TypeVar("T")
-
 MAX_QUESTION_CHARACTERS = 8_000
 LANGUAGES = ("zh", "en")
-
-
-class BadQuestion(Failure):
-    """The request is wrong; the message begins with the field's path, or with "the body"."""
-
-    def __init__(self, message: str) -> None:
-        field = None if message.startswith("the body") else message.partition(":")[0]
-        super().__init__("bad_request", message, param=field)
-
-
-class Turn(msgspec.Struct, forbid_unknown_fields=True):
-    """An earlier question of this conversation, and its answer."""
-
-    question: str
-    answer: str
 
 
 class Fields(Sampling, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -40,7 +25,7 @@ class Fields(Sampling, forbid_unknown_fields=True, omit_defaults=True, kw_only=T
     question: Annotated[str, Meta(max_length=MAX_QUESTION_CHARACTERS)]
     provider: str | None = None
     database: str | None = None
-    history: list[Turn] | None = None
+    history: list[Any] | None = None
     execute: bool | None = None
     language: str | None = None
     constrain: str | None = None
@@ -105,100 +90,30 @@ def from_query(values: dict[str, list[str]]) -> Question:
         try:
             raw["history"] = msgspec.json.decode(raw["history"])
         except (msgspec.DecodeError, RecursionError) as error:
-            raise BadQuestion(f"history: must be JSON; {_spoken(str(error))}") from None
+            raise BadQuestion(f"history: must be JSON; {spoken(str(error))}") from None
     try:
         return _checked(msgspec.convert(raw, Fields, strict=False))
     except msgspec.ValidationError as error:
         raise BadQuestion(in_words(str(error))) from None
 
 
-def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """`body` read by `decoder`; raises BadQuestion, with the field's path where it is one field's fault."""
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise BadQuestion(in_words(str(error))) from None
-    except UnicodeDecodeError:
-        raise BadQuestion("the body: must be UTF-8, and is not") from None
-    except msgspec.DecodeError as error:
-        if "UTF-8" in str(error):
-            raise BadQuestion("the body: must be UTF-8, and is not") from None
-        # msgspec reports a string that ends within a surrogate pair with the words for a body that ends too early.
-        half = _HALF_A_PAIR.search(body) and "truncated" in str(error)
-        reason = "half a surrogate pair in a string" if half else _spoken(str(error))
-        raise BadQuestion(f"the body: must be JSON; {reason}") from None
-    except RecursionError:
-        raise BadQuestion("the body: must be JSON that is nested less deeply") from None
-
-
-# An escaped high surrogate at the end of a string.
-_HALF_A_PAIR = re.compile(rb'\\u[dD][89abAB][0-9a-fA-F]{2}"')
-_PATH = re.compile(r"^(.*?)(?: - at `(?:key in )?\$\.?(.*)`)?$", re.DOTALL)
-_MEMBER = re.compile(r"^Object (missing required field|contains unknown field) `(.*)`$", re.DOTALL)
-
-
-# msgspec's types → our words.
-_TYPES = {
-    "int": "an integer",
-    "float": "a number",
-    "str": "a string",
-    "bool": "true or false",
-    "array": "an array",
-    "object": "an object",
-    "null": "null",
-}
-_EXPECTED = re.compile(r"^Expected `([^`]*)`(?: of length (<=|>=) (\d+)| (<=|>=|<|>) (\S+))?(?:, got `([^`]*)`)?$")
-_ENUM = re.compile(r"^Invalid enum value '?(.*?)'?$", re.DOTALL)
-
-
-def in_words(problem: str) -> str:
-    """msgspec's sentence (`Expected `int | null`, got `bool` - at `$.top_k``) in the form "field: must be …, got …"."""
-    sentence, path = _PATH.fullmatch(problem).groups(default="")  # type: ignore[union-attr]
-    if member := _MEMBER.match(sentence):
-        path = f"{path}.{member[2]}" if path else member[2]
-        return f"{path}: required, but missing" if member[1].startswith("missing") else f"{path}: unknown field"
-    path = path or "the body"
-    if value := _ENUM.match(sentence):
-        return f"{path}: is none of the values that are allowed, got {shown(value[1])}"
-    if not (parts := _EXPECTED.match(sentence)):
-        return f"{path}: {_spoken(sentence)}"
-    types, length_is, length, compared, bound, came = parts.groups()
-    expected = " or ".join(_TYPES.get(name, name) for name in types.split(" | ") if name != "null")
-    if length:
-        unit = "item" if "array" in types.split(" | ") else "character"
-        limit = "at most" if length_is == "<=" else "at least"
-        expected += f" of {limit} {length} {unit}{'' if length == '1' else 's'}"
-    if bound:
-        expected += f" {compared} {float(bound):g}" if "." in bound else f" {compared} {bound}"
-    return f"{path}: must be {expected}" + (f", got {_TYPES.get(came, came)}" if came else "")
-
-
-def _spoken(sentence: str) -> str:
-    """msgspec's sentence as a part of ours: `JSON` keeps its capitals."""
-    first = sentence[:1] if sentence[1:2].isupper() else sentence[:1].lower()
-    return first + sentence[1:].replace("`", "")
-
-
 def _checked(fields: Fields) -> Question:
     if not fields.question.strip():
         raise BadQuestion("question: must not be blank")
     sampling = Sampling.of(fields)
-    history = fields.history or []
+    turns = history.turns(fields.history or [])
     _one_of("language", fields.language, LANGUAGES)
     _one_of("constrain", fields.constrain, ("sql",))
-    _plain("question", fields.question)
-    _plain("provider", fields.provider or "")
-    _plain("database", fields.database or "")
-    for n, turn in enumerate(history):
-        _plain(f"history[{n}].question", turn.question)
-        _plain(f"history[{n}].answer", turn.answer)
+    plain("question", fields.question)
+    plain("provider", fields.provider or "")
+    plain("database", fields.database or "")
     for n, word in enumerate(sampling.stop):
-        _plain(f"stop[{n}]", word)
+        plain(f"stop[{n}]", word)
     return Question(
         question=fields.question,
         provider=fields.provider,
         database=fields.database or "",
-        history=history,
+        history=turns,
         execute=fields.execute,
         language=fields.language,
         constrain=fields.constrain,
@@ -209,8 +124,3 @@ def _checked(fields: Fields) -> Question:
 def _one_of(path: str, value: str | None, allowed: tuple[str, ...]) -> None:
     if value is not None and value not in allowed:
         raise BadQuestion(f"{path}: must be {' or '.join(map(shown, allowed))}, got {shown(value)}")
-
-
-def _plain(path: str, text: str) -> None:
-    if "\x00" in text:
-        raise BadQuestion(f"{path}: must not contain U+0000")

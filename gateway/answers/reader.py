@@ -13,6 +13,7 @@ from gevent.event import Event
 from gateway.answers.client import Client
 from gateway.answers.events import Batch
 from gateway.answers.followable import Followable
+from gateway.http_chunks import split
 
 log = logging.getLogger("sluice")
 
@@ -160,7 +161,7 @@ class Reader:
             self._pump(self.client, heartbeat_s, write_timeout_s)
             return
         # The first piece, which may be empty, makes the server send the head.
-        yield self.form.opening + self._taken()
+        yield from split(self.form.opening + self._taken())
         yield from self._plainly(heartbeat_s)
 
     def _taken(self) -> bytes:
@@ -178,7 +179,7 @@ class Reader:
         while True:
             while self._behind():
                 if data := self._taken():
-                    yield data
+                    yield from split(data)
             if self.answer.ended:
                 return
             if not self.wait(heartbeat_s) and self.form.ping:

@@ -18,6 +18,7 @@ from gateway.answers.record import Record
 from gateway.errors import Failure, shown
 from gateway.formats import native
 from gateway.routes import replies
+from gateway.routes.request_body import body
 from gateway.text2sql import flow
 
 routes = Blueprint("ask", __name__)
@@ -25,8 +26,6 @@ routes = Blueprint("ask", __name__)
 # Sampling of /getAnwser where neither the question nor the provider's `defaults` set it.
 TEMPERATURE = 0.0
 MAX_TOKENS = 1024
-
-MAX_BODY_BYTES = 1 << 20
 
 _EVENT_ID = re.compile(r"([A-Za-z0-9_-]{1,64})\.(0|[1-9][0-9]{0,8})")
 
@@ -113,18 +112,6 @@ def in_form(answer: Followable, media: str) -> Response:
     return replies.stream(answer, native.STREAMED[media]())
 
 
-def body() -> bytes:
-    """The request's JSON body; raises Failure (413, 415)."""
-    data = request.get_data(cache=False)
-    if len(data) > MAX_BODY_BYTES:
-        raise Failure("too_large", "the body: must be at most 1 MiB")
-    if data and request.mimetype != "application/json":
-        raise Failure(
-            "bad_request", f"Content-Type: must be application/json, got {shown(request.mimetype)}", status=415
-        )
-    return data
-
-
 def not_head() -> None:
     if request.method == "HEAD":
         raise Failure(
@@ -148,7 +135,11 @@ def follow(answer_id: str, after: int, media: str) -> Response:
     answer = answers.find(answer_id, g.owner)
     answer.reach(after)
     if after and answer.ended and after == answer.shown:
-        return replies.described(Response(status=204), answer)
+        # 204 ends an EventSource. fetch-event-source, which sends its POST again, takes 204 for an error and would come
+        # back for ever; an empty stream ends it.
+        streamed = request.method == "POST" and media == native.NAMES["sse"]
+        reply = Response(b"", content_type=native.Sse.content_type) if streamed else Response(status=204)
+        return replies.described(reply, answer)
     answers.admit_reader()
     if media == native.WHOLE:
         return replies.whole(answer)

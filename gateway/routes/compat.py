@@ -10,10 +10,11 @@ from flask import Blueprint, Response, g
 from gateway import context
 from gateway.answers import chat, question
 from gateway.answers.followable import Followable
-from gateway.answers.question import BadQuestion, Question
+from gateway.answers.question import Question
+from gateway.decoding import BadQuestion, decode
 from gateway.formats import native
 from gateway.routes import replies
-from gateway.routes.answers import body
+from gateway.routes.request_body import body
 
 routes = Blueprint("compat", __name__)
 
@@ -23,7 +24,7 @@ NAMES = ("question", "query", "prompt")
 
 @routes.post("/api")
 def api() -> Response:
-    return replies.stream(_begun("question"), native.NdJson())
+    return replies.stream(_begun("question", context.current().settings.compat.question), native.NdJson())
 
 
 @routes.post("/conversation/", strict_slashes=False)
@@ -31,8 +32,16 @@ def conversation() -> Response:
     return replies.whole(_begun("query"), lambda found: {"response": native.whole(found)["answer"]})
 
 
-def _begun(name: str) -> Followable:
-    asked = _question(body(), name)
+def _begun(name: str, default: str | None = None) -> Followable:
+    """The answer; `name` is the member that a message names, `default` the question of a request without a body."""
+    data = body()
+    if data:
+        asked = _question(data, name)
+    elif default is not None:
+        asked = Question(default)
+    else:
+        hint = "; the configuration has no compat.question either" if name == "question" else ""
+        raise BadQuestion(f"{name}: required, but the body is empty{hint}")
     sluice = context.current()
     replies.known_provider(asked.provider, "provider")
     asked.cache_salt = g.owner
@@ -43,7 +52,7 @@ def _begun(name: str) -> Followable:
 
 def _question(data: bytes, name: str) -> Question:
     """The question in the body; `name` is the member that a message names where none is there."""
-    fields: dict[str, Any] = question.decode(msgspec.json.Decoder(dict[str, Any]), data)
+    fields: dict[str, Any] = decode(msgspec.json.Decoder(dict[str, Any]), data)
     names = [known for known in NAMES if known in fields]
     if len(names) > 1:
         raise BadQuestion(f"{names[1]}: must not come beside {names[0]}, which means the same")

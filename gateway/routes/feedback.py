@@ -16,12 +16,13 @@ from msgspec import Meta
 
 from gateway import context
 from gateway.access.rate_limit import caller
-from gateway.answers import question
 from gateway.answers.followable import Followable
 from gateway.answers.question import MAX_QUESTION_CHARACTERS
+from gateway.decoding import decode
 from gateway.errors import Failure, shown
 from gateway.formats import native
-from gateway.routes import answers, replies
+from gateway.routes import replies
+from gateway.routes.request_body import body
 from gateway.text2sql.database import Database
 from prompts.example_store import one_line
 
@@ -52,7 +53,7 @@ _decoder = msgspec.json.Decoder(Feedback)
 
 @routes.post("/feedback")
 def feedback() -> Response:
-    given = question.decode(_decoder, answers.body())
+    given = decode(_decoder, body())
     if given.right is None and given.sql is None:
         raise Failure(
             "bad_request", "right: required, but missing; say true or false, or send the right `sql`", param="right"

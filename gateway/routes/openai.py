@@ -12,18 +12,21 @@ from flask import Blueprint, Response, g
 from msgspec import Meta
 
 from gateway import context
-from gateway.answers import chat, question
-from gateway.answers.question import BadQuestion
+from gateway.answers import chat
+from gateway.decoding import BadQuestion, decode, in_words
 from gateway.errors import Failure, shown
 from gateway.formats import openai
 from gateway.routes import replies
-from gateway.routes.answers import body
+from gateway.routes.request_body import body
 from providers.chat import ChatRequest
-from providers.sampling import Sampling, StopAsSent
+from providers.sampling import MAX_INT32, MAX_INT64, Sampling, StopString
 
 routes = Blueprint("openai", __name__)
 
-Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+# Clients send -1, or 0 for top_p, where they mean "not set".
+Tokens = Annotated[int, Meta(ge=-1, le=MAX_INT32)]
+# More than any service takes: the one that is asked says its own limit.
+Stops = Annotated[list[StopString], Meta(max_length=64)] | StopString | None
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 
@@ -44,8 +47,11 @@ class Fields(Sampling, kw_only=True):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Meta(ge=1)] | None = None
+    max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
-    stop: StopAsSent = None  # type: ignore[assignment]
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    seed: Annotated[int, Meta(ge=-1, le=MAX_INT64)] | None = None
+    stop: Stops = None  # type: ignore[assignment]
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
@@ -59,7 +65,7 @@ _decoder = msgspec.json.Decoder(Fields)
 
 @routes.post("/v1/chat/completions")
 def completions() -> Response:
-    fields = question.decode(_decoder, body())
+    fields = decode(_decoder, body())
     _judge(fields)
     sluice = context.current()
     name = fields.model
@@ -77,6 +83,9 @@ def completions() -> Response:
 
 def _judge(fields: Fields) -> None:
     """Raises BadQuestion for what the fields' types cannot check."""
+    if 0 in (fields.max_tokens, fields.max_completion_tokens):
+        name = "max_tokens" if fields.max_tokens == 0 else "max_completion_tokens"
+        raise BadQuestion(f"{name}: must be an integer >= 1, or -1 for the default, got 0")
     if fields.n is not None and fields.n > 1:
         raise BadQuestion(f"n: must be 1, got {fields.n}; several choices are not supported")
     if fields.stream_options is not None and not fields.stream:
@@ -87,14 +96,16 @@ def _judge(fields: Fields) -> None:
         try:
             said = msgspec.convert(message, Said)
         except msgspec.ValidationError as error:
-            raise BadQuestion(f"messages[{n}].{question.in_words(str(error))}") from None
+            raise BadQuestion(f"messages[{n}].{in_words(str(error))}") from None
         if isinstance(said.content, str) and "\x00" in said.content:
             raise BadQuestion(f"messages[{n}].content: must not contain U+0000")
 
 
 def _request(fields: Fields) -> ChatRequest:
     sampling = Sampling.of(fields)
-    sampling.max_tokens = fields.max_completion_tokens or fields.max_tokens
+    sampling.top_p = fields.top_p or None
+    sampling.max_tokens = _set(fields.max_completion_tokens) or _set(fields.max_tokens)
+    sampling.seed = _set(fields.seed)
     return ChatRequest(
         fields.messages,
         sampling,
@@ -106,6 +117,11 @@ def _request(fields: Fields) -> ChatRequest:
         top_logprobs=fields.top_logprobs,
         cache_salt=g.owner,
     )
+
+
+def _set(value: int | None) -> int | None:
+    """`value`, None where -1 means "not set"."""
+    return None if value == -1 else value
 
 
 @routes.get("/v1/models")

@@ -58,6 +58,8 @@ class Server(Section):
     """Seconds that a finished answer can still be read."""
     metrics_bind: str | None = "127.0.0.1:9002"
     """The listener of /metrics; null turns it off."""
+    body_bytes: int | None = Field(None, ge=1024)
+    """Cap on a request's body, in bytes; 20 MiB on /v1 and 1 MiB elsewhere if left out."""
     cors: list[str] = []
     """Origins whose pages may ask, such as https://app.example; none by default."""
     hosts: list[str] = []
@@ -276,6 +278,13 @@ class Limits(Section):
         return _rate(value)
 
 
+class Compat(Section):
+    """The older forms /api and /conversation/."""
+
+    question: str | None = Field(None, min_length=1, max_length=8000)
+    """Asked when /api is posted without a body; such a request is refused if left out."""
+
+
 class TextToSql(Section):
     corrections: int = Field(1, ge=0, le=5)
     """How often the model is asked again, with the reason, when its statement was refused or failed."""
@@ -298,6 +307,7 @@ class Settings(Section):
     auth: Auth = Auth()
     limits: Limits = Limits()
     text2sql: TextToSql = TextToSql()
+    compat: Compat = Compat()
     # Where the file was read from; relative paths start at its folder.
     folder: Path = Field(Path("."), exclude=True)
 

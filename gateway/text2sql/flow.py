@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
-from gateway.answers import chat
+from gateway.answers.chat import answer as reply_steps
 from gateway.answers.question import Question
 from gateway.answers.record import Record
 from gateway.answers.steps import Correcting, Done, Sql, Step, Text
@@ -66,7 +66,7 @@ class _Reply:
         if constrain:
             request.constrain_schema = constrain
             request.constrain_dialect = self.dialect
-        yield from chat.answer(request, self.providers, self.question.provider, first=self.is_first)
+        yield from reply_steps(request, self.providers, self.question.provider, first=self.is_first)
 
 
 @dataclass(slots=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.answers.question import MAX_QUESTION_CHARACTERS, BadQuestion, from_json, from_query
+from gateway.answers.question import MAX_QUESTION_CHARACTERS, from_json, from_query
+from gateway.decoding import BadQuestion
 
 WRONG = [
     (b"", "question: required"),
