@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install run test lint bench soak clean
+.PHONY: install run test lint coverage bench soak clean
 
 install: .venv/.installed
 
@@ -17,13 +17,25 @@ install: .venv/.installed
 run: install
 	@$(BIN)/sluice serve
 
+# Several test processes, because most tests wait for real servers; a file's tests stay in one process, which shares its
+# servers among them. `make test TESTS=0` runs everything in one process.
+TESTS ?= 4
 test: .venv/.installed-test
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(TESTS) --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/oxlint --deny-warnings gateway/web/static
+
+# How much of the code the tests without servers reach. No bound: a figure to look at.
+FAST := tests/prompts tests/providers/routing tests/providers/stream/test_sse.py tests/providers/wires \
+	tests/gateway/access tests/gateway/answers/test_answers.py tests/gateway/formats tests/gateway/routes \
+	tests/gateway/text2sql/guard/test_judge.py tests/gateway/text2sql/test_flow.py
+coverage: .venv/.installed-test
+	$(BIN)/coverage run -m pytest -qq --ignore tests/providers/wires/sdk $(FAST)
+	$(BIN)/coverage report --format=total | sed 's/^/coverage of the fast tests, percent: /'
 
 bench: .venv/.installed-test
 	$(BIN)/python -m benchmarks
