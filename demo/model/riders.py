@@ -70,3 +70,12 @@ def place_slot(rng: Random, language: str) -> Slot:
         slot = chinese_station(rng) if language == "zh" else english_station(rng, rng.random() < 0.5)
         return Slot(slot.text, slot.name, {"is": slot.sql["at"]})
     return group_slot(rng, language, whole=0.3)
+
+
+def part_slot(rng: Random, language: str) -> Slot:
+    """A station, a line or a district: a part of the network, never all of it."""
+    if rng.random() < 0.4:
+        slot = chinese_station(rng) if language == "zh" else english_station(rng, rng.random() < 0.5)
+        return Slot(slot.text, slot.name, {"is": slot.sql["at"]})
+    slot = (line_slot if rng.random() < 0.5 else district_slot)(rng, language)
+    return Slot(slot.text, slot.name, inside(slot))

@@ -264,6 +264,7 @@ MAKERS: dict[str, Maker] = {
     "H": whole_of_slot,
     "B": predicate_slot,
     "O": lambda rng, language: (line_slot if rng.random() < 0.5 else district_slot)(rng, language),
+    "OP": riders.part_slot,
     "TO": opened_slot,
     "X": direction_slot,
     "Q": coordinate_slot,
