@@ -58,7 +58,7 @@ PHASES = (
     Phase(seed=20240427, steps=300, planned=300, peak=0.4),
     Phase(seed=20240428, steps=260, planned=260, peak=0.5),
     # From here on over the wider grammar, with half as many tokens a step: at one rate, then falling to zero.
-    Phase(seed=20241130, steps=4000, planned=40_000, peak=0.5),
+    Phase(seed=20241130, steps=4000, planned=40_000, peak=0.7),
     Phase(seed=20241201, steps=400, planned=400, peak=0.5),
 )
 # The model is the mean of where the last two phases end, the last one weighing this much: it is better than both.
