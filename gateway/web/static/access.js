@@ -95,7 +95,7 @@ export function dialog(kind, title, children) {
   const close = node("button", { type: "button", class: "quiet icon", "data-label": "close", text: "✕" });
   const heading = node("h2", { id: `${kind}-title` });
   say(heading, title);
-  const box = node("dialog", { class: `panel ${kind}`, "aria-labelledby": `${kind}-title` }, [node("header", {}, [heading, close]), ...children]);
+  const box = node("dialog", { class: `panel ${kind}`, "aria-labelledby": `${kind}-title` }, [node("div", { class: "head" }, [heading, close]), ...children]);
   close.addEventListener("click", () => box.close());
   box.addEventListener("close", () => box.remove());
   document.body.append(box);

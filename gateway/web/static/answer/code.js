@@ -1,6 +1,6 @@
 // A block of code with its bar: what it is, what the guard said of it, and buttons that copy it or let a person edit it.
 
-import { node, say } from "../words.js";
+import { label, node, say } from "../words.js";
 import { coloured, looksLikeSql } from "./colours.js";
 
 export class CodeBlock {
@@ -107,6 +107,7 @@ export class CodeBlock {
     });
     this.#pre.hidden = true;
     this.#pre.after(field, bar);
+    label(this.element);
     grow();
     field.focus();
   }

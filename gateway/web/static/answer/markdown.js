@@ -42,7 +42,7 @@ const reader = new Marked({ gfm: true, breaks: true, extensions: null });
 reader.use({ extensions: [strong, inlineFormula] });
 reader.use({ extensions: [blockFormula] });
 
-/** The block tokens of `text`; their `raw` parts, joined, are `text`. Text that cannot be read is one paragraph. */
+/** The block tokens of `text`; `raw` is each one's part of it. Text that cannot be read is one paragraph. */
 export function blocks(text) {
   try {
     return reader.lexer(text);
@@ -60,8 +60,8 @@ export function block(token, code) {
     case "def":
       return null;
     case "heading":
-      // The question is a heading of level 2; those of its answer are below it.
-      return node(`h${Math.min(6, token.depth + 2)}`, { dir: "auto" }, inline(token.tokens));
+      // The question is a heading of level 2; those of its answer are below it. Models begin with level 1, 2 or 3.
+      return node(`h${Math.min(6, Math.max(3, token.depth + 1))}`, { dir: "auto" }, inline(token.tokens));
     case "paragraph":
       return node("p", { dir: "auto" }, inline(token.tokens));
     case "text":

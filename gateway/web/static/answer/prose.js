@@ -58,10 +58,13 @@ export class Prose {
     const tokens = text ? blocks(text) : [];
     let last = tokens.length - 1;
     while (last > 0 && tokens[last].type === "space") last--;
-    const settled = over ? tokens.length : Math.max(0, last);
+    let settled = over ? tokens.length : Math.max(0, last);
+    const rest = tokens.slice(settled).map(({ raw }) => raw).join("");
+    // Where the reader changed a part of the text (tabs, spaces before a line's end) the place to cut is not certain.
+    if (!text.endsWith(rest)) settled = 0;
     if (settled > 0) {
       this.#show(tokens.slice(0, settled));
-      this.#text = over ? "" : this.#text.slice(tokens.slice(0, settled).reduce((sum, token) => sum + token.raw.length, 0));
+      this.#text = over ? "" : this.#text.slice(text.length - rest.length);
       [this.#tail, this.#blocks] = [[], []];
     }
     if (!over) this.#show(tokens.slice(settled));
@@ -112,9 +115,11 @@ export class Prose {
 function held(text) {
   const start = text.lastIndexOf("\n") + 1;
   const line = text.slice(start);
-  // The beginning of a fence, a rule, a heading, a list's mark, or a table's first line.
-  if (/^\s{0,3}(?:`{1,}|~{1,})[\w+#-]*$/.test(line) || /^\s*(?:[-*+_=#]{1,3}|\d{1,3}[.)]?)$/.test(line)) return text.slice(0, start);
-  if (/(?:^|\n)\s{0,3}(?:```|~~~)/.test(text) && insideFence(text)) return text;
+  // In a code block only its closing fence is held back; outside, a fence with its language, which is known at the line's end.
+  if (insideFence(text.slice(0, start))) return /^\s{0,3}(?:`+|~+)\s*$/.test(line) ? text.slice(0, start) : text;
+  if (/^\s{0,3}(?:`{1,2}|`{3,}[^`]*|~~~.*|~{1,2})$/.test(line)) return text.slice(0, start);
+  // A rule, a heading's mark, a list's mark.
+  if (/^\s*(?:[-*+_=#]{1,3}|\d{1,3}[.)]?)$/.test(line)) return text.slice(0, start);
   const paragraph = text.slice(text.lastIndexOf("\n\n") + 1).trimStart();
   if (paragraph.startsWith("|") && !/\n\s*\|?[\s:|-]+\|[\s:|-]*\n/.test(paragraph)) return text.slice(0, text.length - paragraph.length);
   return text.slice(0, start) + closed(line);
