@@ -17,7 +17,7 @@ from gateway.answers.answers import Answers, Observer
 from gateway.context import Sluice
 from gateway.observability.accounting import Accounting
 from gateway.routes import answers as answer_routes
-from gateway.routes import compat, feedback, health, openai
+from gateway.routes import compat, embeddings, feedback, health, openai, v1_models
 from gateway.settings import Settings
 from gateway.text2sql.database import Databases
 from providers import Providers
@@ -76,8 +76,8 @@ def create_app(
     def failed(error: Exception) -> Response:
         return errors.response(errors.of(error))
 
-    for routes in (answer_routes.routes, compat.routes, openai.routes, feedback.routes, health.routes):
-        app.register_blueprint(routes)
+    for module in (answer_routes, compat, embeddings, feedback, health, openai, v1_models):
+        app.register_blueprint(module.routes)
     app.register_blueprint(web.page(settings, sluice.providers.described, sluice.databases))
     if server.cors:
         from flask_cors import CORS

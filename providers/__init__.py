@@ -15,6 +15,8 @@ from typing import Any
 from providers.catalogue import WIRES
 from providers.chat import ChatRequest
 from providers.configuration import ProviderConfiguration
+from providers.embeddings import Embedding, Embeddings, EmbeddingsRequest
+from providers.errors import Rejected
 from providers.routing.breaker import Breaker
 from providers.routing.router import Adapter, Provider, RoutedStream
 
@@ -97,6 +99,18 @@ class Providers:
     def adapter(self, name: str) -> Adapter:
         """The adapter itself, to ask one provider without retries or fallbacks, as `sluice doctor` does."""
         return self._providers[name].ready()
+
+    def embed(self, request: EmbeddingsRequest, name: str | None = None) -> Embeddings:
+        """Ask provider `name` (None: the default one) for embeddings; raises a ProviderError, KeyError for the name."""
+        provider = self._providers[name or self._default]
+        adapter = provider.ready()
+        if not isinstance(adapter, Embedding):
+            raise Rejected(f"model: provider {provider.name} has no embeddings", request_sent=False)
+        provider.in_flight += 1
+        try:
+            return adapter.embed(request)
+        finally:
+            provider.in_flight -= 1
 
     def close(self) -> None:
         """Close what is kept open between questions."""

@@ -92,6 +92,8 @@ class ProviderConfiguration(Section):
     """The wire it speaks: a name of the catalogue."""
     model: str = ""
     """The upstream's name of the model; of `local`, a folder or the hub's name."""
+    embedding_model: str = ""
+    """The upstream's name of the model for /v1/embeddings; `model` if left out."""
     base_url: Annotated[list[str], BeforeValidator(_list)] = []
     """Where it is served; several are balanced by streams in flight. Replaces scheme, host and any fixed prefix."""
     api_key: str = ""

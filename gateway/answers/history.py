@@ -33,6 +33,28 @@ def turns(history: list[Any]) -> list[Turn]:
     return found
 
 
+def conversation(messages: list[dict[str, Any]]) -> tuple[str, list[Turn]]:
+    """The question in OpenAI's messages, which ends them, and the turns before it; raises BadQuestion.
+
+    Only what people and the model said counts: a system message or a tool's result says nothing about a database.
+    """
+    said = [(n, message) for n, message in enumerate(messages) if message.get("role") in ("user", "assistant")]
+    while said and said[0][1].get("role") == "assistant":
+        said.pop(0)
+    if not said or said[-1][1].get("role") != "user":
+        raise BadQuestion("messages: must end with the user's question")
+    # Neighbouring messages of one role are one text.
+    joined: list[tuple[str, list[str]]] = []
+    for n, message in said:
+        role, text = _message(f"messages[{n}]", message)
+        if joined and joined[-1][0] == role:
+            joined[-1][1].append(text)
+        else:
+            joined.append((role, [text]))
+    *before, question = ["\n".join(parts) for _, parts in joined]
+    return question, [Turn(asked, answer) for asked, answer in zip(before[::2], before[1::2], strict=True)]
+
+
 def _turn(path: str, item: Any) -> Turn:
     if isinstance(item, list):
         if len(item) != 2 or not all(isinstance(text, str) for text in item):

@@ -6,6 +6,7 @@ Every answer ends in exactly one event, `done` or `failed`, whatever happens to 
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ class AnswerRequest:
     provider      the expected provider and its model: shown where a failure comes before the real one is certain
     received_at   when the question came, seconds, monotonic
     idempotency   the caller's Idempotency-Key and a digest of the question
+    window_s      seconds that it goes on without readers: 0 where the client cannot come back, infinite where it is to
+                  run by itself; None: server.resume_window_s
     """
 
     flow: Iterator[list[Step]]
@@ -45,6 +48,7 @@ class AnswerRequest:
     received_at: float = field(default_factory=time.monotonic)
     idempotency: tuple[str, str] | None = None
     record: Record = field(default_factory=Record)
+    window_s: float | None = None
 
     @property
     def key(self) -> tuple[str, str] | None:
@@ -111,10 +115,13 @@ class Answer(Followable):
         if self._followed or self.complete:
             return
         self._stay()
-        if self._home.server.resume_window_s > 0:
-            self._abandoning = gevent.spawn_later(self._home.server.resume_window_s, self._abandon)
-        else:
+        window_s = self.request.window_s
+        if window_s is None:
+            window_s = self._home.server.resume_window_s
+        if window_s == 0:
             self.cancel()
+        elif window_s < math.inf:
+            self._abandoning = gevent.spawn_later(window_s, self._abandon)
 
     def _stay(self) -> None:
         """Stop the resume window's timer."""

@@ -17,12 +17,13 @@ from typing import Any
 from gateway import errors
 from gateway.answers.events import Batch, Event, encode
 from gateway.answers.steps import EventName
+from gateway.formats import markdown
 
 DONE = b"data: [DONE]\n\n"
 
 
 class Chunks:
-    """A stream of chunks for one reader."""
+    """A stream of chunks for one reader; with `tables` the rows of text to SQL are a Markdown table in the text."""
 
     content_type = "text/event-stream; charset=utf-8"
     opening = b""
@@ -30,10 +31,12 @@ class Chunks:
     # chunk behind a comment without one. OpenAI's official clients skip an empty block.
     ping = b": ping\n\n"
 
-    def __init__(self, with_usage: bool) -> None:
+    def __init__(self, with_usage: bool, *, model: str = "", tables: bool = False) -> None:
         self._with_usage = with_usage
+        self._tables = tables
         self._head = b""
-        self._model = ""
+        # What chunks call the model: the client's name for it, or the provider that answers.
+        self._model = model
         self._called: set[int] = set()
 
     def write(self, batch: Batch) -> bytes:
@@ -55,7 +58,7 @@ class Chunks:
                 "id": f"chatcmpl-{data['id']}",
                 "object": "chat.completion.chunk",
                 "created": data["created"],
-                "model": data["provider"],
+                "model": self._model or data["provider"],
             }
             self._head = b"data: " + encode(about)[:-1] + b',"choices":'
             return self._choice({"role": "assistant", "content": ""})
@@ -68,6 +71,8 @@ class Chunks:
             if self._with_usage:
                 last += b'%b[],"usage":%b}\n\n' % (self._head, encode(usage(data["usage"])))
             return last + DONE
+        if self._tables and (text := markdown.text_of(name, data)):
+            return self._choice({"content": text})
         if name == EventName.FAILED:
             return b"data: " + encode({"error": errors.openai(errors.from_event(data))}) + b"\n\n" + DONE
         return b""
@@ -112,8 +117,61 @@ def usage(counted: dict[str, int] | None) -> dict[str, Any] | None:
     return nested
 
 
-def completion(found: list[Event]) -> dict[str, Any]:
-    """The whole completion, from the events of an answer that is done."""
+class TextChunks:
+    """The stream of POST /v1/completions for one reader: text without roles."""
+
+    content_type = "text/event-stream; charset=utf-8"
+    opening = b""
+    ping = Chunks.ping
+
+    def __init__(self, with_usage: bool) -> None:
+        self._with_usage = with_usage
+        self._about: dict[str, Any] = {}
+
+    def write(self, batch: Batch) -> bytes:
+        return b"".join([self._chunk(event) for event in batch.events])
+
+    def _chunk(self, event: Event) -> bytes:
+        name, data = event
+        if name == EventName.START:
+            self._about = _text_about(data)
+        elif name == EventName.MESSAGE:
+            return self._written([_text_choice(data["text"])])
+        elif name == EventName.DONE:
+            last = self._written([_text_choice("", _reason(data))])
+            if self._with_usage:
+                last += self._written([], usage=usage(data["usage"]))
+            return last + DONE
+        elif name == EventName.FAILED:
+            return b"data: " + encode({"error": errors.openai(errors.from_event(data))}) + b"\n\n" + DONE
+        return b""
+
+    def _written(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
+        return b"data: " + encode(self._about | {"choices": choices} | more) + b"\n\n"
+
+
+def _text_about(start: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": f"cmpl-{start['id']}",
+        "object": "text_completion",
+        "created": start["created"],
+        "model": start["provider"],
+    }
+
+
+def _text_choice(text: str, finish_reason: str | None = None) -> dict[str, Any]:
+    return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
+
+
+def text_completion(found: list[Event]) -> dict[str, Any]:
+    """The whole reply of POST /v1/completions, from the events of an answer that is done."""
+    text = "".join(data["text"] for name, data in found if name == EventName.MESSAGE)
+    start, end = found[0].data, found[-1].data
+    return _text_about(start) | {"choices": [_text_choice(text, _reason(end))], "usage": usage(end["usage"])}
+
+
+def completion(found: list[Event], *, model: str = "", tables: bool = False) -> dict[str, Any]:
+    """The whole completion, from the events of an answer that is done; see Chunks for `model` and `tables`."""
     about: dict[str, Any] = {}
     text, reasoning, logprobs = [], [], []
     calls: dict[int, dict[str, Any]] = {}
@@ -122,6 +180,8 @@ def completion(found: list[Event]) -> dict[str, Any]:
         if name == EventName.MESSAGE:
             text.append(data["text"])
             logprobs += data.get("logprobs", ())
+        elif tables and (shown := markdown.text_of(name, data)):
+            text.append(shown)
         elif name == EventName.REASONING:
             reasoning.append(data["text"])
         elif name == EventName.TOOL_CALLS:
@@ -147,7 +207,7 @@ def completion(found: list[Event]) -> dict[str, Any]:
         "id": f"chatcmpl-{about['id']}",
         "object": "chat.completion",
         "created": about["created"],
-        "model": about["provider"],
+        "model": model or about["provider"],
         "choices": [choice],
         "usage": usage(end["usage"]),
     }

@@ -39,7 +39,7 @@ def ask() -> Response:
         raise Failure("bad_request", message, param=unknown[0])
     media, data = native.chosen(request.accept_mimetypes, form), body()
     reply = _returning(media)
-    return _reply(_parsed(question.from_json, data), media) if reply is None else reply
+    return in_form(begin(_parsed(question.from_json, data)), media) if reply is None else reply
 
 
 @routes.get("/getAnwser")
@@ -51,7 +51,7 @@ def ask_by_get() -> Response:
         return reply
     _utf8(request.query_string)
     values = {name: texts for name, texts in request.args.lists() if name not in ("format", "key")}
-    return _reply(_parsed(question.from_query, values), media, key=request.args.get("key"))
+    return in_form(begin(_parsed(question.from_query, values), key=request.args.get("key")), media)
 
 
 def _returning(media: str) -> Response | None:
@@ -85,22 +85,22 @@ def _parsed(parse: Callable[[Any], Question], data: Any) -> Question:
         raise Failure("bad_request", message, param="database")
     if asked.constrain and sluice.databases.get(asked.database) is None:
         raise Failure("bad_request", "constrain: needs a database, whose schema limits the statements, got none")
+    return asked
+
+
+def begin(asked: Question, *, key: str | None = None, window_s: float | None = None) -> Followable:
+    """The answer to a checked question, asked with the defaults of /getAnwser where it leaves sampling open."""
+    sluice = context.current()
     defaults = sluice.settings.providers[asked.provider or sluice.settings.default].default_sampling
     if asked.sampling.temperature is None and defaults.temperature is None:
         asked.sampling.temperature = TEMPERATURE
     if asked.sampling.max_tokens is None and defaults.max_tokens is None:
         asked.sampling.max_tokens = MAX_TOKENS
     asked.cache_salt = g.owner
-    return asked
-
-
-def _reply(asked: Question, media: str, key: str | None = None) -> Response:
-    sluice = context.current()
     database = sluice.databases.get(asked.database)
     record = Record(asked.question, database.name) if database else Record()
     steps = flow.answer(asked, sluice.providers, sluice.databases, record)
-    answer = replies.begin(steps, asked, asked.provider, key=key, record=record)
-    return in_form(answer, media)
+    return replies.begin(steps, asked, asked.provider, key=key, record=record, window_s=window_s)
 
 
 def in_form(answer: Followable, media: str) -> Response:

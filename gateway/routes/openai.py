@@ -1,22 +1,26 @@
-"""OpenAI's API: POST /v1/chat/completions, streaming or whole, and GET /v1/models. `model` is a provider's name.
+"""OpenAI's API: POST /v1/chat/completions and /v1/completions, streaming or whole.
+
+`model` is a provider's name, or sql/<database>[@<provider>] for text to SQL; see v1_models.py.
 
 OpenAI's fields and vLLM's are members of the body; known ones are checked, unknown ones are ignored, as both do.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response, g, request
 from msgspec import Meta
 
 from gateway import context
-from gateway.answers import chat
-from gateway.decoding import BadQuestion, decode, in_words
-from gateway.errors import Failure, shown
+from gateway.answers import chat, history
+from gateway.answers.followable import Followable
+from gateway.answers.question import MAX_QUESTION_CHARACTERS, Question
+from gateway.decoding import BadQuestion, decode, in_words, plain
 from gateway.formats import openai
-from gateway.routes import replies
+from gateway.routes import answers, replies, v1_models
 from gateway.routes.request_body import body
 from providers.chat import ChatRequest
 from providers.sampling import MAX_INT32, MAX_INT64, Sampling, StopString
@@ -44,6 +48,7 @@ class StreamOptions(msgspec.Struct):
 class Fields(Sampling, kw_only=True):
     messages: Annotated[list[dict[str, Any]], Meta(min_length=1)]
     model: str | None = None
+    database: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Meta(ge=1)] | None = None
@@ -67,18 +72,79 @@ _decoder = msgspec.json.Decoder(Fields)
 def completions() -> Response:
     fields = decode(_decoder, body())
     _judge(fields)
-    sluice = context.current()
-    name = fields.model
-    if name is not None and name not in sluice.settings.providers:
-        known = ", ".join(sluice.settings.providers)
-        raise Failure("model_not_found", f"model: unknown model {shown(name)}; must be one of {known}", param="model")
-    replies.known_provider(name, "model")
-    asked = _request(fields)
-    answer = replies.begin(chat.answer(asked, sluice.providers, name), [name, asked], name)
-    if not fields.stream:
-        return replies.whole(answer, openai.completion)
+    asked = v1_models.target(fields.model, fields.database)
     with_usage = bool(fields.stream_options and fields.stream_options.include_usage)
-    return replies.stream(answer, openai.Chunks(with_usage))
+    if asked.database is not None:
+        name = fields.model or ""
+        answer = _sql(fields, asked)
+        if fields.stream:
+            return replies.stream(answer, openai.Chunks(with_usage, model=name, tables=True))
+        return replies.whole(answer, partial(openai.completion, model=name, tables=True))
+    chat_request = _request(fields)
+    flow = chat.answer(chat_request, context.current().providers, asked.provider)
+    answer = replies.begin(flow, [asked.provider, chat_request], asked.provider, window_s=_window_s())
+    if fields.stream:
+        return replies.stream(answer, openai.Chunks(with_usage))
+    return replies.whole(answer, openai.completion)
+
+
+def _window_s() -> float | None:
+    """A client of this API that leaves cannot come back, unless it sent an Idempotency-Key: nothing is made for it."""
+    return None if request.headers.get("Idempotency-Key") else 0.0
+
+
+def _sql(fields: Fields, asked: v1_models.Target) -> Followable:
+    """Text to SQL for the last message; those before it are the history."""
+    text, turns = history.conversation(fields.messages)
+    if len(text) > MAX_QUESTION_CHARACTERS:
+        raise BadQuestion(f"messages: the question must have at most {MAX_QUESTION_CHARACTERS} characters")
+    question = Question(text, asked.provider, asked.database or "", history=turns, sampling=_request(fields).sampling)
+    return answers.begin(question, window_s=_window_s())
+
+
+class Prompt(Sampling, kw_only=True):
+    """The body of POST /v1/completions."""
+
+    prompt: str | list[str]
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Meta(ge=1)] | None = None
+    best_of: Annotated[int, Meta(ge=1)] | None = None
+    echo: bool | None = None
+    suffix: str | None = None
+    max_tokens: Tokens | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    seed: Annotated[int, Meta(ge=-1, le=MAX_INT64)] | None = None
+    stop: Stops = None  # type: ignore[assignment]
+
+
+_prompt_decoder = msgspec.json.Decoder(Prompt)
+
+
+@routes.post("/v1/completions")
+def text_completions() -> Response:
+    """The prompt is asked as a user's message: every provider has chats, and few have plain completions."""
+    fields = decode(_prompt_decoder, body())
+    prompts = [fields.prompt] if isinstance(fields.prompt, str) else fields.prompt
+    if len(prompts) != 1:
+        raise BadQuestion(f"prompt: must be one text, got {len(prompts)}; send a request for each")
+    plain("prompt", prompts[0])
+    for name in ("n", "best_of"):
+        if (getattr(fields, name) or 1) > 1:
+            raise BadQuestion(f"{name}: must be 1, got {getattr(fields, name)}; several choices are not supported")
+    for name in ("echo", "suffix"):
+        if getattr(fields, name):
+            raise BadQuestion(f"{name}: is not supported; leave it out")
+    provider = v1_models.target(fields.model).provider
+    asked = ChatRequest([{"role": "user", "content": prompts[0]}], _sampling(fields), cache_salt=g.owner)
+    flow = chat.answer(asked, context.current().providers, provider)
+    answer = replies.begin(flow, [provider, asked], provider, window_s=_window_s())
+    if not fields.stream:
+        return replies.whole(answer, openai.text_completion)
+    return replies.stream(
+        answer, openai.TextChunks(bool(fields.stream_options and fields.stream_options.include_usage))
+    )
 
 
 def _judge(fields: Fields) -> None:
@@ -101,11 +167,18 @@ def _judge(fields: Fields) -> None:
             raise BadQuestion(f"messages[{n}].content: must not contain U+0000")
 
 
-def _request(fields: Fields) -> ChatRequest:
+def _sampling(fields: Fields | Prompt) -> Sampling:
+    """The sampling in `fields`, without what clients send for "not set"."""
     sampling = Sampling.of(fields)
     sampling.top_p = fields.top_p or None
-    sampling.max_tokens = _set(fields.max_completion_tokens) or _set(fields.max_tokens)
+    sampling.max_tokens = _set(fields.max_tokens)
     sampling.seed = _set(fields.seed)
+    return sampling
+
+
+def _request(fields: Fields) -> ChatRequest:
+    sampling = _sampling(fields)
+    sampling.max_tokens = _set(fields.max_completion_tokens) or sampling.max_tokens
     return ChatRequest(
         fields.messages,
         sampling,
@@ -122,13 +195,3 @@ def _request(fields: Fields) -> ChatRequest:
 def _set(value: int | None) -> int | None:
     """`value`, None where -1 means "not set"."""
     return None if value == -1 else value
-
-
-@routes.get("/v1/models")
-def models() -> Response:
-    listed = [
-        {"id": provider.name, "object": "model", "created": 0, "owned_by": provider.type, "root": provider.model}
-        for provider in context.current().providers.described()
-        if provider.available
-    ]
-    return Response(msgspec.json.encode({"object": "list", "data": listed}), content_type="application/json")

@@ -22,11 +22,13 @@ from providers.delta import Delta
 from providers.errors import (
     BadKey,
     BrokenProtocol,
+    CutOff,
     NoSuchModel,
     ProviderError,
     RateLimited,
     Rejected,
     TimedOut,
+    TooLarge,
     Unreachable,
     UpstreamFailed,
 )
@@ -156,6 +158,31 @@ class HostedAdapter:
             if len(secret) > 3:
                 message = message.replace(secret, "…")
         return presentable(message)
+
+    def ask_json(self, url: str, base_url: str, body: dict[str, Any]) -> dict[str, Any]:
+        """One question with one JSON object for an answer, beside chats; raises a ProviderError."""
+        headers = {"Content-Type": "application/json", "Accept": "application/json", **self.headers(base_url)}
+        try:
+            with self.client.ask("POST", url, headers, msgspec.json.encode(body)) as response:
+                if response.status != 200:
+                    raise self._refused(response)
+                data = bytearray()
+                for piece in response.pieces():
+                    data += piece
+                    if len(data) > self.configuration.max_answer_bytes:
+                        raise TooLarge(f"the upstream's answer is over {self.configuration.max_answer_bytes} bytes")
+                if response.cut:
+                    raise CutOff("the upstream closed the connection before its answer was complete")
+                response.done()
+            reply = msgspec.json.decode(bytes(data))
+        except msgspec.DecodeError:
+            raise BrokenProtocol("the upstream answered with something that is no JSON") from None
+        except ProviderError as error:
+            error.message = self.clean(error.message)
+            raise
+        if not isinstance(reply, dict):
+            raise BrokenProtocol("the upstream answered with JSON that is no object")
+        return reply
 
     def _ask_one(self, request: ChatRequest) -> Iterator[list[Delta]]:
         base_url = self.replicas.take()

@@ -18,8 +18,10 @@ import msgspec
 
 from providers.chat import ChatRequest, Message
 from providers.delta import Delta, ToolCallDelta, Usage
+from providers.embeddings import Embeddings, EmbeddingsRequest
 from providers.errors import (
     BadKey,
+    BrokenProtocol,
     ContextTooLong,
     Moderated,
     NoSuchModel,
@@ -34,6 +36,7 @@ from providers.wires.adapter import HostedAdapter, failed_status, retry_after
 from providers.wires.error_text import count, dropped, text_of, too_long
 
 TEXT_PATH = "/services/aigc/text-generation/generation"
+EMBEDDINGS_PATH = "/services/embeddings/text-embedding/text-embedding"
 MULTIMODAL_PATH = "/services/aigc/multimodal-generation/generation"
 # Models that see: their messages are lists of parts, both ways.
 _SEES = re.compile(r"-vl\b|^(qwen3\.5-plus|qwen3\.7-plus|qvq)", re.IGNORECASE)
@@ -128,6 +131,26 @@ class Adapter(HostedAdapter):
         if temperature is not None and temperature > HIGHEST_TEMPERATURE:
             changes.append(f"temperature lowered to {HIGHEST_TEMPERATURE}: DashScope's range ends before 2")
         return changes + dropped(request, "DashScope", "min_p", "frequency_penalty")
+
+    def embed(self, request: EmbeddingsRequest) -> Embeddings:
+        """{"model", "input": {"texts"}} → {"output": {"embeddings": [{"text_index", "embedding"}]}, "usage"}."""
+        base_url = self.configuration.base_url[0]
+        model = self.configuration.embedding_model or self.configuration.model
+        body: dict[str, Any] = {"model": model, "input": {"texts": request.texts}}
+        if request.dimensions is not None:
+            body["parameters"] = {"dimension": request.dimensions}
+        reply = self.ask_json(f"{base_url}{EMBEDDINGS_PATH}", base_url, body)
+        if reply.get("code"):
+            raise failed(reply, 200)
+        try:
+            entries = sorted(reply["output"]["embeddings"], key=lambda entry: int(entry["text_index"]))
+            vectors = [[float(value) for value in entry["embedding"]] for entry in entries]
+        except (KeyError, TypeError, ValueError):
+            raise BrokenProtocol("DashScope answered without embeddings in its output") from None
+        if len(vectors) != len(request.texts):
+            raise BrokenProtocol(f"DashScope gave {len(vectors)} embeddings for {len(request.texts)} texts")
+        tokens = (reply.get("usage") or {}).get("total_tokens")
+        return Embeddings(vectors, tokens if isinstance(tokens, int) else None, model)
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         """A status that is not 2xx; its body is JSON, or one frame of an event stream."""

@@ -15,7 +15,8 @@ import msgspec
 
 from providers.chat import ChatRequest
 from providers.delta import Delta, ToolCallDelta, Usage
-from providers.errors import ProviderError, UpstreamFailed
+from providers.embeddings import Embeddings, EmbeddingsRequest
+from providers.errors import BrokenProtocol, ProviderError, UpstreamFailed
 from providers.stream.sse import Frame
 from providers.wires.adapter import HostedAdapter
 from providers.wires.openai_errors import body_failure, chunk_failure
@@ -202,6 +203,26 @@ class Adapter(HostedAdapter):
 
     def payload(self, request: ChatRequest) -> dict[str, Any]:
         return payload(request, self.configuration.model)
+
+    def embed(self, request: EmbeddingsRequest) -> Embeddings:
+        """POST /embeddings: {"model", "input": [texts]} → {"data": [{"index", "embedding"}], "usage"}."""
+        base_url = self.configuration.base_url[0]
+        model = self.configuration.embedding_model or self.configuration.model
+        body: dict[str, Any] = {"model": model, "input": request.texts, "encoding_format": "float"}
+        body |= {name: value for name in ("dimensions", "user") if (value := getattr(request, name)) is not None}
+        reply = self.ask_json(f"{base_url}/embeddings", base_url, body)
+        if failure := chunk_failure(reply):
+            raise failure
+        try:
+            entries = sorted(reply["data"], key=lambda entry: int(entry["index"]))
+            vectors = [[float(value) for value in entry["embedding"]] for entry in entries]
+        except (KeyError, TypeError, ValueError):
+            raise BrokenProtocol("the upstream answered without embeddings in its data") from None
+        if len(vectors) != len(request.texts):
+            raise BrokenProtocol(f"the upstream gave {len(vectors)} embeddings for {len(request.texts)} texts")
+        usage = reply.get("usage")
+        tokens = usage.get("prompt_tokens", usage.get("total_tokens")) if isinstance(usage, dict) else None
+        return Embeddings(vectors, tokens if isinstance(tokens, int) else None, model)
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         return body_failure(status, headers, body)

@@ -143,6 +143,8 @@ EVERY_BODY = {
     "/api": {"question": "unfinished"},
     "/conversation/": {"query": "unfinished"},
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "unfinished"}]},
+    "/v1/completions": {"prompt": "unfinished"},
+    "/v1/embeddings": {"input": "unfinished"},
     "/feedback": {"id": "unfinished", "right": True},
 }
 

@@ -1,0 +1,88 @@
+"""GET /v1/models, and what a model's name means: a provider, or text to SQL over one of the databases.
+
+qwen              the provider qwen
+sql/metro         the database metro, with the default provider
+sql/metro@qwen    the database metro, with the provider qwen
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Response
+
+from gateway import context
+from gateway.errors import Failure, shown
+from gateway.routes import replies
+
+routes = Blueprint("v1_models", __name__)
+
+SQL = "sql/"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """
+    provider   its name; None: the default one
+    database   its name; None: a plain chat
+    """
+
+    provider: str | None = None
+    database: str | None = None
+
+
+def target(model: str | None, database: str | None = None) -> Target:
+    """Who is asked for `model`; a `database` of its own in the body counts too. Raises Failure (400, 404)."""
+    provider = model
+    if model is not None and model.startswith(SQL):
+        name, _, at = model.removeprefix(SQL).partition("@")
+        if name not in context.current().databases or name == "none":
+            raise _unknown(model)
+        if database not in (None, "", name):
+            raise Failure("bad_request", f"database: must be {shown(name)}, as model says, or absent", param="database")
+        database, provider = name, at or None
+    elif database and database != "none" and database not in context.current().databases:
+        names = ", ".join([*context.current().settings.databases, "none"])
+        message = f"database: unknown database {shown(database)}; must be one of {names}"
+        raise Failure("bad_request", message, param="database")
+    if provider is not None and provider not in context.current().settings.providers:
+        raise _unknown(model or provider)
+    replies.known_provider(provider, "model")
+    return Target(provider, None if database in (None, "", "none") else database)
+
+
+def _unknown(model: str) -> Failure:
+    known = ", ".join(listed["id"] for listed in _models())
+    return Failure("model_not_found", f"model: unknown model {shown(model)}; must be one of {known}", param="model")
+
+
+def _models() -> list[dict[str, Any]]:
+    sluice = context.current()
+    available = [provider for provider in sluice.providers.described() if provider.available]
+    found = [
+        {"id": provider.name, "object": "model", "created": 0, "owned_by": provider.type, "root": provider.model}
+        for provider in available
+    ]
+    for database in sluice.settings.databases:
+        names = [f"{SQL}{database}", *(f"{SQL}{database}@{provider.name}" for provider in available)]
+        found += [{"id": name, "object": "model", "created": 0, "owned_by": "sluice", "root": name} for name in names]
+    return found
+
+
+@routes.get("/v1/models")
+def models() -> Response:
+    return _json({"object": "list", "data": _models()})
+
+
+@routes.get("/v1/models/<path:model>")
+def model(model: str) -> Response:
+    for listed in _models():
+        if listed["id"] == model:
+            return _json(listed)
+    raise _unknown(model)
+
+
+def _json(body: Any) -> Response:
+    return Response(msgspec.json.encode(body), content_type="application/json")
