@@ -2,7 +2,7 @@
 
 A failure ends only the request that caused it. A request whose preprocessing fails ends alone. A sequence whose logits
 are NaN ends alone, and its blocks are wiped before reuse. A step without memory ends its youngest sequence. A step that
-raises is run again sequence by sequence, and those that raise again end; `Counters.one_by_one` counts such steps.
+raises is run again sequence by sequence, and those that raise again end; `Counters.failed_steps` counts such steps.
 
 A step's ids are appended first; they decide which sequences go on, except for stop strings. The text is decoded later.
 On a device that works asynchronously (`Runner.ahead`) the next step is launched in between and runs while text is
@@ -138,8 +138,11 @@ class Loop:
     def _launch(self, in_flight: InFlightStep) -> None:
         try:
             in_flight.launched = self._runner.launch(in_flight.chunks)
-        except Exception:
+        except OutOfMemory:
             # _collect launches it again and handles a second failure.
+            log.warning("the device has too little memory to launch a step ahead")
+        except Exception:
+            self.counters.failed_steps += 1
             log.warning("a step could not be launched ahead", exc_info=True)
 
     def _begin(self) -> None:
@@ -153,10 +156,10 @@ class Loop:
                 self.scheduler.add(made)
 
     def _draft(self, sequence: Sequence) -> list[int]:
-        """A draft for `sequence`; none with penalties or a constraint, which change with every token."""
+        """A draft for `sequence`; none with a constraint, whose masks change with every token."""
         running = len(self.scheduler.running)
         most = min(self._draft_rows // running, sequence.max_new_tokens - sequence.generated) - 1
-        if most < 1 or sequence.sampling.penalised or sequence.constraint or self.scheduler.blocks.available < running:
+        if most < 1 or sequence.constraint or self.scheduler.blocks.available < running:
             return []
         return sequence.drafts.propose(sequence.tokens, most)
 
@@ -177,7 +180,7 @@ class Loop:
                     self._fail(youngest.sequence, "overloaded", "the engine ran out of memory for this request")
             except Exception:
                 log.exception("a step failed; its sequences are run one by one")
-                self.counters.one_by_one += 1
+                self.counters.failed_steps += 1
                 return self._one_by_one(self._alive(chunks, []))
             else:
                 return self._settle(chunks, outputs)
@@ -288,12 +291,12 @@ class Loop:
 class Counters:
     """Counts since the engine's start; the rate is a moving average over about ten seconds.
 
-    one_by_one   steps that raised and whose sequences were run one by one
+    failed_steps   steps that raised, other than for memory, when they were launched or collected
     """
 
     def __init__(self) -> None:
         self.started = time.monotonic()
-        self.steps = self.one_by_one = self.batch_sum = 0
+        self.steps = self.failed_steps = self.batch_sum = 0
         self.generated = self.prompt = self.cached = self.drafted = self.accepted = 0
         self.step_seconds = 0.0
         self._step_ended = 0.0

@@ -60,11 +60,15 @@ class Sequence:
     output: Any = None
     constraint: Any = None
     drafts: Drafts = field(default_factory=Drafts)
-    # How often each token was generated; counted only if the sequence has penalties.
+    # Each different token → how often it was generated, 0 if only the prompt has it; kept only for penalties.
     counts: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.prompt_len = self.prompt_len or len(self.tokens)
+        if self.sampling.penalised:
+            self.counts = dict.fromkeys(self.tokens, 0)
+            for token in self.tokens[self.prompt_len :]:
+                self.counts[token] += 1
 
     @property
     def generated(self) -> int:

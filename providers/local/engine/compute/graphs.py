@@ -7,8 +7,8 @@ for temperatures alone, `any` for every parameter, greedy rows among them. What 
 to be brought to the host for (constraints, logprobs) is done outside, on the same logits.
 
 For penalties each row has a list of its different tokens and how often each was generated; a step adds its new
-tokens. A list holds MOST_SEEN tokens, because a count for the whole vocabulary would take far more memory. A sequence
-that may exceed it is drawn outside the graphs.
+tokens. A list holds MOST_SEEN tokens, because a count for the whole vocabulary would take far more memory. While a
+sequence has more different tokens than that, steps with it are drawn outside the graphs.
 
 Captured at start, largest first, so that the smaller ones fit into its memory. Not yet measured on a GPU; what is
 captured runs as it is on a CPU, where tests judge it.
@@ -30,7 +30,7 @@ from providers.local.engine.compute import sampler
 from providers.local.engine.compute.attention import Group, Keys, Layout
 from providers.local.engine.compute.kvcache import BLOCK_TOKENS, KVCache
 from providers.local.engine.compute.model import Model
-from providers.local.engine.compute.sampler import Batch, Inputs, Work, draw, penalise, sent, tokens_at_most
+from providers.local.engine.compute.sampler import Batch, Inputs, Work, draw, penalise, sent
 from providers.local.engine.sequence import Sequence
 
 log = logging.getLogger("sluice.engine")
@@ -135,7 +135,7 @@ class DecodeGraphs:
         vocabulary, wide = self._logits.shape[1], self._inputs.seen.shape[1]
         for sequence in sequences:
             sampling = sequence.sampling
-            if sampling.penalised and tokens_at_most(sequence, vocabulary) > wide:
+            if len(sequence.counts) > wide:
                 return None
             if 0 < sampling.top_k < vocabulary and self._candidates < min(vocabulary, sampling.top_k + sampler.EQUALS):
                 return None

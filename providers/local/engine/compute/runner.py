@@ -212,6 +212,7 @@ class Runner:
         # Of each drawn row: its sequence, and the index of the token among the generated ones.
         rows: list[Sequence] = []
         counts: list[int] = []
+        drafted: list[list[int]] = []
         for chunk in chunks:
             fed = chunk.fed
             tokens += fed
@@ -224,8 +225,9 @@ class Runner:
                 wanted += range(len(tokens) - draws, len(tokens))
                 rows += [chunk.sequence] * draws
                 counts += range(chunk.sequence.generated, chunk.sequence.generated + draws)
+                drafted += [chunk.draft[:i] for i in range(draws)]
         masks = self._masks.begin([sequence.constraint for sequence in rows])
-        self._prepare(rows, counts)
+        self._prepare(rows, counts, drafted)
         device = self.model.device
         if graphs:
             logits = graphs.run(tokens, positions, slots, [chunk.sequence.blocks for chunk in chunks])
@@ -287,15 +289,16 @@ class Runner:
         padded = [blocks + [NULL_BLOCK] * (widest - len(blocks)) for blocks in tables]
         return torch.tensor(padded, device=self.model.device)
 
-    def _prepare(self, rows: list[Sequence], counts: list[int]) -> None:
+    def _prepare(self, rows: list[Sequence], counts: list[int], drafted: list[list[int]]) -> None:
         """Prepare the batch that draws for `rows`; the last step's is reused if the sequences are the same."""
         if not rows:
             return
         # A batch whose preparation raises must not be reused.
         batch, self._batch = self._batch, self._empty
-        if rows != batch.sequences:
-            inputs = self._graphs.inputs(rows) if self._graphs else None
-            batch = Batch(rows, self.model.config.vocabulary, self.model.device, inputs, batch)
+        drafts = any(drafted)
+        if drafts or rows != batch.sequences or not batch.reusable:
+            inputs = self._graphs.inputs(rows) if self._graphs and not drafts else None
+            batch = Batch(rows, self.model.config.vocabulary, self.model.device, inputs, batch, drafted)
         batch.prepare(counts)
         self._batch = batch
 

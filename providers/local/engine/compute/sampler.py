@@ -81,6 +81,12 @@ class Inputs:
         self.seen = torch.zeros(rows, tokens, dtype=torch.int64, device=device)
         self.times = torch.zeros(rows, tokens, dtype=torch.float32, device=device)
 
+    def first(self, rows: int) -> Inputs:
+        """The first rows: of a captured size's tensors, those that hold a sequence."""
+        part = copy(self)
+        part.numbers, part.seen, part.times = self.numbers[:, :rows], self.seen[:rows], self.times[:rows]
+        return part
+
     def part(self, rows: int) -> Inputs:
         """The same memory for fewer rows."""
         part = copy(self)
@@ -210,12 +216,16 @@ def _draw_filtered(logits: Tensor, numbers: Tensor, work: Work) -> Tensor:
 class Batch:
     """The rows of a step's draws. Made once while they are the same sequences; what changes goes in with `prepare`.
 
-    sequences   a row each
+    sequences   a row each; a sequence with a draft has further rows, each behind one more drafted token
+    drafted     the drafted tokens that each row comes after; none for a sequence's first row
     inputs      tensors that are to be used, with rows and columns enough; made to measure where none are given
     shared      whether such were given
     before      the batch of the last step: what penalties need of sequences that were in it is moved, not made again
                 (1.3 ms for 576 tokens)
     """
+
+    # Columns for tokens to come, so that a batch of the same sequences is not made anew at each step.
+    SPARE = 64
 
     def __init__(
         self,
@@ -224,19 +234,22 @@ class Batch:
         device: torch.device,
         inputs: Inputs | None = None,
         before: Batch | None = None,
+        drafted: list[list[int]] | None = None,
     ) -> None:
         self.sequences = sequences
+        self.drafted = drafted or [[]] * len(sequences)
         self._vocabulary = vocabulary
         samplings = [sequence.sampling for sequence in sequences]
         filters = [each.top_k > 0 or each.top_p < 1 or each.min_p > 0 for each in samplings]
         self._drawn = [i for i, each in enumerate(samplings) if each.temperature >= COLDEST]
         penalised = [i for i, each in enumerate(samplings) if each.penalised]
         # Where each token that a penalty falls on stands in its row, and how many of the sequence's are there already.
-        self._places: dict[int, dict[int, int]] = {i: {} for i in penalised}
-        self._taken = dict.fromkeys(penalised, 0)
+        self._places: dict[int, dict[int, int]] = {i: {} for i in penalised if not self.drafted[i]}
+        self._taken = dict.fromkeys(self._places, 0)
+        self._behind = [i for i in penalised if self.drafted[i]]
         self.penalised = bool(penalised)
         self.shared = inputs is not None
-        width = max((tokens_at_most(sequences[i], vocabulary) for i in penalised), default=0)
+        width = max((len(sequences[i].counts) + len(self.drafted[i]) + self.SPARE for i in penalised), default=0)
         self.inputs = inputs or Inputs(len(sequences), width, device)
         lines = [[float(getattr(each, name)) for each in samplings] for name in Inputs.NUMBERS[:7]]
         rows = self.inputs.numbers.shape[1]
@@ -254,7 +267,7 @@ class Batch:
             self._move(before)
 
     def _move(self, before: Batch) -> None:
-        rows = {before.sequences[row]: row for row in before._places}
+        rows = {before.sequences[row]: row for row in before._places}  # first rows, behind no drafted token
         moved = [(row, rows[self.sequences[row]]) for row in self._places if self.sequences[row] in rows]
         if not moved:
             return
@@ -265,6 +278,18 @@ class Batch:
         for row, old in moved:
             self._places[row], self._taken[row] = before._places[old], before._taken[old]
         self._host[7, list(self._places)] = self._lengths()
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the next step of the same sequences without drafts can use this batch."""
+        return not any(self.drafted) and self._most_places() <= self.inputs.seen.shape[1]
+
+    def _most_places(self) -> int:
+        """The most columns that a row's penalties need."""
+        return max((len(self.sequences[row].counts) + len(self.drafted[row]) for row in self._penalised()), default=0)
+
+    def _penalised(self) -> list[int]:
+        return [*self._places, *self._behind]
 
     def _lengths(self) -> Tensor:
         return torch.tensor([len(place) for place in self._places.values()]).double()
@@ -285,14 +310,37 @@ class Batch:
             inputs.seen.index_put_((row, at), token)
             inputs.times.index_put_((row, at), times.float())
             host[7, list(self._places)] = self._lengths()
+        if self._behind:
+            self._extend()
         inputs.numbers.copy_(host, non_blocking=True)
+
+    def _extend(self) -> None:
+        """Rows behind drafted tokens: what penalties fall on in the sequence's first row, and those tokens."""
+        entries: list[tuple[int, int, int, int]] = []
+        for row in self._behind:
+            first, counts = row - len(self.drafted[row]), self.sequences[row].counts
+            place = self._places[first]
+            wide = len(place)
+            self.inputs.seen[row, :wide] = self.inputs.seen[first, :wide]
+            self.inputs.times[row, :wide] = self.inputs.times[first, :wide]
+            times: dict[int, int] = {}
+            for token in self.drafted[row]:
+                times[token] = times.get(token, counts.get(token, 0)) + 1
+            for token, count in times.items():
+                at = place.get(token, wide)
+                wide += at == wide
+                entries.append((row, at, token, count))
+            self._host[7, row] = wide
+        rows, columns, tokens, counted = sent(
+            [list(each) for each in zip(*entries, strict=True)], self.inputs.seen.device
+        )
+        self.inputs.seen.index_put_((rows, columns), tokens)
+        self.inputs.times.index_put_((rows, columns), counted.float())
 
     def _fresh(self, row: int, place: dict[int, int]) -> list[tuple[int, int, int, int]]:
         """row, column, token, times generated: of the tokens that came since the last draw."""
         sequence = self.sequences[row]
-        fresh = dict.fromkeys(sequence.tokens[self._taken[row] :])
-        if not self._taken[row]:
-            fresh |= dict.fromkeys(sequence.counts)
+        fresh = dict.fromkeys(sequence.tokens[self._taken[row] :] if self._taken[row] else sequence.counts)
         self._taken[row] = len(sequence.tokens)
         return [(row, place.setdefault(token, len(place)), token, sequence.counts.get(token, 0)) for token in fresh]
 
@@ -300,7 +348,7 @@ class Batch:
         """The logits with the rows' penalties: others, or the same ones changed."""
         if self.penalised:
             logits = logits.float()
-            penalise(logits, self.inputs, max(map(len, self._places.values())))
+            penalise(logits, self.inputs.first(len(logits)), self._most_places())
         return logits
 
     def draw(self, logits: Tensor) -> Tensor:
@@ -319,11 +367,6 @@ class Batch:
             for row, id in zip(again, drawn, strict=True):
                 ids[row] = id
         return [None if id == NO_NUMBERS else id for id in ids]
-
-
-def tokens_at_most(sequence: Sequence, vocabulary: int) -> int:
-    """How many different tokens penalties may ever fall on."""
-    return min(vocabulary, sequence.prompt_len + sequence.max_new_tokens)
 
 
 def sent(values: list[int] | list[list[int]], device: torch.device) -> Tensor:

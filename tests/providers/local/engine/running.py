@@ -72,9 +72,16 @@ def asking(text: str, **parameters) -> Ask:
 
 
 def run(
-    loop: Loop, asks: list[Ask], late: dict[int, int] | None = None, cancel: dict[int, int] | None = None
+    loop: Loop,
+    asks: list[Ask],
+    late: dict[int, int] | None = None,
+    cancel: dict[int, int] | None = None,
+    failing: bool = False,
 ) -> list[Answer]:
-    """Answer all asks together; `late` and `cancel` say before which step an ask comes and goes."""
+    """Answer all asks together; `late` and `cancel` say before which step an ask comes and goes.
+
+    failing   whether a step may raise: else none may have to be run sequence by sequence
+    """
     answers = [Answer([]) for _ in asks]
     sequences: dict[int, Sequence] = {}
     step, left = 0, set(range(len(asks)))
@@ -98,6 +105,7 @@ def run(
             answer.finish_reason, answer.cached = message.finish_reason, message.cached_tokens
             answer.completion_tokens = message.completion_tokens
         step += 1
+    assert failing or loop.counters.failed_steps == 0
     for i, sequence in sequences.items():
         answers[i].tokens = sequence.tokens
         answers[i].text = "".join(answers[i].pieces)

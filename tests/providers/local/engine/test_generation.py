@@ -80,6 +80,19 @@ def test_ids_do_not_depend_on_who_comes_and_goes_meanwhile(models, judged):
         assert loop.scheduler.blocks.available == loop.scheduler.blocks.count - 1
 
 
+PENALTIES = {"repetition_penalty": 1.02, "presence_penalty": 0.1, "frequency_penalty": 0.01}
+
+
+def test_penalised_sequences_are_drafted_too(models):
+    steps = []
+    for how in ({}, {"repetition_penalty": 1.05}):
+        loop = a_loop(models["qwen2"][0])
+        run(loop, [asking("SELECT name FROM dtzpt; SELECT name FROM dtzpt", max_tokens=200, **how)])
+        steps.append(loop.counters.steps)
+        assert loop.counters.accepted
+    assert max(steps) < 170
+
+
 def test_speculation_changes_no_token_and_is_right_now_and_then(models):
     """Random models soon repeat themselves, which is what prompt lookup is good at."""
     texts = []
@@ -88,6 +101,7 @@ def test_speculation_changes_no_token_and_is_right_now_and_then(models):
         loop._draft_rows = rows
         asks = [asking(question, max_tokens=100) for question in QUESTIONS[:4]]
         asks += [asking("hello", max_tokens=60, temperature=0.7, seed=5, top_k=3, logprobs=0)]
+        asks += [asking(question, max_tokens=100, **PENALTIES) for question in QUESTIONS[1:3]]
         answers = run(loop, asks)
         texts.append([(answer.tokens, len(answer.logprobs)) for answer in answers])
         assert bool(loop.counters.accepted) == bool(rows)

@@ -75,7 +75,8 @@ def test_a_step_that_raises_fails_only_those_that_raise_alone_too(loop, monkeypa
 
     alone = [run(loop, [asking(text)])[0].tokens for text in NEIGHBOURS]
     monkeypatch.setattr(loop._runner, "launch", breaks)
-    answers = run(loop, [asking(text) for text in NEIGHBOURS])
+    answers = run(loop, [asking(text) for text in NEIGHBOURS], failing=True)
+    assert loop.counters.failed_steps > 0
     assert answers[1].failed.code == "upstream_error"
     assert [answers[0].tokens, answers[2].tokens] == [alone[0], alone[2]]
     assert loop.scheduler.blocks.available == loop.scheduler.blocks.count - 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from dataclasses import replace
 from itertools import pairwise
 
@@ -90,7 +92,7 @@ def test_a_captured_step_draws_what_a_step_outside_draws(models, monkeypatch, as
         assert counting.drawn > 30
 
 
-def test_a_sequence_of_more_different_tokens_than_are_counted_is_drawn_outside(models, monkeypatch):
+def test_steps_with_more_different_tokens_than_are_counted_are_drawn_outside(models, monkeypatch):
     folder = models["qwen3"][0]
     expected = answers(a_loop(folder), ASKS[4:6])
     monkeypatch.setattr(running, "WAY", "captured")
@@ -98,7 +100,29 @@ def test_a_sequence_of_more_different_tokens_than_are_counted_is_drawn_outside(m
     loop = a_loop(folder)
     counting = Counting(loop, monkeypatch)
     assert [tokens for tokens, _ in answers(loop, ASKS[4:6])] == [tokens for tokens, _ in expected]
-    assert counting.drawn == 0
+    assert 0 < counting.drawn < 40
+
+
+def test_penalties_are_drawn_in_graphs_however_long_the_reply_may_be(models, monkeypatch):
+    """What counts is how many different tokens there are, not how many there may be."""
+    monkeypatch.setattr(running, "WAY", "captured")
+    monkeypatch.setattr(graphs, "MOST_SEEN", 128)
+    loop = a_loop(models["qwen3"][0])
+    loop._draft_rows = 0
+    counting = Counting(loop, monkeypatch)
+    (answer,) = run(loop, [asking("hello", max_tokens=None, stop=["\0"], repetition_penalty=1.05)])
+    assert answer.completion_tokens > 400 > len(set(answer.tokens)) + 300
+    assert counting.drawn > 350
+
+
+@pytest.mark.parametrize("rows", [3, 5, 7])
+def test_penalties_outside_the_graphs_take_as_many_rows_as_there_are_sequences(models, monkeypatch, rows):
+    """Captured sizes are 1, 2, 4, 8: a prompt, a constraint or log probabilities in a step are drawn outside them."""
+    asks = [{"repetition_penalty": 1.05}] * (rows - 2) + [{"repetition_penalty": 1.05, "logprobs": 2}, {}]
+    folder = models["qwen2"][0]
+    expected = answers(a_loop(folder, max_batch=8), asks)
+    monkeypatch.setattr(running, "WAY", "captured")
+    assert [tokens for tokens, _ in answers(a_loop(folder, max_batch=8), asks)] == [tokens for tokens, _ in expected]
 
 
 @pytest.mark.parametrize("size", [151_936, 1000, 7])
@@ -204,3 +228,21 @@ def test_the_cache_leaves_room_for_graphs_and_the_samplers_buffers(models, monke
     assert left > graph_bytes(256, 32_768, 152_064) + memory.WORKING_BYTES > 1 << 30
     with pytest.raises(CannotLoad, match="kv_cache_mb"):
         memory.plan(opened, large, Options("model", max_batch=256, kv_cache_mb=(free - planned.weight_bytes) >> 20))
+
+
+def test_the_benchmark_of_decode_steps_draws_with_every_parameter_in_a_gpus_way(tmp_path, monkeypatch):
+    """12 sequences are no captured size, and a step that raises ends the benchmark."""
+    from benchmarks.engine.decode import EVERY, Steps
+    from benchmarks.engine.shapes import make
+    from benchmarks.engine.targets import Ours
+
+    monkeypatch.setitem(
+        sys.modules, "providers.local.engine.compute.splitkv", types.SimpleNamespace(decode=running.plain_decode)
+    )
+    ours = Ours(make(tmp_path, "tiny", "float32"), "cpu", "float32", 1)
+    ours.runner._kernel = ours.runner.ahead = True
+    ours.runner.capture(16, 4096, lambda: None)
+    ours.budget = 256
+    ours.reset()
+    for how in (EVERY, {"temperature": 0.0}):
+        assert Steps(ours).decode(12, 64, 8, how) > 0

@@ -162,9 +162,9 @@ def test_what_cannot_be_constrained_is_refused(loop, kind, schema, words):
 
 
 def test_a_model_without_an_end_token_cannot_be_constrained(loop):
-    text, vocabulary, _ = loop.preprocessing.make.keywords["grammars"]._told
+    text = loop.preprocessing.make.keywords["chat"].tokenizer.to_str()
     with pytest.raises(Rejected, match="end token"):
-        Grammars(text, vocabulary, []).constraint("sql", SCHEMA)
+        Grammars(text, 400, []).constraint("sql", SCHEMA)
 
 
 def test_a_tokeniser_that_the_library_does_not_read_can_do_all_but_constrain():
