@@ -19,7 +19,7 @@ Row = tuple[Sequence, int]
 
 def a_row(position: int = 0, tokens: list[int] | None = None, counts: dict[int, int] | None = None, **told) -> Row:
     sequence = Sequence(0, tokens or [0], 1, sampling=Sampling(**told))
-    sequence.counts = counts or {}
+    sequence.counts |= counts or {}
     return sequence, position
 
 
