@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from providers.delta import Delta
@@ -17,11 +17,8 @@ from providers.scripted.alibaba import DashScope
 from providers.scripted.baidu import Ernie, Qianfan
 from providers.scripted.body import Body, body, endless
 from providers.scripted.dialects import Call, DashScopeCompatible, Dialect, OpenAI, Refusal
-from providers.scripted.ledger import Asked, Connection
+from providers.scripted.ledger import Asked, Connection, Ledger
 from providers.scripted.plan import EVENTS_BEFORE, Plan, UnknownWord, parse, split_model
-
-if TYPE_CHECKING:
-    from providers.scripted.server import Upstream
 
 MAX_HEAD_BYTES = 65536
 GIVE_UP_S = 120.0
@@ -41,6 +38,30 @@ REASONS = {200: "OK", 302: "Found", 400: "Bad Request", 401: "Unauthorized", 403
 
 class Gone(Exception):
     """The client closed."""
+
+
+class Upstream(Protocol):
+    """What a connection needs of the server that accepted it; see providers/scripted/server.py."""
+
+    key: str
+    pace_s: float
+    plan: str
+    planned: list[tuple[str, str]]
+    ledger: Ledger
+
+    def plan_next(self, *plans: str, text: str = "") -> None: ...
+
+    def forget(self) -> None: ...
+
+    def next_plan(self, model: str) -> tuple[Plan, str]: ...
+
+    def planned_before_reading(self) -> Plan: ...
+
+    def note(self, asked: Asked) -> None: ...
+
+    def token(self, client_id: str) -> str: ...
+
+    def token_refusal(self, plan: Plan, query: dict[str, list[str]], headers: dict[str, str]) -> int: ...
 
 
 class ServedConnection:
