@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install run test lint coverage bench soak clean
+.PHONY: install run test lint coverage instructions bench soak clean
 
 install: .venv/.installed
 
@@ -36,6 +36,10 @@ FAST := tests/prompts tests/providers/routing tests/providers/stream/test_sse.py
 coverage: .venv/.installed-test
 	$(BIN)/coverage run -m pytest -qq --ignore tests/providers/wires/sdk $(FAST)
 	$(BIN)/coverage report --format=total | sed 's/^/coverage of the fast tests, percent: /'
+
+# Instructions of the stream path's units, beside the committed ones; fails where one has grown by more than 10 %.
+instructions: .venv/.installed-test
+	$(BIN)/python -m benchmarks.gateway.instructions
 
 bench: .venv/.installed-test
 	$(BIN)/python -m benchmarks

@@ -1,0 +1,1 @@
+"""What the stream path costs: instructions counted, and the gateway beside others under load."""
