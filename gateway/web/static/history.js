@@ -4,7 +4,7 @@ import { dialog } from "./access.js";
 import { download } from "./answer/files.js";
 import { markdown } from "./conversation.js";
 import { list, load } from "./store.js";
-import { label, language, node, say, words } from "./words.js";
+import { label, language, node, say } from "./words.js";
 
 /** Shows the list; a click opens one in `conversation`. */
 export async function showHistory(conversation) {

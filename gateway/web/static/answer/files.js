@@ -29,7 +29,7 @@ export function forClipboard(columns, rows) {
 
 const ENTITIES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
 // XML cannot hold the other control characters, nor half a surrogate pair.
-const escaped = (text) => text.toWellFormed().replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "\ufffd").replace(/[&<>"]/g, (sign) => ENTITIES[sign]);
+const escaped = (text) => text.toWellFormed().replace(/(?![\t\n\r])\p{Cc}|[\ufffe\uffff]/gu, "\ufffd").replace(/[&<>"]/g, (sign) => ENTITIES[sign]);
 
 const MOST_CHARACTERS = 32767; // of one cell, in Excel
 

@@ -73,9 +73,7 @@ export function block(token, code) {
     case "blockquote":
       return node("blockquote", {}, inside(token.tokens));
     case "list":
-      return node(token.ordered ? "ol" : "ul", token.ordered && token.start !== 1 ? { start: token.start } : {}, [
-        ...token.items.map((item) => node("li", { dir: "auto" }, inside(item.tokens))),
-      ]);
+      return node(token.ordered ? "ol" : "ul", token.ordered && token.start !== 1 ? { start: token.start } : {}, token.items.map((item) => node("li", { dir: "auto" }, inside(item.tokens))));
     case "table":
       return table(token);
     case "hr":
