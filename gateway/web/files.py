@@ -11,6 +11,8 @@ from pathlib import Path
 from flask import Response, request
 from werkzeug.exceptions import NotFound
 
+from gateway.sentences import FILE as SENTENCES
+
 FOLDER = Path(__file__).with_name("static")
 # Smaller files gain nothing.
 LEAST_BYTES = 400
@@ -28,6 +30,9 @@ class StaticFile:
     etag: str
     changed_ns: int
 
+
+# Made from the catalogue that server and command line read too.
+CATALOGUE = "sentences.js"
 
 _files: dict[str, StaticFile] = {}
 
@@ -47,19 +52,22 @@ def send(name: str) -> Response:
 
 
 def _read(name: str) -> StaticFile:
-    path = (FOLDER / name).resolve()
-    if not path.is_relative_to(FOLDER.resolve()) or not path.is_file():
+    path = SENTENCES if name == CATALOGUE else (FOLDER / name).resolve()
+    if path != SENTENCES and not (path.is_relative_to(FOLDER.resolve()) and path.is_file()):
         raise NotFound
     changed_ns = path.stat().st_mtime_ns
     file = _files.get(name)
     if file is None or file.changed_ns != changed_ns:
         content = path.read_bytes()
-        worth = path.suffix in COMPRESSIBLE and len(content) >= LEAST_BYTES
-        kind = TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        charset = "; charset=utf-8" if kind.startswith("text/") else ""
-        etag = hashlib.sha256(content).hexdigest()[:32]
-        file = StaticFile(
-            content, gzip.compress(content, 9, mtime=0) if worth else None, kind + charset, etag, changed_ns
-        )
-        _files[name] = file
+        if name == CATALOGUE:
+            content = b"export default " + content.strip() + b";\n"
+        file = _files[name] = _file(Path(name), content, changed_ns)
     return file
+
+
+def _file(path: Path, content: bytes, changed_ns: int) -> StaticFile:
+    worth = path.suffix in COMPRESSIBLE and len(content) >= LEAST_BYTES
+    kind = TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    charset = "; charset=utf-8" if kind.startswith("text/") else ""
+    gzipped = gzip.compress(content, 9, mtime=0) if worth else None
+    return StaticFile(content, gzipped, kind + charset, hashlib.sha256(content).hexdigest()[:32], changed_ns)

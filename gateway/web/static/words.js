@@ -1,5 +1,7 @@
 // Every word that the page says, in both languages, and the little that puts words and nodes on the page.
 
+import sentences from "./sentences.js";
+
 export const WORDS = {
   zh: {
     skip: "跳到提问框",
@@ -108,37 +110,6 @@ export const WORDS = {
     detail: (text) => detail(text),
     explainQuestion: (sql) => `用平常的话解释这条 SQL 语句：\n\n${sql}`,
     charts: { number: "数字", line: "折线", bar: "柱形", stacked: "堆积", pie: "饼图", none: "只看表格" },
-    failures: {
-      bad_request: "请求有误",
-      unauthorized: "需要有效的密钥",
-      forbidden: "没有权限",
-      not_found: "这个答案已经不在了",
-      too_large: "内容太长",
-      rate_limited: "问得太快了，稍等一下",
-      overloaded: "服务器正忙",
-      quota: "额度已用完",
-      moderation: "问题没有通过内容审核",
-      model_not_found: "没有这个模型",
-      context_length: "超出了模型的上下文长度",
-      upstream_connect: "连不上模型服务",
-      upstream_timeout: "模型服务超时",
-      upstream_rate_limited: "模型服务限流",
-      upstream_auth: "模型服务拒绝了密钥",
-      upstream_quota: "模型服务的额度已用完",
-      upstream_error: "模型服务出错",
-      upstream_protocol: "模型服务的回复无法识别",
-      upstream_too_large: "模型服务的回复太长",
-      truncated: "答案中断了",
-      engine_died: "本地模型意外退出，正在重启",
-      engine_timeout: "本地模型没有响应，正在重启",
-      worker_died: "回答它的进程意外退出",
-      sql_refused: "语句没有通过校验",
-      sql_failed: "查询出错",
-      sql_limit: "查询超出限制",
-      shutting_down: "服务器正在重启",
-      internal: "服务器内部错误",
-      unreachable: "连不上服务器",
-    },
   },
   en: {
     skip: "Skip to the question",
@@ -247,47 +218,29 @@ export const WORDS = {
     detail: (text) => detail(text),
     explainQuestion: (sql) => `Explain this SQL statement in plain words:\n\n${sql}`,
     charts: { number: "Number", line: "Line", bar: "Bars", stacked: "Stacked", pie: "Pie", none: "Table only" },
-    failures: {
-      bad_request: "The request was not accepted",
-      unauthorized: "A valid key is needed",
-      forbidden: "Not permitted",
-      not_found: "This answer is no longer there",
-      too_large: "Too long",
-      rate_limited: "Too many questions; wait a moment",
-      overloaded: "The server is busy",
-      quota: "The quota is used up",
-      moderation: "The question did not pass moderation",
-      model_not_found: "No such model",
-      context_length: "Too long for the model",
-      upstream_connect: "The model service cannot be reached",
-      upstream_timeout: "The model service took too long",
-      upstream_rate_limited: "The model service limits the rate",
-      upstream_auth: "The model service refused its key",
-      upstream_quota: "The model service’s quota is used up",
-      upstream_error: "The model service failed",
-      upstream_protocol: "The model service sent something unreadable",
-      upstream_too_large: "The model service’s reply was too large",
-      truncated: "The answer broke off",
-      engine_died: "The local model stopped and is being restarted",
-      engine_timeout: "The local model did not respond and is being restarted",
-      worker_died: "The process that answered has stopped",
-      sql_refused: "The statement did not pass the check",
-      sql_failed: "The query failed",
-      sql_limit: "The query went over a limit",
-      shutting_down: "The server is restarting",
-      internal: "Internal server error",
-      unreachable: "The server cannot be reached",
-    },
   },
 };
 
-/** A message of the server, in the reader's language as far as it has a translation. */
-const detail = (text) => text;
+let patterns = null;
+
+/** A message of the server in the reader's language; as it came where the catalogue has no translation for it. */
+function detail(text) {
+  if (language() === "en" || !text) return text;
+  patterns ??= Object.entries(sentences.details).map(([en, zh]) => [new RegExp(`^${en.split("{}").map(RegExp.escape ?? quoted).join("(.+?)")}$`, "s"), zh]);
+  for (const [pattern, zh] of patterns) {
+    const found = pattern.exec(text);
+    // A part may be a message itself, such as what the provider said.
+    if (found) return zh.replace(/\{(\d?)\}/g, (_, n) => detail(found[n || 1]));
+  }
+  return text;
+}
+const quoted = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
 export const language = () => (document.documentElement.lang === "zh" ? "zh" : "en");
 
 /** The words for `name`, a path such as "failures.quota"; functions get `values`. */
 export function words(name, ...values) {
+  if (name.startsWith("failures.")) return sentences.codes[name.slice(9)]?.[language()] ?? "";
   const found = name.split(".").reduce((from, part) => from?.[part], WORDS[language()]);
   return typeof found === "function" ? found(...values) : (found ?? "");
 }

@@ -137,6 +137,21 @@ def test_a_failure_that_asking_again_cannot_mend_offers_no_button(page, server):
     assert page.js("document.querySelector('.failure button')") is None
 
 
+def test_failures_and_refusals_are_told_in_the_readers_language(page, server):
+    page.click("#language")
+    reason = "there is no table secret here, or it is not open; the tables are: dtzpt"
+    refused = JUDGED[1] | {"ok": False, "reason": reason}
+    message = "provider local is not asked: it failed several times in a row and is given a rest"
+    failed = {"code": "overloaded", "message": message, "retryable": True, "retry_after": 5, "request_id": "r-7"}
+    answered(page, server, [START, FENCED, ("sql", refused), ("failed", failed)])
+    assert page.text(".why span") == "没有表 secret，或者它没有开放；可以查的表有：dtzpt"
+    # An open breaker is the model service's trouble.
+    assert page.text(".failure strong") == "模型服务连续出错，暂时不问它"
+    assert page.text(".failure p") == "暂时不问模型服务 local：它连续出错，暂时不问它"
+    page.click("#language")
+    assert page.text(".failure p") == message and page.text(".why span") == reason
+
+
 def test_stopping_keeps_the_text_so_far_and_tells_the_server(page, server):
     server.scripts["q"] = [START, text("So far"), threading.Event()]
     ask(page, "q")

@@ -279,7 +279,9 @@ export class Turn {
 /** A failure as a person reads it: what it means, its details, its code, and a way to ask again where that may help. */
 export function failureBox({ code, message, retryable, retry_after, request_id }, retry) {
   const title = node("strong");
-  say(title, words(`failures.${code}`) ? `failures.${code}` : "failures.internal");
+  // A provider that is given a rest is the model service's trouble, not this server's load.
+  const meaning = code === "overloaded" && /^provider /.test(message) ? "breaker" : code;
+  say(title, words(`failures.${meaning}`) ? `failures.${meaning}` : "failures.internal");
   const details = node("p", { dir: "auto" });
   say(details, "detail", message);
   const facts = node("p", { class: "usage" }, [node("code", { text: code })]);
