@@ -1,12 +1,11 @@
-"""How often one caller may ask: `limits.requests`, such as "60/minute", counted in memory or in Redis."""
+"""How often one caller may ask: "60/minute" in `limits` or in the caller's key, counted in memory or in Redis."""
 
 from __future__ import annotations
 
-import ipaddress
 import logging
+import math
 import time
 
-from flask import Request
 from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
@@ -24,42 +23,36 @@ AGAIN_S = 5.0
 class Rate:
     def __init__(self, requests: str | None, redis_url: str | None = None) -> None:
         self._items: list[RateLimitItem] = parse_many(requests) if requests else []
+        # Rates of single keys, parsed once.
+        self._of: dict[str, list[RateLimitItem]] = {}
         self._own = MovingWindowRateLimiter(MemoryStorage())
         self._shared: MovingWindowRateLimiter | None = None
-        if redis_url and self._items:
+        if redis_url:
             storage = RedisStorage(redis_url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
             self._shared = MovingWindowRateLimiter(storage)
         self._again_at = 0.0
 
-    def count(self, caller: str) -> None:
-        """Count one question of `caller`; raises Failure (429) if it is one too many."""
+    def count(self, caller: str, requests: str | None = None) -> None:
+        """Count one question of `caller`, which has a rate of its own or None; raises Failure (429) if it is too many."""
+        if requests is not None and requests not in self._of:
+            self._of[requests] = parse_many(requests)
+        items = self._items if requests is None else self._of[requests]
+        if not items:
+            return
         if self._shared is not None and time.monotonic() >= self._again_at:
             try:
-                self._count(self._shared, caller)
+                self._count(self._shared, items, caller)
                 return
             except Failure:
                 raise
             except Exception as error:  # noqa: BLE001 - no fault of the store may refuse a question
                 log.warning("each worker counts questions for itself: %s", type(error).__name__)
                 self._again_at = time.monotonic() + AGAIN_S
-        self._count(self._own, caller)
+        self._count(self._own, items, caller)
 
-    def _count(self, limiter: MovingWindowRateLimiter, caller: str) -> None:
-        for item in self._items:
+    def _count(self, limiter: MovingWindowRateLimiter, items: list[RateLimitItem], caller: str) -> None:
+        for item in items:
             if not limiter.hit(item, caller):
                 reset_s = limiter.get_window_stats(item, caller).reset_time - time.time()
-                raise Failure("rate_limited", f"more than {item} were asked", retry_after=max(1.0, reset_s))
-
-
-def caller(owner: str, request: Request) -> str:
-    """Whom a question is counted for: its key, or the address it came from, as a proxy on this machine tells it."""
-    if owner:
-        return owner
-    address = request.remote_addr or ""
-    forwarded = request.headers.get("X-Forwarded-For", "")
-    try:
-        if forwarded and (not address or ipaddress.ip_address(address).is_loopback):
-            return forwarded.rpartition(",")[2].strip()
-    except ValueError:
-        pass
-    return address
+                message = f"limits.requests: at most {item} may be asked; ask again in {max(1, math.ceil(reset_s))} s"
+                raise Failure("rate_limited", message, retry_after=max(1.0, reset_s))
