@@ -62,7 +62,7 @@ def ask(port: int, question: dict[str, Any], read: Any) -> None:
     """Ask, and give each event's name and data to `read`."""
     body = json.dumps(question).encode()
     with cooperative.create_connection(("127.0.0.1", port)) as link:
-        head = f"POST /getAnwser HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+        head = f"POST /getAnwser HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
         link.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
         name = ""
         for line in link.makefile("rb"):

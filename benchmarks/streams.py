@@ -118,7 +118,7 @@ class Seen:
 def client(port: int, path: str, streams: int, rounds: int, ramp_s: float) -> Seen:
     """Ask `streams` questions at once, `rounds` times over, and read every answer to its end."""
     body = json.dumps(QUESTION if path.startswith("/v1") else {"question": "hi"}).encode()
-    asked = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+    asked = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
     request = asked % (path.encode(), len(body), body)
     seen = Seen()
     poll = select.epoll()

@@ -10,8 +10,9 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from gateway import errors, web
-from gateway.access import auth
-from gateway.access.auth import Keys
+from gateway.access.auth import ANYONE, Keys
+from gateway.access.client_address import Proxies
+from gateway.access.origin import Origins
 from gateway.access.rate_limit import Rate
 from gateway.answers.answers import Answers, Observer
 from gateway.context import Sluice
@@ -22,8 +23,10 @@ from gateway.settings import Settings
 from gateway.text2sql.database import Databases
 from providers import Providers
 
-# Endpoints that need no key.
+# Endpoints that need no key, and that a link on any page may open.
 OPEN = {"health.healthz", "health.readyz", "page.index", "page.static"}
+# Probes of load balancers, which call a machine by its address: they say nothing that a stranger could use.
+ANY_HOST = {"health.healthz", "health.readyz"}
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -50,17 +53,23 @@ def create_app(
         answers,
         Keys(settings.auth),
         Rate(settings.limits.requests, server.redis_url),
+        Origins(settings),
+        Proxies(server.trusted_proxies),
     )
     app.extensions["sluice"] = sluice
 
     @app.before_request
     def begun() -> Response | None:
         g.received_at = time.monotonic()
-        g.owner = g.caller = ""
+        g.owner, g.caller, g.rights = "", "", ANYONE
         sent_id = request.headers.get("X-Request-Id", "")
         g.request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(8)
+        if request.endpoint not in ANY_HOST:
+            sluice.origins.check_host(request.headers)
         if request.endpoint is not None and request.endpoint not in OPEN and request.method != "OPTIONS":
-            auth.check(sluice.keys)
+            sluice.origins.check_page(request.headers)
+            g.rights = sluice.keys.caller(request.headers)
+            g.owner, g.caller = g.rights.owner, g.rights.name
         if request.method == "OPTIONS" and request.endpoint is None and request.path.startswith("/v1"):
             # The preflight of an unknown address: a page could not read our 404 without it.
             return Response(status=204)

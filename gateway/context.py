@@ -8,6 +8,8 @@ from typing import Any, cast
 from flask import current_app
 
 from gateway.access.auth import Keys
+from gateway.access.client_address import Proxies
+from gateway.access.origin import Origins
 from gateway.access.rate_limit import Rate
 from gateway.answers.answers import Answers
 from gateway.settings import Settings
@@ -19,13 +21,24 @@ from providers import Described, Providers
 class Ready:
     """Whether a question could be answered now; `reason` says why not.
 
-    engines   provider → the reason, for each provider whose engine cannot answer yet
+    engines    provider → the reason, for each provider whose engine cannot answer yet
+    databases  database → why it could not be asked at the last try, None where it could
+    redis      why answers are not shared, None where they are, or need not be
     """
 
     ok: bool
     reason: str
     providers: list[Described]
     engines: dict[str, str]
+    databases: dict[str, str | None]
+    redis: str | None
+
+    @property
+    def status(self) -> str:
+        """ "ok", "degraded" (it answers, but something that it uses does not), or "unavailable"."""
+        if not self.ok:
+            return "unavailable"
+        return "degraded" if self.redis or any(self.databases.values()) else "ok"
 
 
 @dataclass(slots=True)
@@ -36,6 +49,8 @@ class Sluice:
     answers: Answers
     keys: Keys
     rate: Rate
+    origins: Origins
+    proxies: Proxies
 
     def ready(self) -> Ready:
         """Whether this worker can serve: it is not stopping, and its default provider is available."""
@@ -49,7 +64,10 @@ class Sluice:
         for provider in described:
             if provider.name == self.settings.default and not provider.available and not reason:
                 reason = f"provider {provider.name}: {provider.reason or 'not available'}"
-        return Ready(not reason, reason, described, engines)
+        databases = {database.name: database.trouble for database in self.databases}
+        shared = self.answers.shared
+        redis = "Redis takes no writes: answers stay in their workers' memory" if shared and not shared.up else None
+        return Ready(not reason, reason, described, engines, databases, redis)
 
     @property
     def settled(self) -> bool:

@@ -1,4 +1,4 @@
-"""Who asks: a key in `Authorization: Bearer <key>`, `x-api-key` or `api-key`, compared in constant time, and its rights.
+"""Who asks: a key in `Authorization: Bearer <key>`, `x-api-key` or `api-key`, and its rights.
 
 Where the configuration has no keys, every caller may do everything but see the operator's details.
 """
@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from gateway.errors import Failure
 from gateway.settings import Auth, Key
 
 # Headers that carry a key beside Authorization, as OpenAI's and Anthropic's clients send it.
 KEY_HEADERS = ("x-api-key", "api-key")
+
+
+class Headers(Protocol):
+    """A request's headers, looked up without regard to case."""
+
+    def get(self, key: str, default: str, /) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ class Keys:
         """Whether a caller needs a key."""
         return bool(self._keys)
 
-    def caller(self, headers: Mapping[str, str]) -> Caller:
+    def caller(self, headers: Headers) -> Caller:
         """Who sends these headers; raises Failure (401)."""
         if not self._keys:
             return ANYONE
@@ -122,7 +129,7 @@ class Keys:
         return self._revoked | {key.sha256 for key, _ in self._keys if key.expired(now)}
 
 
-def sent_key(headers: Mapping[str, str]) -> str:
+def sent_key(headers: Headers) -> str:
     """The key in these headers; raises Failure (401)."""
     scheme, _, key = headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():

@@ -8,9 +8,9 @@ tell such a request: its `Host` is a name of the attacker's that was made to poi
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from gateway.access.auth import Headers
 from gateway.errors import Failure
 from gateway.settings import Settings
 from gateway.settings.problems import shown
@@ -27,18 +27,17 @@ class Origins:
         own = "" if settings.server.bind.startswith("unix:") else settings.server.bind.rpartition(":")[0].strip("[]")
         self._hosts = {host.strip("[]") for host in settings.server.hosts} | {own.lower()} - {""}
 
-    def check_host(self, headers: Mapping[str, str]) -> None:
+    def check_host(self, headers: Headers) -> None:
         """Without keys: only loopback names, the bind's own and `server.hosts`. Raises Failure (403)."""
         sent = headers.get("Host", "")
         if self._any_host or not sent or self._is_ours(host_of(sent)):
             return
         raise Failure(
             "forbidden",
-            f"Host: {shown(sent)} is not served without keys; "
-            "expected a loopback name, or one that server.hosts lists",
+            f"Host: {shown(sent)} is not served without keys; expected a loopback name, or one that server.hosts lists",
         )
 
-    def check_page(self, headers: Mapping[str, str]) -> None:
+    def check_page(self, headers: Headers) -> None:
         """Only pages of this host, and of origins in `server.cors`, may ask. Raises Failure (403)."""
         origin, site = headers.get("Origin", "").lower(), headers.get("Sec-Fetch-Site", "").lower()
         if "*" in self._cors or (origin and origin in self._cors):

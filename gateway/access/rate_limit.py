@@ -33,7 +33,7 @@ class Rate:
         self._again_at = 0.0
 
     def count(self, caller: str, requests: str | None = None) -> None:
-        """Count one question of `caller`, which has a rate of its own or None; raises Failure (429) if it is too many."""
+        """Count one question; raises Failure (429) if it is one too many. `requests` replaces the rate of `limits`."""
         if requests is not None and requests not in self._of:
             self._of[requests] = parse_many(requests)
         items = self._items if requests is None else self._of[requests]

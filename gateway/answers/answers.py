@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -60,16 +61,16 @@ class Answers:
         self._idle = Event()
         self._idle.set()
 
-    def admit(self, owner: str) -> None:
-        """Raises Failure if no new answer may begin for `owner` now."""
+    def admit(self, owner: str, streams_per_key: int | None = None) -> None:
+        """Raises Failure if no new answer may begin for `owner`, which has a limit of its own or None."""
         if self.draining:
             raise Failure("shutting_down", "server: the gateway is being restarted; ask again in a moment")
         if len(self.running) + len(self._coming) >= self.server.max_streams:
             raise Failure(
                 "overloaded", f"server.max_streams: all {self.server.max_streams} streams are in use; ask again later"
             )
-        if self._streams_per_key and self._streams_of(owner) >= self._streams_per_key:
-            limit = self._streams_per_key
+        limit = streams_per_key or self._streams_per_key
+        if limit and self._streams_of(owner) >= limit:
             message = f"limits.streams_per_key: at most {limit} answers may run at once for one key; all are running"
             raise Failure("rate_limited", message, retry_after=1)
 
@@ -107,7 +108,7 @@ class Answers:
             if key not in self._undecided:
                 break
             self._undecided[key].wait()
-        self.admit(request.owner)
+        self.admit(request.owner, request.streams_per_key)
         with self._coming_in(request.owner, key):
             count()
             answer = Answer(request, self)
@@ -219,6 +220,13 @@ class Answers:
         self._all.pop(answer.id, None)
         if answer.request.key is not None and self._keys.get(answer.request.key) is answer:
             del self._keys[answer.request.key]
+
+    def end_of(self, owners: frozenset[str], failure: Failure) -> int:
+        """End the running answers of these owners with `failure`; returns how many."""
+        ending = [answer for answer in self.running if answer.request.owner in owners]
+        for answer in ending:
+            answer.fail(replace(failure))
+        return len(ending)
 
     def drain(self, within_s: float | None = None) -> None:
         """Begin no more answers; return when all have ended. After `within_s` (drain_s) the rest are ended with

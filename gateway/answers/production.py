@@ -37,6 +37,7 @@ class AnswerRequest:
     idempotency   the caller's Idempotency-Key and a digest of the question
     window_s      seconds that it goes on without readers: 0 where the client cannot come back, infinite where it is to
                   run by itself; None: server.resume_window_s
+    streams_per_key   how many answers this owner may have at once; None: as many as any
     """
 
     flow: Iterator[list[Step]]
@@ -49,6 +50,7 @@ class AnswerRequest:
     idempotency: tuple[str, str] | None = None
     record: Record = field(default_factory=Record)
     window_s: float | None = None
+    streams_per_key: int | None = None
 
     @property
     def key(self) -> tuple[str, str] | None:

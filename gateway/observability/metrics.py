@@ -9,12 +9,14 @@ with exactly one cause: `streams_started_total` = sum of `streams_ended_total` +
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 from bisect import bisect_left
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
@@ -45,6 +47,14 @@ STALL = Histogram("sluice_event_loop_stall_seconds", "How late the event loop ra
 BREAKER = Gauge(
     "sluice_breaker_open", "1 while the provider's breaker is open", ["provider"], multiprocess_mode="livemax"
 )
+DATABASE = Gauge(
+    "sluice_database_up",
+    "1 while the database could be asked at the last try",
+    ["database"],
+    multiprocess_mode="livemin",
+)
+REDIS = Gauge("sluice_redis_up", "1 while answers are shared over Redis", multiprocess_mode="livemin")
+DESCRIPTORS = Gauge("sluice_open_descriptors", "Open files and sockets of all workers", multiprocess_mode="livesum")
 ENGINE = Gauge("sluice_engine", "The local engine's own figures", ["provider", "figure"], multiprocess_mode="livemax")
 
 
@@ -112,30 +122,54 @@ def died(pid: int) -> int:
     return missing
 
 
-def watch(providers: Providers, every_s: float = 0.1) -> None:
-    """A worker's greenlet: measures how late the loop runs, and records the providers' own figures. Never returns."""
+class Watched(Protocol):
+    """What a worker's gateway says of itself; context.Sluice."""
+
+    providers: Providers
+    databases: Iterable[Any]
+    answers: Any
+
+
+# The loop's timer, and how many of its ticks pass between two looks at providers, databases and Redis.
+TICK_S, DESCRIBE_EVERY = 0.1, 20
+# Ticks between two new tries to reach a database that could not be asked.
+RETRY_EVERY = 300
+
+
+def watch(sluice: Watched) -> None:
+    """A worker's greenlet: measures how late the loop runs, and records the worker's own figures. Never returns."""
     loop = gevent.get_hub().loop
     ticks = 0
     while True:
         before = loop.now()
-        gevent.sleep(every_s)
+        gevent.sleep(TICK_S)
         loop.update_now()
-        STALL.observe(max(0.0, loop.now() - before - every_s))
+        STALL.observe(max(0.0, loop.now() - before - TICK_S))
         ticks += 1
-        if ticks % 20 == 0:
+        if ticks % DESCRIBE_EVERY == 0:
             try:
-                _describe(providers)
+                _describe(sluice)
             except OSError as error:
-                log.error("metrics: the providers' figures are not counted: %s", error.strerror)
+                log.error("metrics: the worker's own figures are not counted: %s", error.strerror)
+        if ticks % RETRY_EVERY == 0:
+            for database in sluice.databases:
+                if database.trouble:
+                    gevent.spawn(database.check)
 
 
-def _describe(providers: Providers) -> None:
-    for provider in providers.described():
+def _describe(sluice: Watched) -> None:
+    for provider in sluice.providers.described():
         BREAKER.labels(provider.name).set(provider.breaker == "open")
-    for name, report in providers.engines().items():
+    for name, report in sluice.providers.engines().items():
         for figure, value in report.items():
             if isinstance(value, int | float):
                 ENGINE.labels(name, figure).set(value)
+    for database in sluice.databases:
+        DATABASE.labels(database.name).set(database.trouble is None)
+    if sluice.answers.shared is not None:
+        REDIS.set(sluice.answers.shared.up)
+    with contextlib.suppress(OSError):
+        DESCRIPTORS.set(len(os.listdir("/proc/self/fd")))
 
 
 def main() -> None:

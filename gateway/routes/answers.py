@@ -11,6 +11,7 @@ import msgspec
 from flask import Blueprint, Response, g, request
 
 from gateway import context
+from gateway.access import choices
 from gateway.answers import question
 from gateway.answers.followable import Followable
 from gateway.answers.question import Question
@@ -76,13 +77,9 @@ def _utf8(query: bytes) -> None:
 def _parsed(parse: Callable[[Any], Question], data: Any) -> Question:
     """The question that `parse` reads from `data`, with its names checked and its defaults filled in."""
     asked = parse(data)
-    replies.known_provider(asked.provider, "provider")
+    asked.provider = replies.provider(asked.provider, "provider")
     sluice = context.current()
-    if asked.database and asked.database not in sluice.databases:
-        names = ", ".join(sluice.settings.databases)
-        known = f"must be one of {names}, or none" if names else 'none is configured (use "none" for a plain chat)'
-        message = f"database: unknown database {shown(asked.database)}; {known}"
-        raise Failure("bad_request", message, param="database")
+    asked.database = choices.database(g.rights, asked.database, sluice.settings.databases)
     if asked.constrain and sluice.databases.get(asked.database) is None:
         raise Failure("bad_request", "constrain: needs a database, whose schema limits the statements, got none")
     return asked

@@ -43,7 +43,7 @@ def _begun(name: str, default: str | None = None) -> Followable:
         hint = "; the configuration has no compat.question either" if name == "question" else ""
         raise BadQuestion(f"{name}: required, but the body is empty{hint}")
     sluice = context.current()
-    replies.known_provider(asked.provider, "provider")
+    asked.provider = replies.provider(asked.provider, "provider")
     asked.cache_salt = g.owner
     return replies.begin(
         chat.answer(asked.request(asked.chat()), sluice.providers, asked.provider), asked, asked.provider

@@ -7,13 +7,12 @@ import struct
 from typing import Annotated, Any, Literal
 
 import msgspec
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response
 from msgspec import Meta
 
 from gateway import context
-from gateway.access.rate_limit import caller
 from gateway.decoding import BadQuestion, decode, plain
-from gateway.routes import v1_models
+from gateway.routes import replies, v1_models
 from gateway.routes.request_body import body
 from providers.embeddings import EmbeddingsRequest
 
@@ -44,7 +43,7 @@ def embeddings() -> Response:
         plain(f"input[{n}]", text)
     name = v1_models.target(fields.model).provider
     sluice = context.current()
-    sluice.rate.count(caller(g.owner, request))
+    replies.count()
     found = sluice.providers.embed(EmbeddingsRequest(texts, fields.dimensions, fields.user), name)
     data = [
         {"object": "embedding", "index": n, "embedding": _written(vector, fields.encoding_format)}

@@ -11,11 +11,10 @@ import logging
 from typing import Annotated
 
 import msgspec
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, g
 from msgspec import Meta
 
 from gateway import context
-from gateway.access.rate_limit import caller
 from gateway.answers.followable import Followable
 from gateway.answers.question import MAX_QUESTION_CHARACTERS
 from gateway.decoding import decode
@@ -59,6 +58,8 @@ def feedback() -> Response:
             "bad_request", "right: required, but missing; say true or false, or send the right `sql`", param="right"
         )
     answer = context.current().answers.find(given.id, g.owner)
+    if answer.database and not g.rights.may_read(answer.database):
+        raise Failure("forbidden", "database: this key may no longer ask the answer's database")
     database = _database(given, answer)
     if given.sql is None and not given.right:
         return _reply(answer, remembered=False, forgotten=database.examples.forget(answer.question, by=g.owner))
@@ -102,7 +103,7 @@ def _try(database: Database, sql: str) -> None:
     """Judge and run a corrected statement like an answer's: only one that gives rows becomes an example."""
     if not database.settings.execute:
         raise _not(f"sql: needs a database with `execute: true`; {database.name} runs nothing")
-    context.current().rate.count(caller(g.owner, request))
+    replies.count()
     verdict = database.judge(sql)
     if not verdict.ok:
         raise Failure("sql_refused", verdict.reason or "sql: the statement was refused")

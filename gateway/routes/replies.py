@@ -10,7 +10,7 @@ import msgspec
 from flask import Response, g, request
 
 from gateway import context, errors
-from gateway.access.rate_limit import caller
+from gateway.access import choices
 from gateway.answers.client import Client
 from gateway.answers.events import Event
 from gateway.answers.followable import Followable
@@ -61,6 +61,7 @@ def begin(
     answer_request = AnswerRequest(
         flow,
         owner=g.owner,
+        streams_per_key=g.rights.streams,
         provider=name,
         model=sluice.settings.providers[name].shown_model,
         request_id=g.request_id,
@@ -70,22 +71,31 @@ def begin(
         record=record,
         window_s=window_s,
     )
-    return sluice.answers.ask(answer_request, lambda: sluice.rate.count(caller(g.owner, request)))
+    return sluice.answers.ask(answer_request, count)
 
 
-def known_provider(name: str | None, field: str) -> None:
-    """Raises Failure (400) unless `name` is None or a configured, available provider."""
-    if name is None:
-        return
+def provider(name: str | None, field: str) -> str | None:
+    """The provider that the caller's question names, checked; None: the default, with its fallbacks.
+
+    For a key that may not ask every provider it is always a name, which no fallback replaces. Raises Failure.
+    """
     sluice = context.current()
-    if name not in sluice.settings.providers:
-        known = ", ".join(sluice.settings.providers)
-        raise Failure("bad_request", f"{field}: unknown provider {shown(name)}; must be one of {known}", param=field)
-    provider = sluice.described(name)
-    if not provider.available:
-        raise Failure(
-            "bad_request", f"{field}: provider {shown(name)} is not available: {provider.reason}", param=field
-        )
+    settings, rights = sluice.settings, g.rights
+    chosen = choices.provider(rights, name, settings.providers, settings.default, field)
+    if name is None and rights.providers is None:
+        return None
+    described = sluice.described(chosen)
+    if not described.available:
+        message = f"{field}: provider {shown(chosen)} is not available: {described.reason}"
+        raise Failure("bad_request", message, param=field)
+    return chosen
+
+
+def count() -> None:
+    """Count this question of the caller; raises Failure (429) where it is one too many."""
+    sluice = context.current()
+    asker = g.owner or sluice.proxies.client(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""))
+    sluice.rate.count(asker, g.rights.requests)
 
 
 def stream(answer: Followable, form: Format, after: int = 0, *, fails_early: bool = True) -> Response:

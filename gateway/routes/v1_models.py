@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response
+from flask import Blueprint, Response, g
 
 from gateway import context
+from gateway.access import choices
+from gateway.access.auth import Caller
 from gateway.errors import Failure, shown
 from gateway.routes import replies
 
@@ -43,13 +45,11 @@ def target(model: str | None, database: str | None = None) -> Target:
         if database not in (None, "", name):
             raise Failure("bad_request", f"database: must be {shown(name)}, as model says, or absent", param="database")
         database, provider = name, at or None
-    elif database and database != "none" and database not in context.current().databases:
-        names = ", ".join([*context.current().settings.databases, "none"])
-        message = f"database: unknown database {shown(database)}; must be one of {names}"
-        raise Failure("bad_request", message, param="database")
+    if database:
+        choices.database(g.rights, database, context.current().settings.databases)
     if provider is not None and provider not in context.current().settings.providers:
         raise _unknown(model or provider)
-    replies.known_provider(provider, "model")
+    provider = replies.provider(provider, "model")
     return Target(provider, None if database in (None, "", "none") else database)
 
 
@@ -60,12 +60,14 @@ def _unknown(model: str) -> Failure:
 
 def _models() -> list[dict[str, Any]]:
     sluice = context.current()
-    available = [provider for provider in sluice.providers.described() if provider.available]
+    rights: Caller = g.rights
+    described = sluice.providers.described()
+    available = [provider for provider in described if provider.available and rights.may_ask(provider.name)]
     found = [
         {"id": provider.name, "object": "model", "created": 0, "owned_by": provider.type, "root": provider.model}
         for provider in available
     ]
-    for database in sluice.settings.databases:
+    for database in rights.databases_of(sluice.settings.databases):
         names = [f"{SQL}{database}", *(f"{SQL}{database}@{provider.name}" for provider in available)]
         found += [{"id": name, "object": "model", "created": 0, "owned_by": "sluice", "root": name} for name in names]
     return found

@@ -16,6 +16,7 @@ import gevent
 from gunicorn import glogging
 
 from gateway import settings as configuration
+from gateway.access import valid_keys
 from gateway.observability import logs
 from gateway.server.children import ENDING_S, Children, run_dir
 from gateway.server.workers import KILLED, Master
@@ -55,7 +56,16 @@ def read() -> Settings:
     if configuration.running() is not None:
         log.info("the configuration was read again; new workers take over")
     configuration.run_with(settings)
+    if folder := os.environ.get("SLUICE_RUN_DIR"):
+        _publish_keys(settings, Path(folder))
     return settings
+
+
+def _publish_keys(settings: Settings, folder: Path) -> None:
+    try:
+        valid_keys.publish(settings, folder)
+    except OSError as error:
+        log.error("auth.keys: old workers cannot learn which keys were revoked: %s", error.strerror)
 
 
 def bind_problems(settings: Settings, binds: list[str]) -> list[Problem]:
@@ -199,11 +209,13 @@ def on_exit(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """In a worker whose application is loaded; the first worker of all prints the URL once it can serve."""
+    from gateway.access import revocation
     from gateway.observability import metrics
 
     sluice = worker.app.callable.extensions["sluice"]
     sluice.answers.observer.in_flight = worker.in_flight
-    gevent.spawn(metrics.watch, sluice.providers)
+    gevent.spawn(metrics.watch, sluice)
+    gevent.spawn(revocation.watch, sluice.keys, sluice.answers, run_dir())
     # In each worker, because each one opens the databases; also after a reload. A database that is down is no reason
     # to stop.
     sluice.databases.check()

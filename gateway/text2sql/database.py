@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -57,6 +58,8 @@ class Database:
         self.dialect = DIALECTS[make_url(settings.url).get_backend_name()]
         module: Any = import_module(f"gateway.text2sql.databases.{self.dialect.module}")
         self.server: Server = module.open_server(settings)
+        # Why it could not be asked at the last try, for health and metrics; None: it could.
+        self.trouble: str | None = None
         self._slots = BoundedSemaphore(settings.connections)
         self._reading = RLock()
         self._schema: Schema | None = None
@@ -88,6 +91,20 @@ class Database:
         return self._schema
 
     def _read(self) -> None:
+        with self._noted():
+            self._read_schema()
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Keep in `trouble` whether the server could be asked."""
+        try:
+            yield
+        except SqlFailed as error:
+            self.trouble = error.message
+            raise
+        self.trouble = None
+
+    def _read_schema(self) -> None:
         try:
             with gevent.Timeout(READ_S, Unanswered()):
                 schema = self.server.read_schema()
@@ -143,7 +160,8 @@ class Database:
             # Several first questions at once ask the server once.
             with self._reading:
                 if not self._accepted:
-                    self._judge_role()
+                    with self._noted():
+                        self._judge_role()
 
     def _judge_role(self) -> None:
         try:
@@ -181,7 +199,10 @@ class Database:
         try:
             if self.settings.execute:
                 self.check_role()
-            self.schema()
+            if self.trouble is None:
+                self.schema()
+            else:
+                self._read()
         except SqlFailed as error:
             # An excessive role was logged already. A database that cannot be reached is tried again by a question.
             if error.retryable:

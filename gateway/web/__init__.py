@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import Any, Protocol
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app, g, request
 
 import gateway
+from gateway.access import choices
 from gateway.errors import Failure
 from gateway.settings import Settings
 from gateway.text2sql.database import Database, Databases
@@ -72,19 +73,19 @@ def page(settings: Settings, described: Callable[[], Iterable[Any]], databases: 
             "version": gateway.__version__,
             "heartbeat_s": settings.server.heartbeat_s,
             "log_age_s": settings.server.log_age_s,
-            "default": settings.default,
-            "providers": [_provider(provider) for provider in described()],
-            "databases": [_database(database) for database in databases],
+            "default": choices.provider(g.rights, None, settings.providers, settings.default),
+            "providers": [_provider(provider) for provider in described() if g.rights.may_ask(provider.name)],
+            "databases": [_database(database) for database in databases if g.rights.may_read(database.name)],
             # Whether a statement that a person edited can be run.
             "sql": any(rule.rule == "/sql" for rule in current_app.url_map.iter_rules()),
         }
 
     @web.get("/page/schema")
     def schema() -> dict[str, Any]:
-        name = request.args.get("database", "")
-        database = databases.get(name) if name and name in databases else None
+        names = [database.name for database in databases]
+        database = databases.get(choices.database(g.rights, request.args.get("database") or None, names))
         if database is None:
-            raise Failure("bad_request", f'database: unknown database "{name[:100]}"', param="database")
+            raise Failure("bad_request", "database: must be a configured one, got none", param="database")
         return {"tables": [_table(table) for table in database.schema().tables]}
 
     @web.after_request

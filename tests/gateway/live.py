@@ -89,7 +89,7 @@ class Live:
     ) -> socket.socket:
         """One request sent, nothing read; the kernel keeps about `receive_bytes` of the reply for a slow reader."""
         sent = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        told = {"Host": "test", "Connection": "close"}
+        told = {"Host": "localhost", "Connection": "close"}
         if body is not None:
             told |= {"Content-Type": "application/json", "Content-Length": str(len(sent))}
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in (told | (headers or {})).items())]

@@ -55,7 +55,7 @@ class Reply:
 
 def request(method: str, path: str, body: Any = None, **headers: str) -> bytes:
     """The bytes of a request."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: sluice"]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     content = b"" if body is None else json.dumps(body).encode()
     if body is not None:

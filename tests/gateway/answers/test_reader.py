@@ -181,7 +181,10 @@ def test_a_reader_that_takes_nothing_is_dropped_alone(live):
 
 def test_a_pipelined_request_is_no_disconnect(live):
     body = b'{"question": "pipe", "provider": "numbered"}'
-    one = b"POST /getAnwser HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
+    one = (
+        b"POST /getAnwser HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+        % len(body)
+    )
     with socket.create_connection(("127.0.0.1", live.port), 20) as sock:
         sock.sendall((one + b"\r\n" + body) * 2)
         received = b""
@@ -195,7 +198,10 @@ def test_a_pipelined_request_is_no_disconnect(live):
 
 def test_a_connection_serves_one_answer_after_the_other(live):
     body = b'{"question": "again", "provider": "numbered"}'
-    one = b"POST /getAnwser HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
+    one = (
+        b"POST /getAnwser HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+        % len(body)
+    )
     with socket.create_connection(("127.0.0.1", live.port), 20) as sock:
         for _ in range(3):
             sock.sendall(one + b"\r\n" + body)
@@ -303,7 +309,7 @@ def test_at_the_end_running_answers_are_told_and_idle_connections_do_not_hold_it
     live = Live(configuration(upstream, PLANS, server=server))
     try:
         idle = socket.create_connection(("127.0.0.1", live.port), 20)
-        idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert idle.recv(65536).startswith(b"HTTP/1.1 200")
         endless, ending = live.ask("endless", provider="stuck"), live.ask("ending", provider="numbered")
         head = next(endless.events())
@@ -324,7 +330,7 @@ def test_at_the_end_running_answers_are_told_and_idle_connections_do_not_hold_it
 @pytest.mark.parametrize("framing", ["Content-Length", "chunked"])
 def test_a_body_over_a_mebibyte_is_413_however_it_is_framed(live, upstream, framing):
     body = b'{"question": "' + b"x" * (1 << 20) + b'"}'
-    head = b"POST /getAnwser HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    head = b"POST /getAnwser HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
     if framing == "chunked":
         sent = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
     else:

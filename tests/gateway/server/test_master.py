@@ -244,7 +244,7 @@ def test_whoever_connected_while_the_workers_started_is_answered_though_the_serv
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"SLUICE_CONFIG": str(file)})
     try:
         with eventually(lambda: socket.create_connection(("127.0.0.1", port), 40), 60, every_s=0.005) as sock:
-            sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             process.terminate()
             assert sock.recv(12) == b"HTTP/1.1 200"
         assert process.wait(60) == 0

@@ -113,7 +113,7 @@ def terminated(where: Path, stack: contextlib.ExitStack) -> None:
 def terminated_idle(where: Path, stack: contextlib.ExitStack) -> None:
     _, made = gateway(where, stack)
     idle = stack.enter_context(socket.create_connection(made.address, 5))
-    idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert idle.recv(12) == b"HTTP/1.1 200"
     signalled_at = time.monotonic()
     made.signal(signal.SIGTERM)
