@@ -53,6 +53,8 @@ PARTS: dict[str, tuple[Callable[[], str | None], str]] = {
     "nginx": (_program("nginx"), "install nginx"),
     "redis-server": (_program("redis-server"), "install redis-server"),
     "chromium": (_program("chromium", "chromium-browser", "google-chrome", "chrome"), "install chromium"),
+    "node": (_program("node"), "install Node.js 20 or newer"),
+    "npm": (_program("npm"), "install npm"),
     "redis": (_port(6379), "start Redis on its usual port"),
     "postgresql": (_port(5432), "start PostgreSQL on its usual port"),
     "mariadb": (_port(3306), "start MariaDB on its usual port"),

@@ -52,6 +52,8 @@ class Answers:
         self._streams_per_key = streams_per_key
         self._all: dict[str, Answer] = {}
         self._keys: dict[tuple[str, str], Answer] = {}
+        # (owner, alias) → the latest answer with it
+        self._latest: dict[tuple[str, str], Answer] = {}
         # Requests that were admitted and have no answer yet: their owners, and an event per idempotency key that other
         # requests with the same key wait for.
         self._coming: list[str] = []
@@ -145,6 +147,8 @@ class Answers:
         self._all[answer.id] = answer
         if answer.request.key is not None:
             self._keys[answer.request.key] = answer
+        if answer.request.alias:
+            self._latest[answer.request.owner, answer.request.alias] = answer
         self.running.add(answer)
         self._idle.clear()
         self.notify(self.observer.started, answer)
@@ -175,6 +179,24 @@ class Answers:
         elif self.shared is not None and (remote := self.shared.find(answer_id, owner)) is not None:
             return remote
         raise Failure("not_found", "answer: unknown id; it is wrong, expired, or another key's")
+
+    def is_latest(self, answer: Answer) -> bool:
+        """Whether it has an alias, and no later answer of this worker has the same one."""
+        return self._latest.get((answer.request.owner, answer.request.alias)) is answer
+
+    def latest(self, owner: str, alias: str) -> Followable | None:
+        """The latest answer of `owner` with this alias, made by any worker; None without one. Raises Failure."""
+        own = self._latest.get((owner, alias))
+        # One that the shared log does not have yet is later than any that it knows.
+        if self.shared is not None and self.shared.up and (own is None or own.shared_count):
+            answer_id = self.shared.latest(owner, alias)
+            if answer_id is not None and (own is None or answer_id != own.id):
+                try:
+                    return self.find(answer_id, owner)
+                except Failure as failure:
+                    if failure.code != "not_found":
+                        raise
+        return own
 
     @property
     def settled(self) -> bool:
@@ -220,6 +242,8 @@ class Answers:
         self._all.pop(answer.id, None)
         if answer.request.key is not None and self._keys.get(answer.request.key) is answer:
             del self._keys[answer.request.key]
+        if self.is_latest(answer):
+            del self._latest[answer.request.owner, answer.request.alias]
 
     def end_of(self, owners: frozenset[str], failure: Failure) -> int:
         """End the running answers of these owners with `failure`; returns how many."""

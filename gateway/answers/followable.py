@@ -40,6 +40,7 @@ class Followable:
     shown   how many events readers may see: all, or with a shared log those that it has
     spoke   whether a delta or `done` was shown: the HTTP head need not be held back any more
     question, database   the question and the database's name; "" for a plain chat
+    attached             see AnswerRequest
     """
 
     def __init__(self, answer_id: str, log_bytes: int) -> None:
@@ -50,6 +51,7 @@ class Followable:
         self.spoke = False
         self.stage = Stage.RUNNING
         self.question = self.database = ""
+        self.attached: dict[str, str] = {}
         self.failure: Failure | None = None
 
     @property

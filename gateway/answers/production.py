@@ -35,6 +35,8 @@ class AnswerRequest:
     provider      the expected provider and its model: shown where a failure comes before the real one is certain
     received_at   when the question came, seconds, monotonic
     idempotency   the caller's Idempotency-Key and a digest of the question
+    alias         the caller's name for the latest answer of a series, such as a chat's; "" without one
+    attached      facts that other workers need too, such as the conversation that a follow-up continues
     window_s      seconds that it goes on without readers: 0 where the client cannot come back, infinite where it is to
                   run by itself; None: server.resume_window_s
     streams_per_key   how many answers this owner may have at once; None: as many as any
@@ -49,6 +51,8 @@ class AnswerRequest:
     received_at: float = field(default_factory=time.monotonic)
     idempotency: tuple[str, str] | None = None
     record: Record = field(default_factory=Record)
+    alias: str = ""
+    attached: dict[str, str] = field(default_factory=dict)
     window_s: float | None = None
     streams_per_key: int | None = None
 
@@ -83,6 +87,7 @@ class Answer(Followable):
         super().__init__(secrets.token_urlsafe(16), home.server.log_bytes)
         self.request = request
         self.question, self.database = request.record.question, request.record.database
+        self.attached = request.attached
         self.provider = request.provider
         self.model = request.model
         self.created = time.time()

@@ -35,6 +35,8 @@ def begin(
     provider: str | None,
     key: str | None = None,
     record: Record | None = None,
+    alias: str = "",
+    attached: dict[str, str] | None = None,
     window_s: float | None = None,
 ) -> Followable:
     """The answer to this request: a new one, or the existing one with its Idempotency-Key. Raises Failure.
@@ -43,7 +45,7 @@ def begin(
     question  what is asked, in a form that msgspec can encode: an equal key must come with an equal question
     provider  the name in the request, if any
     record    filled by `flow` with the statements that it runs
-    window_s  see AnswerRequest
+    alias, attached, window_s   see AnswerRequest
     """
     sluice = context.current()
     idempotency = None
@@ -69,6 +71,8 @@ def begin(
         received_at=g.received_at,
         idempotency=idempotency,
         record=record,
+        alias=alias,
+        attached=attached or {},
         window_s=window_s,
     )
     return sluice.answers.ask(answer_request, count)

@@ -27,6 +27,9 @@ class SharedAnswers(Protocol):
     def find(self, answer_id: str, owner: str) -> Followable | None:
         """Another worker's answer if `owner` asked it, else None. Raises Failure (overloaded)."""
 
+    def latest(self, owner: str, alias: str) -> str | None:
+        """The id of the latest answer with this alias, as far as it is shared."""
+
     def followed_elsewhere(self, answer: Answer) -> bool:
         """Whether a reader on another worker follows it."""
 
@@ -43,6 +46,9 @@ class OwnAnswers(Protocol):
 
     def own(self, answer_id: str) -> Answer | None:
         """The answer, if this worker made it."""
+
+    def is_latest(self, answer: Answer) -> bool:
+        """Whether it has an alias, and no later answer of this worker has the same one."""
 
     def kept(self) -> list[Answer]:
         """Every answer of this worker, running or ended."""

@@ -1,11 +1,13 @@
 """The layout of answers in Redis: names of keys, and the entries of a log.
 
 sluice:answer:<id>        hash    worker, owner, request_id, provider, model, question, database; claim: the name of
-                                  its idempotency key's entry; ended: its log has the last event
+                                  its idempotency key's entry; attached: facts of the request, as JSON; ended: its
+                                  log has the last event
 sluice:answer:<id>:log    stream  one entry per write; its id is the number of its last event, so Redis itself refuses
                                   a repeated entry, and every entry after the one that says "worker died"
 sluice:answer:<id>        channel the same entries as they are written; empty: its worker has forgotten the answer
 sluice:key:<digest>       string  the answer that an idempotency key stands for: id, digest of what was asked, worker
+sluice:latest:<digest>    string  the id of the latest answer of a series, such as a chat's
 sluice:worker:<name>      string  a worker's lease of 3 s, renewed every half second
 sluice:worker:<name>      channel messages to it: stop an answer, write missing entries again, an answer has readers
 """
@@ -55,6 +57,11 @@ def worker_key(worker: str) -> str:
 def claim_key(owner: str, key: str) -> str:
     digest = hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest()
     return f"{PREFIX}key:{digest}"
+
+
+def alias_key(owner: str, alias: str) -> str:
+    digest = hashlib.sha256(f"{owner}\0{alias}".encode()).hexdigest()
+    return f"{PREFIX}latest:{digest}"
 
 
 def packed(batch: Batch) -> bytes:

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import Any
 
 import gevent
+import msgspec
 import redis
 from gevent.event import Event
 
@@ -75,6 +76,7 @@ class RemoteAnswer(Followable):
         self.about = about
         self.worker, self.owner = about["worker"], about["owner"]
         self.question, self.database = about.get("question", ""), about.get("database", "")
+        self.attached = msgspec.json.decode(about.get("attached", "{}"))
         self.unread_since = time.monotonic()
         self.link = Link.FOLLOWING
         self.lacks_since: float | None = None

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import gevent
+import msgspec
 import redis
 from gevent.event import Event
 from redis.backoff import NoBackoff
@@ -29,6 +30,7 @@ from gateway.answers.shared.keys import (
     LEASE_S,
     RENEW_S,
     TIMEOUT_S,
+    alias_key,
     claim_key,
     log_key,
     meta_key,
@@ -149,6 +151,10 @@ class SharedStore:
         about |= {"question": answer.question, "database": answer.database}
         if request.idempotency is not None:
             about["claim"] = _claim_key(answer)
+        if request.attached:
+            about["attached"] = msgspec.json.encode(request.attached).decode()
+        if self.answers.is_latest(answer):
+            pipe.set(alias_key(request.owner, request.alias), answer.id, px=self._untended_ms)
         if answer.complete:
             about["ended"] = "1"
         pipe.hset(meta_key(answer.id), mapping=about)
@@ -367,6 +373,15 @@ class SharedStore:
 
     # -- other workers' answers
 
+    def latest(self, owner: str, alias: str) -> str | None:
+        """See interface.SharedAnswers; None where Redis fails."""
+        try:
+            found: bytes | None = self.client.get(alias_key(owner, alias))
+        except FAILS as error:
+            self.lost(error)
+            return None
+        return None if found is None else found.decode()
+
     def find(self, answer_id: str, owner: str) -> Followable | None:
         """See interface.SharedAnswers."""
         try:
@@ -384,7 +399,11 @@ def _claim_key(answer: Answer) -> str:
 def _keys(answer: Answer) -> list[str]:
     """Every key of the answer in Redis. The hash comes first: readers find the other keys through it."""
     keys = [meta_key(answer.id), log_key(answer.id)]
-    return keys if answer.request.idempotency is None else [*keys, _claim_key(answer)]
+    if answer.request.idempotency is not None:
+        keys.append(_claim_key(answer))
+    if answer.request.alias:
+        keys.append(alias_key(answer.request.owner, answer.request.alias))
+    return keys
 
 
 def _chunks(answers: list[Answer]) -> Iterator[list[Answer]]:
