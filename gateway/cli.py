@@ -65,6 +65,23 @@ def serve(config: str | None, bind: str | None) -> None:
     master.master()
 
 
+@main.command()
+@click.argument("folder", default="sluice-demo", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--bind", metavar="HOST:PORT", help="Listen here instead of 127.0.0.1:9001.")
+@click.pass_context
+def demo(context: click.Context, folder: Path, bind: str | None) -> None:
+    """Make the demo in FOLDER (its database, a configuration) and serve it."""
+    from gateway.tools.demo import Missing, prepare
+
+    try:
+        configuration = prepare(folder.resolve())
+    except Missing as error:
+        click.echo(f"sluice: {error}", err=True)
+        sys.exit(1)
+    click.echo(f"sluice: the demo is in {folder}; edit {folder / 'sluice.yaml'} to go on from it", err=True)
+    context.invoke(serve, config=str(configuration), bind=bind)
+
+
 def _not_free(bind: str) -> str | None:
     """Why nothing can listen on `bind`: gunicorn would try for five seconds, with the engine started beside it."""
     from gunicorn.util import parse_address

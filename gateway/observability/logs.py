@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from gateway.installed import path_of
 from providers.redaction import redacted
 
 ANSWERS = logging.getLogger("sluice.answers")
@@ -22,9 +23,8 @@ _SECRETS: set[str] = set()
 def configure(folder: Path) -> None:
     """Set logging up from $SLUICE_LOGGING, or logging.yaml in `folder`, or Sluice's own; else one plain handler."""
     chosen = os.environ.get("SLUICE_LOGGING")
-    ours = Path(__file__).resolve().parents[2] / "logging.yaml"
-    for file in [Path(chosen)] if chosen else [folder / "logging.yaml", ours]:
-        if file.exists():
+    for file in [Path(chosen)] if chosen else [folder / "logging.yaml", path_of("logging.yaml")]:
+        if file is not None and file.exists():
             logging.config.dictConfig(yaml.safe_load(file.read_text("utf-8")))
             return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")

@@ -83,7 +83,7 @@ class Children:
                 start = partial(supervisor.start, name, provider, run_dir())
                 wanted[f"the supervisor of provider {name}"] = provider.model_dump_json(), start
         if bind := settings.server.metrics_bind:
-            command = [sys.executable, "-m", "gateway.observability.metrics", bind]
+            command = [sys.executable, "-P", "-m", "gateway.observability.metrics", bind]
             wanted[METRICS_LISTENER] = bind, partial(subprocess.Popen, command, stdin=subprocess.PIPE)
         unwanted = [child for name, child in self._children.items() if wanted.get(name, ("",))[0] != child.config]
         stop([child.process for child in unwanted])

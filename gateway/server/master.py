@@ -253,8 +253,13 @@ class Logger(glogging.Logger):
 
 def master() -> None:
     """Become gunicorn's master; does not return."""
-    from gunicorn.app.wsgiapp import run
+    from gunicorn.app.wsgiapp import WSGIApplication
+
+    class Application(WSGIApplication):
+        def chdir(self) -> None:
+            # gunicorn's own puts the current folder before our packages: an application's `gateway` would be taken.
+            os.chdir(self.cfg.chdir)
 
     # A file, not a module: gunicorn reads a file again at SIGHUP.
     sys.argv = ["sluice", "-c", str(Path(__file__).with_name("gunicorn_conf.py")), "wsgi:app"]
-    run(prog="sluice")
+    Application("%(prog)s [OPTIONS]", prog="sluice").run()

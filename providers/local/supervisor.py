@@ -92,7 +92,8 @@ class Engine:
         os.set_blocking(self._heartbeat, False)
         listen = self._listener.fileno()
         options = msgspec.json.encode(self._options).decode()
-        command = [sys.executable, "-m", "providers.local.engine", "--options", options, "--listen", str(listen)]
+        # -P: nothing is imported from the current folder, which may hold packages of these names.
+        command = [sys.executable, "-P", "-m", "providers.local.engine", "--options", options, "--listen", str(listen)]
         command += ["--heartbeat", str(theirs), "--epoch", str(self._epoch), "--supervisor", str(os.getpid())]
         environment = ENVIRONMENT | os.environ
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, pass_fds=(listen, theirs))
@@ -200,7 +201,7 @@ def start(name: str, configuration: ProviderConfiguration, run_dir: Path) -> sub
     """
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     run_dir.chmod(0o700)
-    command = [sys.executable, "-m", "providers.local.supervisor", "--silence-s", str(SILENCE_S)]
+    command = [sys.executable, "-P", "-m", "providers.local.supervisor", "--silence-s", str(SILENCE_S)]
     for number, options in enumerate(of(configuration)):
         path = run_dir / socket_path(name, configuration, number).name
         command += ["--socket", str(path), "--options", msgspec.json.encode(options).decode()]
