@@ -61,16 +61,18 @@ def messages(
     language: str = "zh",
     history: Sequence[Turn] = (),
     prompt_tokens: int = 6000,
+    today: str = "",
 ) -> list[Message]:
     """What is sent: a system message, the earlier turns that fit (the latest ones), and the question as it was asked.
 
+    today           the date in the database's time zone; it stands last, so that it spoils no prefix cache
     prompt_tokens   about how many tokens all of it may be; the oldest turns give way first, then examples
     """
     kept = list(examples)
-    system = system_message(schema, server, kept, language)
+    system = system_message(schema, server, kept, language, today)
     while kept and estimate(system) + estimate(question) > prompt_tokens:
         kept.pop()
-        system = system_message(schema, server, kept, language)
+        system = system_message(schema, server, kept, language, today)
     left = prompt_tokens - estimate(system) - estimate(question)
     turns: list[Message] = []
     for turn in reversed(history):
@@ -81,7 +83,7 @@ def messages(
     return [{"role": "system", "content": system}, *turns, {"role": "user", "content": question}]
 
 
-def system_message(schema: Schema, server: Server, examples: Iterable[Pair], language: str) -> str:
+def system_message(schema: Schema, server: Server, examples: Iterable[Pair], language: str, today: str = "") -> str:
     """The rules, the tables and the examples, in `language`."""
     template = _templates().get_template(f"{language}.jinja")
     return template.render(
@@ -89,6 +91,8 @@ def system_message(schema: Schema, server: Server, examples: Iterable[Pair], lan
         advice=f"{server.template}.{language}.jinja",
         tables=[table_text(table, schema.dialect) for table in schema.tables],
         examples=list(examples),
+        timezone=schema.timezone,
+        today=today,
     ).strip()
 
 

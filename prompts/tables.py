@@ -50,18 +50,28 @@ class Table:
 @dataclass(frozen=True, slots=True)
 class Schema:
     """
+    dialect   SQLAlchemy's name for the server
     default   the schema that a bare table name means: public, a MySQL database, main
     missing   tables that the owner listed and that are not there
+    product   "mariadb" where the dialect's name says mysql for it, else ""
+    timezone  of the sessions that statements run in, as the server names it; "" where the server has none
     """
 
     dialect: str
     tables: tuple[Table, ...]
     default: str = ""
     missing: tuple[str, ...] = ()
+    product: str = ""
+    timezone: str = ""
     by_name: Mapping[str, Table] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_name", {table.name: table for table in self.tables})
+
+    @property
+    def server(self) -> str:
+        """The kind of server whose SQL it is."""
+        return self.product or self.dialect
 
     def only(self, names: Iterable[str]) -> Schema:
         """The same schema with these tables alone, in the same order."""

@@ -164,6 +164,8 @@ class DatabaseSettings(Section):
     """How old the schema may be before it is read again."""
     unsafe_role: str = ""
     """Why a role that can do more than read is accepted, in writing: who decided it, and why."""
+    timezone: str = ""
+    """Time zone of a session, such as Asia/Shanghai or +08:00: what "today" means; the database's own if left out."""
     examples: str = ""
     """A YAML file of confirmed pairs of question and SQL."""
     memory: str = ""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 
-from gateway.text2sql.guard.judge import STATEMENT_CHARACTERS
+from gateway.text2sql.guard.lexemes import STATEMENT_CHARACTERS
 
 LABELS = "sql|sqlite3?|postgres|postgresql|pgsql|psql|mysql|mariadb"
 _MOST_LINE = 400  # characters of a line that may open a block; so many are kept while it comes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.answers.question import Question
 from gateway.settings import TextToSql
 from gateway.text2sql.database import Database
+from gateway.text2sql.databases.zones import today
 from prompts import render
 from providers.chat import Message
 
@@ -25,4 +26,5 @@ def messages(question: Question, database: Database | None, text2sql: TextToSql)
         question.language or text2sql.language,
         question.history,
         text2sql.prompt_tokens,
+        str(today(database.settings.timezone or schema.timezone)),
     )

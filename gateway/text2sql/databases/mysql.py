@@ -7,8 +7,10 @@ server stops a statement after `timeout_s`; a KILL from a second connection stop
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
 import re
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -24,15 +26,21 @@ from gateway.settings import DatabaseSettings
 from gateway.text2sql.databases import pymysql_connection
 from gateway.text2sql.databases.privileges import ExcessPrivilege, mysql_excess
 from gateway.text2sql.databases.schema import read
+from gateway.text2sql.databases.zones import zone
 from gateway.text2sql.errors import SqlFailed, SqlLimit, refused
 from gateway.text2sql.rows import Collected
 from prompts.tables import Schema
 
 log = logging.getLogger("sluice.sql")
 
-BATCH = 50
 # The longest GROUP_CONCAT: a REPLACE over many megabytes takes MariaDB minutes, and no KILL ends it.
 JOINED_BYTES = 1 << 16
+# Modes that change how text is read; the combined ones switch the others on.
+READING_MODES = (
+    "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES", "PIPES_AS_CONCAT", "IGNORE_SPACE", "REAL_AS_FLOAT", "HIGH_NOT_PRECEDENCE",
+    "EMPTY_STRING_IS_NULL", "SIMULTANEOUS_ASSIGNMENT", "ANSI", "ORACLE", "MSSQL", "DB2", "MAXDB", "POSTGRESQL",
+    "NO_KEY_OPTIONS", "NO_TABLE_OPTIONS", "NO_FIELD_OPTIONS", "PAD_CHAR_TO_FULL_LENGTH",
+)  # fmt: skip
 CONNECT_S = 5
 CANCEL_S = 2
 READ_S = 10  # one statement that reads the schema or sample values
@@ -55,6 +63,10 @@ ABOUT_STATEMENT = {
 RAISED = 1644
 # ER_INVALID_ROLE
 NOT_GRANTED = 1959
+# The server's version, and its zone: by name, or as the offset that it has now.
+ABOUT = """SELECT VERSION(), IF(@@time_zone <> 'SYSTEM', @@time_zone, CONCAT(
+    IF(NOW() < UTC_TIMESTAMP(), '-', '+'), TIME_FORMAT(TIMEDIFF(
+        GREATEST(NOW(), UTC_TIMESTAMP()), LEAST(NOW(), UTC_TIMESTAMP())), '%%H:%%i')))"""
 TEXTS = {
     FIELD_TYPE.BLOB, FIELD_TYPE.TINY_BLOB, FIELD_TYPE.MEDIUM_BLOB, FIELD_TYPE.LONG_BLOB, FIELD_TYPE.STRING,
     FIELD_TYPE.VAR_STRING, FIELD_TYPE.VARCHAR, FIELD_TYPE.GEOMETRY,
@@ -97,7 +109,11 @@ class MySQL:
         return connection
 
     def read_schema(self) -> Schema:
-        return read(self._engine, self._settings.tables, self._settings.columns, self._settings.samples)
+        schema = read(self._engine, self._settings.tables, self._settings.columns, self._settings.samples)
+        with self._engine.connect() as connection:
+            ((version, zone),) = connection.exec_driver_sql(ABOUT).fetchall()
+        product = "mariadb" if "mariadb" in version.lower() else ""
+        return replace(schema, product=product, timezone=self._settings.timezone or zone)
 
     def excess(self) -> list[ExcessPrivilege]:
         with self._connected() as connection, connection.cursor() as cursor:
@@ -164,10 +180,10 @@ class MySQL:
             limit = f"max_execution_time = {timeout_s * 1000:.0f}"
             if _is_mariadb(connection):
                 limit = f"max_statement_time = {timeout_s:g}"
-            # No sql_mode: quotes and backslashes then mean what the guard read in them.
             connection.query(
-                f"SET SESSION {limit}, sql_mode = '', time_zone = '+00:00', lock_wait_timeout = 1, "
+                f"SET SESSION {limit}, {_sql_mode()}lock_wait_timeout = 1, "
                 f"innodb_lock_wait_timeout = 1, group_concat_max_len = {JOINED_BYTES}"
+                + (f", time_zone = {connection.escape(self._settings.timezone)}" if self._settings.timezone else "")
             )
             connection.query("START TRANSACTION READ ONLY")
             cursor = connection.cursor(SSCursor)
@@ -175,9 +191,13 @@ class MySQL:
             fields = pymysql_connection.fields(cursor)
             if fields is None:
                 raise SqlFailed("the statement gives no rows")
-            collected.describe([field.name for field in fields], [_word(field) for field in fields])
-            while batch := cursor.fetchmany(BATCH):
-                if not collected.add(batch):
+            zoned = zone(self._settings.timezone) if self._settings.timezone else None
+            stamps = [n for n, field in enumerate(fields) if zoned and field.type_code == FIELD_TYPE.TIMESTAMP]
+            words = [("timestamptz" if n in stamps else _word(field)) for n, field in enumerate(fields)]
+            collected.describe([field.name for field in fields], words)
+            # Row by row: a batch of wide rows could be far more than `byte_limit`.
+            while (row := cursor.fetchone()) is not None:
+                if not collected.add([_with_zone(row, stamps, zoned) if stamps else row]):
                     # The protocol would have us read all remaining rows first: drop the connection instead.
                     pymysql_connection.drop(connection)
                     self._leaving.spawn(self._kill, connection.thread_id())
@@ -187,6 +207,17 @@ class MySQL:
     def close(self) -> None:
         self._leaving.join(CANCEL_S)
         self._engine.dispose()
+
+
+def _sql_mode() -> str:
+    """Sets sql_mode without what changes how text is read: quotes and backslashes then mean what the guard read.
+
+    The rest stays as the database has it: ONLY_FULL_GROUP_BY and strictness say which statements are errors.
+    """
+    mode = "CONCAT(',', @@SESSION.sql_mode, ',')"
+    for name in READING_MODES:
+        mode = f"REPLACE({mode}, ',{name},', ',')"
+    return f"sql_mode = TRIM(BOTH ',' FROM {mode}), "
 
 
 def _is_mariadb(connection: pymysql.Connection[Any]) -> bool:
@@ -203,6 +234,15 @@ def _tls(options: dict[str, Any]) -> ssl.SSLContext:
     if options.get("cert"):
         context.load_cert_chain(options["cert"], options.get("key"))
     return context
+
+
+def _with_zone(row: Any, stamps: list[int], zoned: Any) -> list[Any]:
+    """`row` with the session's zone in its TIMESTAMP values, which the driver gives as local times."""
+    values = list(row)
+    for n in stamps:
+        if isinstance(values[n], datetime.datetime):
+            values[n] = values[n].replace(tzinfo=zoned)
+    return values
 
 
 def _word(field: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -42,7 +43,7 @@ RAISED = ("P0", "HV", "38", "39", "XX")
 WORDS = {
     "bool": "boolean", "int2": "integer", "int4": "integer", "int8": "integer", "oid": "integer",
     "float4": "number", "float8": "number", "numeric": "decimal", "date": "date", "time": "time", "timetz": "time",
-    "timestamp": "datetime", "timestamptz": "datetime", "interval": "interval", "bytea": "bytes", "json": "json",
+    "timestamp": "datetime", "timestamptz": "timestamptz", "interval": "interval", "bytea": "bytes", "json": "json",
     "jsonb": "json",
 }  # fmt: skip
 
@@ -85,11 +86,15 @@ class PostgreSQL:
         connection = self._connect()
         connection.autocommit = True  # a setting of a transaction would end with it
         connection.execute(f"SET statement_timeout = {READ_S * 1000}")
+        if self._settings.timezone:
+            connection.execute(f"SET timezone = {_quoted(self._settings.timezone)}")
         connection.autocommit = False
         return connection
 
     def read_schema(self) -> Schema:
         schema = read(self._engine, self._settings.tables, self._settings.columns, self._settings.samples)
+        with self._engine.connect() as connection:
+            schema = replace(schema, timezone=connection.exec_driver_sql("SHOW timezone").scalar() or "")
         # Built-in functions and operators come first, then the default schema; no other schema is searched.
         self._schemas = (
             psycopg.sql.SQL(", ")
@@ -145,7 +150,7 @@ class PostgreSQL:
             f"idle_in_transaction_session_timeout = {int(timeout_s * 1000) + 10_000}",
             f"search_path = {self._schemas}",
             "standard_conforming_strings = on",
-            "timezone = 'UTC'" if not self._arguments.get("options") else "",
+            f"timezone = {_quoted(self._settings.timezone)}" if self._settings.timezone else "",
         ]
         with self._connected(sql) as connection:
             if connection.info.server_version >= 140_000:
@@ -167,6 +172,11 @@ class PostgreSQL:
     def close(self) -> None:
         self._leaving.join(CANCEL_S)
         self._engine.dispose()
+
+
+def _quoted(text: str) -> str:
+    """`text` as SQL writes it; standard_conforming_strings is on."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _cancel(connection: Connection) -> None:

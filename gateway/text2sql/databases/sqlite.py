@@ -46,6 +46,9 @@ LIKE_BYTES = 200
 READ_S = 10  # all that reads the schema
 Asked = tuple[int, str, str, str]  # action, its two arguments, the view on whose behalf
 READ, SELECT, FUNCTION = sqlite3.SQLITE_READ, sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION
+RECURSIVE = sqlite3.SQLITE_RECURSIVE
+JSON_TABLES = {"json_each", "json_tree"}
+WARM = "SELECT 1 FROM json_each('[]') UNION ALL SELECT 1 FROM json_tree('[]')"
 
 
 class Job:
@@ -115,11 +118,12 @@ class SQLite:
         settings, job = self._settings, Job(READ_S)
         engine = create_engine("sqlite://", creator=partial(self._connect, job), poolclass=NullPool)
         schema = self._in_thread(job, read, engine, settings.tables, settings.columns, settings.samples)
-        self._open = authorizer(schema, self._in_thread(Job(READ_S), self._read_by_views, schema))
+        by_views, names = self._in_thread(Job(READ_S), self._read_by_views, schema)
+        self._open = authorizer(schema, by_views, names)
         return schema
 
-    def _read_by_views(self, schema: Schema) -> set[Asked]:
-        """Everything that the allowed views themselves ask SQLite for."""
+    def _read_by_views(self, schema: Schema) -> tuple[set[Asked], frozenset[str]]:
+        """Everything that the allowed views themselves ask SQLite for, and the names of all tables and views."""
         asked: set[Asked] = set()
 
         def record(
@@ -131,6 +135,7 @@ class SQLite:
 
         connection = self._connect()
         try:
+            names = frozenset(_lower(name) for (name,) in connection.execute("SELECT name FROM sqlite_master"))
             connection.set_authorizer(record)
             for table in schema.tables:
                 if table.is_view:
@@ -138,7 +143,7 @@ class SQLite:
                     connection.execute(f'EXPLAIN SELECT * FROM "{name}"')  # noqa: S608 - a quoted identifier
         finally:
             connection.close()
-        return asked
+        return asked, names
 
     def excess(self) -> list[ExcessPrivilege]:
         return []  # the file's rights do not matter: it is opened with mode=ro
@@ -159,6 +164,9 @@ class SQLite:
             connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_BYTES)
             connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
             connection.execute("BEGIN")
+            if "json_" in sql.lower():
+                # SQLite makes the table behind json_each once, which the authorizer would take for a CREATE.
+                connection.execute(WARM)
             connection.set_authorizer(self._open)
             cursor = connection.execute(sql)
             collected.describe([column[0] for column in cursor.description or ()])
@@ -180,11 +188,14 @@ class SQLite:
         self._threads.kill()
 
 
-def authorizer(schema: Schema, by_views: set[Asked]) -> Callable[..., int]:
+def authorizer(schema: Schema, by_views: set[Asked], names: frozenset[str] = frozenset()) -> Callable[..., int]:
     """What SQLite asks, while it compiles a statement, about everything that the statement would do.
 
     Reading an open column is fine, so is an allowed function, and what the allowed views ask for themselves: not
     anything asked in a view's name, for a common table expression may carry the same one.
+
+    names  all tables and views of the file. A table expression (WITH) or a subquery of which no column is read is asked
+           for by its own name, with no column: fine, unless a closed table is called so.
 
     SQLite does not ask about the columns that USING and NATURAL compare, nor about those that a FULL JOIN merges by
     them: of these the guard is the only judge (names.py).
@@ -192,9 +203,11 @@ def authorizer(schema: Schema, by_views: set[Asked]) -> Callable[..., int]:
     hidden = {_lower(table.name): {_lower(name) for name in table.hidden} for table in schema.tables}
 
     def judge(action: int, first: str | None, second: str | None, _database: str | None, within: str | None) -> int:
-        if action == SELECT or (action, _lower(first), _lower(second), _lower(within)) in by_views:
+        if action in (SELECT, RECURSIVE) or (action, _lower(first), _lower(second), _lower(within)) in by_views:
             return sqlite3.SQLITE_OK
         if action == READ and _lower(first) in hidden and _lower(second) not in hidden[_lower(first)]:
+            return sqlite3.SQLITE_OK
+        if action == READ and (_lower(first) in JSON_TABLES or not (second or _lower(first) in names)):
             return sqlite3.SQLITE_OK
         if action == FUNCTION and _lower(second) in AUTHORIZED:
             return sqlite3.SQLITE_OK

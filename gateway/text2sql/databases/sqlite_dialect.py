@@ -1,6 +1,13 @@
 """SQLite's row: see dialect.py."""
 
-from gateway.text2sql.databases.dialect import Dialect, ascii_lower
+import sqlite3
+
+from gateway.text2sql.databases import vocabulary as common
+from gateway.text2sql.databases.dialect import Dialect, ascii_lower, lexical
+from gateway.text2sql.databases.vocabulary import words
+
+# The library's own version decides: 3.44 brought these.
+NEWER = words("concat concat_ws string_agg") if sqlite3.sqlite_version_info >= (3, 44) else words("")
 
 SQLITE = Dialect(
     name="sqlite",
@@ -12,23 +19,71 @@ SQLITE = Dialect(
     fold_table=ascii_lower,
     fold_column=ascii_lower,
     quoting_exact=False,
+    name_bytes=1_000,
+    lexemes=lexical(
+        text=r"[xX]'[0-9a-fA-F]*' | '(?:[^']|'')*'",
+        name=r'"(?:[^"]|"")*" | `(?:[^`]|``)*` | \[[^\]\[]*\]',
+        comment=r"--[^\n]* | /\*.*?\*/",
+    ),
+    words=common.GRAMMAR | common.TYPES | common.CONSTANTS | words("""
+        RIGHT FULL GLOB ISNULL NOTNULL NULLS FIRST LAST FILTER GROUPS EXCLUDE TIES NO OTHERS OF
+        TEXT BLOB TINYINT MEDIUMINT NCHAR NVARCHAR CLOB UNSIGNED NOCASE BINARY RTRIM
+    """),
+    functions=common.FUNCTIONS | words("""
+        total group_concat
+        ifnull iif typeof likely unlikely likelihood random trunc
+        instr unicode char printf quote like glob hex
+        datetime julianday unixepoch strftime
+        json json_extract json_array_length json_type json_valid json_quote json_each json_tree
+    """) - words("hex") | NEWER,
+    glued=False,
+    advice={
+        "::": "write CAST(… AS …)",
+        "==": "write =",
+        "ilike": "LIKE ignores the case of ASCII letters in SQLite",
+        "regexp": "SQLite has no REGEXP here: write LIKE or GLOB",
+        "rlike": "SQLite has no RLIKE: write LIKE or GLOB",
+        "similar": "SQLite has no SIMILAR TO: write LIKE or GLOB",
+        "interval": "SQLite has no INTERVAL: write date(x, '+1 day')",
+        "top": "write LIMIT at the end",
+        "fetch": "write LIMIT at the end",
+        "div": "write CAST(a / b AS INTEGER)",
+        "xor": "write a <> b",
+        "lateral": "SQLite has no LATERAL: write a subquery in SELECT, or a JOIN",
+        "any": "write IN (…)", "some": "write IN (…)",
+        "array": "SQLite has no arrays",
+        "concat": "join texts with ||", "concat_ws": "join texts with ||",
+        "now": "write datetime('now', 'localtime')", "curdate": "write date('now', 'localtime')",
+        "curtime": "write time('now', 'localtime')",
+        "date_format": "write strftime('%Y-%m-%d', x)", "to_char": "write strftime('%Y-%m-%d', x)",
+        "to_date": "write date(x)", "str_to_date": "write date(x)",
+        "date_trunc": "write date(x, 'start of month')",
+        "date_add": "write date(x, '+1 day')", "date_sub": "write date(x, '-1 day')",
+        "datediff": "write julianday(a) - julianday(b)", "timestampdiff": "write julianday(a) - julianday(b)",
+        "extract": "write CAST(strftime('%m', x) AS INTEGER)", "date_part": "write CAST(strftime('%m', x) AS INTEGER)",
+        "year": "write CAST(strftime('%Y', x) AS INTEGER)", "month": "write CAST(strftime('%m', x) AS INTEGER)",
+        "day": "write CAST(strftime('%d', x) AS INTEGER)", "quarter": "write (strftime('%m', x) + 2) / 3",
+        "left": "write substr(x, 1, n)", "right": "write substr(x, -n)",
+        "greatest": "write max(a, b)", "least": "write min(a, b)",
+        "if": "write CASE WHEN … THEN … ELSE … END", "nvl": "write COALESCE(a, b)", "isnull": "write COALESCE(a, b)",
+        "stddev": "SQLite has no standard deviation: write sqrt(avg(x * x) - avg(x) * avg(x))",
+        "position": "write instr(text, part)", "strpos": "write instr(text, part)", "locate": "write instr(text, part)",
+        "char_length": "write length(x)", "rand": "write random()",
+        "hex": "hex() reads a number as text in SQLite: write printf('%X', n)",
+        "lpad": "write printf('%05d', n)",
+    },
     alias_scopes=frozenset({"order", "group", "having", "where"}),
     alias_alone=False,
     joins_see_all=True,
+    names_as_text=True,
     # rowid and _rowid_ may be other names of a closed key.
     pseudo_columns=frozenset({"rowid", "oid", "_rowid_"}),
-    functions=frozenset({"strftime", "date", "time", "datetime", "julianday", "unixepoch", "total"}),
-)
-
-# What SQLite's authorizer may be asked for: operators such as LIKE and GLOB are functions there.
-AUTHORIZED = frozenset(
-    {
-        "abs", "acos", "asin", "atan", "atan2", "avg", "ceil", "ceiling", "coalesce", "cos", "count", "cume_dist",
-        "current_date", "current_time", "current_timestamp", "date", "datetime", "degrees", "dense_rank", "exp",
-        "first_value", "floor", "glob", "group_concat", "ifnull", "iif", "instr", "json_extract", "julianday", "lag",
-        "last_value", "lead", "length", "like", "likelihood", "likely", "ln", "log", "log10", "log2", "lower", "ltrim",
-        "max", "min", "mod", "nth_value", "ntile", "nullif", "percent_rank", "pi", "pow", "power", "radians", "random",
-        "rank", "replace", "round", "row_number", "rtrim", "sign", "sin", "sqrt", "strftime", "substr", "substring",
-        "sum", "tan", "time", "total", "trim", "trunc", "typeof", "unixepoch", "unlikely", "upper", "->", "->>",
-    }
+    pseudo_values=frozenset(),
+    row_functions={
+        "json_each": ("key", "value", "type", "atom", "id", "parent", "fullkey", "path"),
+        "json_tree": ("key", "value", "type", "atom", "id", "parent", "fullkey", "path"),
+    },
 )  # fmt: skip
+
+# What SQLite's authorizer may be asked for besides the guard's functions: operators are functions there.
+AUTHORIZED = SQLITE.functions | words("-> ->> regexp match") - words("regexp match")

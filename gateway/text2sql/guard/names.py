@@ -13,28 +13,33 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from gateway.text2sql.databases.dialect import Dialect, as_written, ascii_lower, coarse
+from gateway.text2sql.guard import recursion
+from gateway.text2sql.guard.refused import Refused
 from prompts.tables import Schema, Table
 
+# How many tables a statement may read, each table expression counted wherever it is named: a chain of expressions
+# that each name the one before twice doubles with every link, and servers plan all of it.
+TABLES = 400
 CATALOGUES = ("information_schema", "pg_catalog", "pg_toast", "mysql", "performance_schema", "sys", "sqlite_")
 # Members of a query that are understood; anything else in one (locks, INTO, samples, hints …) is refused.
 PARTS = {
     exp.Select: "with_ expressions distinct from_ joins where group having windows order limit offset",
     exp.SetOperation: "with_ this expression distinct order limit offset",
     exp.Subquery: "with_ this alias joins order limit offset",
-    exp.Table: "this db alias joins",
+    exp.Table: "this db alias joins ordinality",
+    exp.Unnest: "expressions alias offset",
     exp.Join: "this on side kind using method",
-    exp.With: "expressions",
+    exp.With: "expressions recursive",
     exp.CTE: "this alias materialized",
     exp.Lateral: "this alias",
-    exp.Values: "expressions alias",
+    exp.Values: "with_ expressions alias order limit offset",
 }
 _PARTS = {kind: frozenset(parts.split()) for kind, parts in PARTS.items()}
-MEANING = {"recursive": "WITH RECURSIVE"}
+MEANING = {
+    "only": "FROM ONLY", "sample": "TABLESAMPLE", "locks": "locking rows", "into": "INTO", "hints": "an index hint",
+    "pivots": "PIVOT", "qualify": "QUALIFY", "laterals": "LATERAL VIEW", "match": "MATCH_RECOGNIZE", "kind": "this",
+}  # fmt: skip
 NO_NAMES: frozenset[str] = frozenset()
-
-
-class Refused(Exception):
-    """The statement may not run; the message says why, for a person and for the model that wrote it."""
 
 
 @dataclass(slots=True)
@@ -45,6 +50,15 @@ class Source:
     columns: frozenset[str]
     hidden: frozenset[str] = frozenset()
     is_partial: bool = False
+    schema: str = ""  # of a table that goes by its own name
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A table expression (WITH): the names of its columns, and how many tables it reads."""
+
+    columns: list[str]
+    tables: int
 
 
 Scope = list[Source]  # what a FROM reads
@@ -53,8 +67,10 @@ Scope = list[Source]  # what a FROM reads
 class Names:
     """The names of one statement against one schema."""
 
-    def __init__(self, schema: Schema, dialect: Dialect) -> None:
+    def __init__(self, schema: Schema, dialect: Dialect, text: str = "") -> None:
         self._schema = schema
+        self._text = text  # the statement, to see how a name was quoted
+        self._expanded = 0  # tables read so far, each table expression counted wherever it is named
         self._dialect = dialect
         self._tables = {self._key(table.name): table for table in schema.tables}
         self.tables: list[str] = []
@@ -101,7 +117,7 @@ class Names:
 
     # Queries.
 
-    def _query(self, node: exp.Expr, ctes: Mapping[str, list[str]], outer: list[Scope]) -> list[str]:
+    def _query(self, node: exp.Expr, ctes: Mapping[str, Expression], outer: list[Scope]) -> list[str]:
         """Check a query; returns the names of its columns, "" for one that has none."""
         known = next((parts for kind, parts in _PARTS.items() if isinstance(node, kind)), None)
         if known is None:
@@ -110,7 +126,9 @@ class Names:
         ctes = self._with(node, ctes, outer)
         if isinstance(node, exp.Select):
             return self._select(node, ctes, outer)
-        if isinstance(node, exp.Subquery):
+        if isinstance(node, exp.Values):
+            names = self._values(node, ctes, outer)
+        elif isinstance(node, exp.Subquery):
             names = self._query(node.this, ctes, outer)
         else:
             names = self._query(node.this, ctes, outer)
@@ -120,7 +138,7 @@ class Names:
             self._expressions(node.args.get(part), ctes, [], frozenset(names) - {""})
         return names
 
-    def _with(self, node: exp.Expr, ctes: Mapping[str, list[str]], outer: list[Scope]) -> dict[str, list[str]]:
+    def _with(self, node: exp.Expr, ctes: Mapping[str, Expression], outer: list[Scope]) -> dict[str, Expression]:
         known = dict(ctes)
         clause = node.args.get("with_")
         if clause is None:
@@ -128,16 +146,34 @@ class Names:
         self._only(clause, _PARTS[exp.With])
         for cte in clause.expressions:
             self._only(cte, _PARTS[exp.CTE])
-            # Not RECURSIVE, so its own name inside it means something else: it joins the known ones afterwards.
-            columns = self._renamed(self._query(cte.this, known, outer), cte.args["alias"])
-            name = self._table_name(cte.args["alias"].this)
+            name, before = self._table_name(cte.args["alias"].this), self._expanded
             if self._key(name) in self._tables:
-                # SQLite's authorizer tells what is read on behalf of whom by name alone.
-                raise Refused(f"WITH may not give the name of a table: {name}")
-            known[name] = columns
+                # SQLite's authorizer knows what is read, and on whose behalf, by name alone.
+                raise Refused(f"WITH must not give the name of a table, got {name}")
+            if clause.args.get("recursive") and isinstance(cte.this, exp.SetOperation):
+                columns = self._recursive(cte, name, known, outer)
+            else:
+                # Its own name inside it means something else, so it joins the known ones afterwards.
+                columns = self._renamed(self._query(cte.this, known, outer), cte.args["alias"])
+            known[name] = Expression(columns, self._expanded - before)
         return known
 
-    def _select(self, node: exp.Select, ctes: Mapping[str, list[str]], outer: list[Scope]) -> list[str]:
+    def _recursive(self, cte: exp.CTE, name: str, known: Mapping[str, Expression], outer: list[Scope]) -> list[str]:
+        """A table expression whose second query may name it."""
+        self._only(cte.this, _PARTS[exp.SetOperation] - {"order", "limit", "offset"})
+        inner = self._with(cte.this, known, outer)
+        columns = self._renamed(self._query(cte.this.this, inner, outer), cte.args["alias"])
+        own = [table for table in cte.this.expression.find_all(exp.Table) if self._names(table, name)]
+        if own:
+            recursion.check(cte, columns, own)
+        self._query(cte.this.expression, {**inner, name: Expression(columns, 1)}, outer)
+        return columns
+
+    def _names(self, table: exp.Table, name: str) -> bool:
+        is_plain = isinstance(table.this, exp.Identifier) and not table.args.get("db")
+        return is_plain and self._table_name(table.this) == name
+
+    def _select(self, node: exp.Select, ctes: Mapping[str, Expression], outer: list[Scope]) -> list[str]:
         scope: Scope = []
         scopes = [scope, *outer]
         joins = node.args.get("joins") or []
@@ -163,7 +199,7 @@ class Names:
         return names
 
     def _joins(
-        self, joins: list[exp.Join], first: int, scope: Scope, ctes: Mapping[str, list[str]], outer: list[Scope]
+        self, joins: list[exp.Join], first: int, scope: Scope, ctes: Mapping[str, Expression], outer: list[Scope]
     ) -> None:
         """Add what `joins` read to `scope`, whose sources from `first` on are what they are joined to.
 
@@ -193,24 +229,24 @@ class Names:
         if not any(name in source.columns for source in side):
             raise Refused(f"there is no column {name} on one side of USING ({name})")
 
-    def _source(self, node: exp.Expr, scope: Scope, ctes: Mapping[str, list[str]], outer: list[Scope]) -> None:
+    def _source(self, node: exp.Expr, scope: Scope, ctes: Mapping[str, Expression], outer: list[Scope]) -> None:
         """Add what a FROM or a JOIN reads to `scope`."""
         alias, first = node.args.get("alias"), len(scope)
-        if isinstance(node, exp.Table):
+        if isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier):
             scope.append(self._table(node, ctes))
+        elif isinstance(node, exp.Table | exp.Unnest) or (
+            isinstance(node, exp.Lateral) and not isinstance(node.this, exp.Subquery)
+        ):
+            scope.append(self._rows_of(node, scope, ctes, outer))
         elif isinstance(node, exp.Subquery) and isinstance(node.this, exp.Table | exp.Subquery) and not alias:
             self._only(node, frozenset({"this", "joins"}))  # a join in parentheses
             self._source(node.this, scope, ctes, outer)
         elif isinstance(node, exp.Subquery | exp.Lateral | exp.Values):
             self._only(node, next(parts for kind, parts in _PARTS.items() if isinstance(node, kind)))
             if isinstance(node, exp.Lateral):
-                if not isinstance(node.this, exp.Subquery):
-                    raise Refused("after LATERAL only a subquery may stand")
                 names = self._query(node.this, ctes, [scope, *outer])
             elif isinstance(node, exp.Values):
-                self._expressions(node.expressions, ctes, outer)
-                row = node.expressions[0] if node.expressions else None
-                names = [f"column{n}" for n, _ in enumerate(row.expressions if row else [], 1)]
+                names = self._values(node, ctes, outer)
             else:
                 names = self._query(node, ctes, outer)
             columns = self._folded(self._renamed(names, alias))
@@ -219,21 +255,55 @@ class Names:
             raise Refused(f"only tables and subqueries may be read, not {node.sql(self._dialect.sqlglot)[:60]}")
         self._joins(node.args.get("joins") or [], first, scope, ctes, outer)
 
+    def _values(self, node: exp.Values, ctes: Mapping[str, Expression], outer: list[Scope]) -> list[str]:
+        self._expressions(node.expressions, ctes, outer)
+        row = node.expressions[0] if node.expressions else None
+        return [f"column{n}" for n, _ in enumerate(row.expressions if row else [], 1)]
+
+    def _rows_of(self, node: exp.Expr, scope: Scope, ctes: Mapping[str, Expression], outer: list[Scope]) -> Source:
+        """A function that is read like a table; its arguments see the tables in front of it."""
+        self._seen.add(id(node))
+        self._only(node, next(parts for kind, parts in _PARTS.items() if isinstance(node, kind)))
+        call = node if isinstance(node, exp.Unnest) else node.this
+        name, alias = self._called(call), node.args.get("alias")
+        columns = self._dialect.row_functions.get(name)
+        if columns is None:
+            raise Refused(f"only tables and subqueries may be read, not {name or self._shown(node)}()")
+        self._expressions(call.args, ctes, [scope, *outer])
+        called = self._column_name(alias.this) if alias and alias.this else name
+        names = [column or called for column in columns] + ["ordinality"]
+        given = self._renamed(names, alias)
+        return Source(called, self._folded(given) - {""})
+
+    def _called(self, call: exp.Expr) -> str:
+        """The name of a function as it was written."""
+        start, end = call.meta.get("start"), call.meta.get("end")
+        if start is not None and end is not None:
+            return self._text[start : end + 1].lower()
+        if isinstance(call, exp.Unnest):
+            return "unnest"
+        return "generate_series" if isinstance(call, exp.ExplodingGenerateSeries) else ""
+
+    def _shown(self, node: exp.Expr) -> str:
+        return node.sql(self._dialect.sqlglot)[:60]
+
     def _renamed(self, names: list[str], alias: exp.Expr | None) -> list[str]:
         renamed = [self._column_name(column) for column in alias.args.get("columns") or []] if alias else []
         return renamed + names[len(renamed) :]
 
-    def _table(self, node: exp.Table, ctes: Mapping[str, list[str]]) -> Source:
+    def _table(self, node: exp.Table, ctes: Mapping[str, Expression]) -> Source:
         self._seen.add(id(node))
         self._only(node, _PARTS[exp.Table])
         alias = node.args.get("alias")
-        if not isinstance(node.this, exp.Identifier):
-            raise Refused(f"a function cannot be read like a table: {node.this.sql(self._dialect.sqlglot)[:60]}")
         name, schema = self._table_name(node.this), node.args.get("db")
         called = self._column_name(alias.this if alias else node.this)
         if schema is None and name in ctes:
-            columns = self._folded(self._renamed(ctes[name], alias))
+            self._count(ctes[name].tables)
+            columns = self._folded(self._renamed(ctes[name].columns, alias))
             return Source(called, columns - {""})
+        self._count(1)
+        if schema is None and name.lower() == "dual" and "dual" in self._dialect.words:
+            return Source(called, NO_NAMES)
         if alias and alias.args.get("columns"):
             raise Refused(f"the columns of {name} keep their names; rename them in a subquery")
         table = self.table(node.this, schema)
@@ -241,7 +311,14 @@ class Names:
             self.tables.append(table.name)
         columns = self._folded(column.name for column in table.columns)
         hidden = self._folded(table.hidden) | (self._dialect.pseudo_columns - columns)
-        return Source(called, columns, hidden, table.is_partial)
+        default = schema is None and not alias
+        where = self._schema.default if default else self._table_name(schema) if schema and not alias else ""
+        return Source(called, columns, hidden, table.is_partial, where)
+
+    def _count(self, tables: int) -> None:
+        self._expanded += tables
+        if self._expanded > TABLES:
+            raise Refused(f"it must read at most {TABLES} tables, each WITH counted wherever it is named")
 
     def table(self, identifier: exp.Identifier, qualifier: exp.Identifier | None) -> Table:
         """The open table of that name, in that schema; raises Refused."""
@@ -254,7 +331,11 @@ class Names:
         if ascii_lower(full).startswith((*CATALOGUES, "pg_")):
             raise Refused(f"the system catalogue {full} is closed")
         near = ", ".join(sorted(self._tables)[:20])
-        raise Refused(f"there is no table {full} here, or it is not open; the tables are: {near}")
+        hint = ""
+        same = [known for known in sorted(self._tables) if known.lower() == full.lower()]
+        if self._dialect.quoting_exact and same:
+            hint = f'; a name with capitals stands in double quotes: "{same[0]}"'
+        raise Refused(f"there is no table {full} here, or it is not open{hint}; the tables are: {near}")
 
     def _projected(self, node: exp.Expr, scope: Scope) -> list[str]:
         """The names of the columns that one item of a select list gives."""
@@ -278,7 +359,7 @@ class Names:
     def _expressions(
         self,
         value: object,
-        ctes: Mapping[str, list[str]],
+        ctes: Mapping[str, Expression],
         scopes: list[Scope],
         aliases: frozenset[str] = NO_NAMES,
     ) -> None:
@@ -287,8 +368,10 @@ class Names:
                 self._query(node, ctes, scopes)
             elif isinstance(node.parent, exp.Collate) and node.arg_key == "expression":
                 continue  # the name of a collation
+            elif isinstance(node.parent, exp.In) and node.arg_key == "field":
+                raise Refused(f"IN takes no table's name here, got {self._shown(node)}: write a subquery behind it")
             elif node.args.get("db"):
-                raise Refused(f"a column is called by its table's name or alias: {node.sql(self._dialect.sqlglot)}")
+                self._qualified(node, scopes)
             elif isinstance(node.this, exp.Star):
                 near = scopes[0] if scopes else []
                 named = [source for source in near if source.alias == self._column_name(node.args["table"])]
@@ -296,10 +379,24 @@ class Names:
                     raise Refused(f"{node.sql(self._dialect.sqlglot)} names no table of this query that is open whole")
             else:
                 known = aliases if not self._dialect.alias_alone or _stands_alone(node) else NO_NAMES
-                self._column(self._column_name(node.this), self._column_name(node.args.get("table")), scopes, known)
+                if self._is_pseudo_value(node):
+                    raise Refused(f"{node.name} is the server's own value here; a column of that name is quoted")
+                self._column(node, self._column_name(node.args.get("table")), scopes, known)
 
-    def _column(self, name: str, table: str, scopes: list[Scope], aliases: frozenset[str]) -> None:
-        passed = ""
+    def _is_pseudo_value(self, node: exp.Column) -> bool:
+        is_bare = not node.args.get("table") and not node.this.args.get("quoted")
+        return is_bare and node.name.lower() in self._dialect.pseudo_values
+
+    def _qualified(self, node: exp.Column, scopes: list[Scope]) -> None:
+        """schema.table.column, where the table stands in the query under its own name."""
+        schema, table = self._table_name(node.args["db"]), self._column_name(node.args["table"])
+        named = [source for scope in scopes for source in scope if source.alias == table]
+        if node.args.get("catalog") or not named or named[0].schema != schema:
+            raise Refused(f"a column is called by its table's name or alias, got {self._shown(node)}")
+        self._column(node, table, scopes, NO_NAMES)
+
+    def _column(self, node: exp.Column, table: str, scopes: list[Scope], aliases: frozenset[str]) -> None:
+        name, passed = self._column_name(node.this), ""
         for scope in scopes:
             sources = [source for source in scope if not table or source.alias == table]
             for source in sources:
@@ -316,7 +413,25 @@ class Names:
         # A name given with AS comes last: where the server does not see it, it looks further out, as was done here.
         if not table and name in aliases:
             return
-        raise Refused(f"there is no column {table + '.' if table else ''}{name} in the tables of this query")
+        if not table and self._is_double_quoted(node):
+            if self._dialect.names_as_text:
+                return  # SQLite takes it for a text
+            raise Refused(f"there is no column {name}; a text stands in single quotes: '{node.name}'")
+        raise Refused(self._unknown_column(node, table, scopes))
+
+    def _is_double_quoted(self, node: exp.Column) -> bool:
+        start = node.this.meta.get("start")
+        return start is not None and self._text[start : start + 1] == '"'
+
+    def _unknown_column(self, node: exp.Column, table: str, scopes: list[Scope]) -> str:
+        name = self._column_name(node.this)
+        words = f"there is no column {table + '.' if table else ''}{name} in the tables of this query"
+        if self._dialect.quoting_exact and not node.this.args.get("quoted"):
+            same = {column for scope in scopes for source in scope for column in source.columns
+                    if column.lower() == name}  # fmt: skip
+            if same:
+                words += f'; a name with capitals stands in double quotes: "{min(same)}"'
+        return words
 
     def _only(self, node: exp.Expr, known: frozenset[str]) -> None:
         for part, value in node.args.items():
@@ -324,7 +439,7 @@ class Names:
                 raise Refused(f"{MEANING.get(part, part.strip('_').upper())} is not allowed")
 
 
-def _own(value: object) -> Iterator[exp.Expr]:
+def _own(value: object) -> Iterator[exp.Query | exp.Column]:
     """The columns and the nested queries in an expression (or a list of them), not what is inside those queries."""
     if isinstance(value, list):
         for item in value:

@@ -3,14 +3,17 @@
 Servers compute a replace in one go: no limit and no KILL ends one of MariaDB's over some megabytes (its time grows with
 the square of the length), and PostgreSQL takes a gigabyte of memory for one value. Texts grow step by step, where
 replace stands in replace, or a subquery joins what another one joined, so the bound is carried through all of them.
-Values that are longer in the tables are the owner's; what lpad, repeat and the like would make is refused by name.
+repeat, lpad, space and printf make as much as their number says, so it has to be a plain one. Values that are longer
+in the tables are for their owner to judge.
 """
 
 from __future__ import annotations
 
+import re
+
 from sqlglot import exp
 
-from gateway.text2sql.guard.names import Refused
+from gateway.text2sql.guard.refused import Refused
 
 VALUE = 1_000
 SCALAR = 400  # a number, a date, as text
@@ -19,8 +22,17 @@ TEXT = 1_000_000  # the longest that may be made
 REPLACED = 100_000  # the longest that replace may be given or make
 # What looks for one text in another takes their lengths' product at worst.
 SEARCHED = 100_000_000
+SERIES = 1_000_000  # rows of generate_series
+WIDTHS = 10_000  # characters that a number in repeat, lpad, space or printf may ask for
 JOINS = (exp.Concat, exp.ConcatWs, exp.DPipe, exp.Array, exp.Tuple)
-COLLECTS = (exp.GroupConcat, exp.ArrayAgg)
+COLLECTS = (exp.GroupConcat, exp.ArrayAgg, exp.JSONArrayAgg, exp.JSONObjectAgg, exp.JSONBObjectAgg)
+SHORT = (
+    exp.MD5, exp.SHA, exp.SHA2, exp.Ascii, exp.Chr, exp.Extract, exp.TimeToStr, exp.CurrentDate, exp.CurrentTimestamp,
+    exp.Round, exp.Abs, exp.Min, exp.Max, exp.Substring, exp.Left, exp.Right, exp.Lower, exp.Upper, exp.Coalesce,
+    exp.If, exp.Case, exp.Cast, exp.Nullif, exp.Greatest, exp.Least, exp.FirstValue, exp.LastValue, exp.Lag, exp.Lead,
+    exp.NthValue, exp.AnyValue, exp.Date, exp.Reverse, exp.SplitPart, exp.SubstringIndex, exp.Trim, exp.JSONExtract,
+    exp.JSONExtractScalar, exp.RegexpSubstr, exp.And, exp.Or,
+)  # fmt: skip
 SEARCHES = (exp.Trim, exp.StrPosition, exp.Replace, exp.Like, exp.ILike, exp.Glob, exp.SplitPart, exp.SubstringIndex)
 CONDITIONS = (exp.Predicate, exp.Connector, exp.Not, exp.Exists, exp.Count, exp.Sum, exp.Avg, exp.Length)
 
@@ -39,12 +51,18 @@ class _Lengths:
         """At most how many characters `node` gives; for a query, each of its columns."""
         if isinstance(node, exp.Query):
             return self._query(node)
+        if isinstance(node, exp.With) and node.args.get("recursive"):
+            _check_recursion(node)
         if isinstance(node, exp.Column | exp.Star):
             return self._column
         if isinstance(node, exp.Literal):
             return len(node.name) if node.is_string else SCALAR
+        if isinstance(node, exp.GenerateSeries | exp.ExplodingGenerateSeries):
+            _check_series(node)
         lengths = {id(child): self.of(child) for child in node.iter_expressions()}
         parts = list(lengths.values())
+        if isinstance(node, exp.Pad | exp.Repeat | exp.Space | exp.Format) or _is_printf(node):
+            return self._asked_for(node, parts)
         if isinstance(node, SEARCHES):
             self._search(parts)
         if isinstance(node, exp.Replace | exp.RegexpReplace):
@@ -59,9 +77,24 @@ class _Lengths:
         if isinstance(node, JOINS):
             separator = lengths[id(node.expressions[0])] if isinstance(node, exp.ConcatWs) and node.expressions else 0
             longest = sum(parts) + separator * len(parts)
-            if longest > TEXT:
-                raise Refused(f"it could join texts to more than {TEXT:,} characters")
+        elif isinstance(node, exp.Func) and not isinstance(node, SHORT):
+            # Any other function: at most all that it is given, with a sign of escape before each letter.
+            longest = max(SCALAR, 2 * sum(parts))
+        if longest > TEXT:
+            raise Refused(f"it could join texts to more than {TEXT:,} characters")
         return longest
+
+    def _asked_for(self, node: exp.Expr, parts: list[int]) -> int:
+        """What a function makes that is told how long: repeat, lpad, space, printf."""
+        if isinstance(node, exp.Format) or _is_printf(node):
+            return _printed(node, parts)
+        count = node.expression if isinstance(node, exp.Pad) else node.args.get("times") or node.this
+        if not isinstance(count, exp.Literal) or count.is_string or not count.name.isdigit():
+            raise Refused(f"{_word(node)} takes a plain number of characters here")
+        length = int(count.name) * (max(1, max(parts)) if isinstance(node, exp.Repeat) else 1)
+        if int(count.name) > WIDTHS or length > REPLACED:
+            raise Refused(f"{_word(node)} must make at most {WIDTHS:,} characters")
+        return max(SCALAR, length)
 
     def _query(self, node: exp.Query) -> int:
         """What a query reads comes first, for its other parts name that."""
@@ -96,3 +129,39 @@ class _Lengths:
         if max(given, made) > REPLACED:
             raise Refused(f"replace could make a text of more than {REPLACED:,} characters: use it on shorter ones")
         return made
+
+
+def _check_recursion(node: exp.With) -> None:
+    """A recursion must not make texts longer with each of its steps, of which there may be many."""
+    for cte in node.expressions:
+        query = cte.this.expression if isinstance(cte.this, exp.SetOperation) else None
+        for item in query.expressions if isinstance(query, exp.Select) else []:
+            if any(joined.find(exp.Column) for joined in item.find_all(*JOINS, exp.Replace, exp.RegexpReplace)):
+                raise Refused("a recursion must not make a text longer with each step")
+
+
+def _check_series(node: exp.Expr) -> None:
+    ends = [node.args.get("start"), node.args.get("end"), node.args.get("step")]
+    numbers = [int(end.name) if isinstance(end, exp.Literal) and end.name.isdigit() else None for end in ends]
+    first, last, step = numbers[0], numbers[1], numbers[2] or 1
+    if first is not None and last is not None and (last - first) / step > SERIES:
+        raise Refused(f"generate_series must give at most {SERIES:,} rows")
+
+
+def _is_printf(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Anonymous) and node.name.lower() in ("printf", "format")
+
+
+def _printed(node: exp.Expr, parts: list[int]) -> int:
+    """What printf makes: its format has to be a plain text, whose widths count."""
+    given = node.this if isinstance(node.this, exp.Expr) else next(iter(node.expressions), None)
+    if not isinstance(given, exp.Literal) or not given.is_string or "*" in given.name:
+        raise Refused("printf takes a plain text as its format here, without *")
+    widths = [int(width) for width in re.findall(r"\d+", given.name)]
+    if any(width > WIDTHS for width in widths):
+        raise Refused(f"printf must make at most {WIDTHS:,} characters")
+    return max(SCALAR, sum(parts) + sum(widths))
+
+
+def _word(node: exp.Expr) -> str:
+    return str(node.meta.get("name") or node.key).lower()

@@ -76,7 +76,7 @@ def test_a_corrected_statement_is_remembered_instead(serving, tmp_path):
     sql = "select line from dtzpt where name = '沈塘桥'"
     assert client.post("/feedback", json={"id": answer["id"], "question": QUESTION, "sql": sql}).status_code == 200
     ask(client)
-    assert "SELECT line FROM dtzpt WHERE name = '沈塘桥'" in system_message(providers)
+    assert "select line from dtzpt where name = '沈塘桥'" in system_message(providers)
 
 
 def test_an_answer_that_turns_out_wrong_is_forgotten(serving, tmp_path):

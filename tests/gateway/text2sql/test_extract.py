@@ -6,7 +6,7 @@ import time
 import pytest
 
 from gateway.text2sql.extract import SqlExtractor
-from gateway.text2sql.guard.judge import STATEMENT_CHARACTERS
+from gateway.text2sql.guard.lexemes import STATEMENT_CHARACTERS
 
 CASES = [
     # (reply, its statement)

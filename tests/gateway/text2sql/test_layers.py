@@ -160,7 +160,6 @@ def test_sqlite_is_told_to_query_only(sqlite_server):
         "SELECT load_extension('x')",
         "SELECT randomblob(10)",
         "WITH busy AS (SELECT * FROM secret) SELECT * FROM busy",
-        "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT * FROM r",
         "VACUUM",
     ],
 )

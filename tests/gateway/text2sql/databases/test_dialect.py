@@ -23,6 +23,7 @@ NEW = replace(
     fold_column=ascii_lower,
     quoting_exact=True,
     pseudo_columns=frozenset({"serial"}),
+    names_as_text=False,
 )
 SCHEMA = Schema("testserver", (Table("Orders", (Column("id", "INT"), Column("total", "INT"))),), "main")
 

@@ -1,4 +1,4 @@
-"""The guard alone: what passes is written out anew, what does not is told why."""
+"""The guard alone: what passes is sent as it was written, and a refusal says why."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from gateway.text2sql.guard import judge as judge_module
 from gateway.text2sql.guard.judge import judge
 from tests.gateway.text2sql.guard.statements import ALLOWED, schema, table
 
@@ -57,19 +56,18 @@ def test_the_tables_are_named_in_order_and_once():
 @pytest.mark.parametrize(
     ("sql", "limited"),
     [
-        ("SELECT name FROM users", "SELECT name FROM users LIMIT 11"),
+        ("SELECT name FROM users", "SELECT name FROM users\nLIMIT 11"),
         ("SELECT name FROM users LIMIT 5", "SELECT name FROM users LIMIT 5"),
-        ("SELECT name FROM users LIMIT 5000", "SELECT name FROM users LIMIT 11"),
+        ("SELECT name FROM users LIMIT 5000", "SELECT name FROM users LIMIT 5000"),
         ("SELECT name FROM users LIMIT 5 OFFSET 20", "SELECT name FROM users LIMIT 5 OFFSET 20"),
-        ("SELECT name FROM users FETCH FIRST 3 ROWS ONLY", "SELECT name FROM users LIMIT 3"),
-        ("SELECT name FROM users FETCH FIRST ROW ONLY", "SELECT name FROM users LIMIT 1"),
-        ("SELECT name FROM users LIMIT ALL", "SELECT name FROM users LIMIT 11"),
-        ("SELECT 1 AS x UNION SELECT 2", "SELECT 1 AS x UNION SELECT 2 LIMIT 11"),
-        ("(SELECT name FROM users LIMIT 99)", "(SELECT name FROM users LIMIT 99) LIMIT 11"),
-        ("WITH a AS (SELECT 1 AS x) SELECT x FROM a", "WITH a AS (SELECT 1 AS x) SELECT x FROM a LIMIT 11"),
+        ("SELECT name FROM users FETCH FIRST 3 ROWS ONLY", "SELECT name FROM users FETCH FIRST 3 ROWS ONLY"),
+        ("SELECT name FROM users OFFSET 3", "SELECT name FROM users OFFSET 3\nLIMIT 11"),
+        ("SELECT 1 AS x UNION SELECT 2", "SELECT 1 AS x UNION SELECT 2\nLIMIT 11"),
+        ("(SELECT name FROM users LIMIT 99)", "(SELECT name FROM users LIMIT 99)\nLIMIT 11"),
+        ("WITH a AS (SELECT 1 AS x) SELECT x FROM a", "WITH a AS (SELECT 1 AS x) SELECT x FROM a\nLIMIT 11"),
     ],
 )  # fmt: skip
-def test_a_limit_is_added_and_the_smaller_one_counts(sql, limited):
+def test_a_limit_is_added_where_a_statement_has_none(sql, limited):
     verdict = judge(sql, schema("postgresql"), 10)
     assert (verdict.ok, verdict.limited) == (True, limited)
 
@@ -78,7 +76,7 @@ def test_a_limit_is_added_and_the_smaller_one_counts(sql, limited):
     ("sql", "word"),
     [
         ("DROP TABLE users", "DROP"),
-        ("SELECT 1; SELECT 2", "several statements"),
+        ("SELECT 1; SELECT 2", "one statement"),
         ("SELECT passwrd FROM users", "passwrd"),
         ("SELECT password FROM users", "not open"),
         ("SELECT * FROM users", "name the columns"),
@@ -86,7 +84,6 @@ def test_a_limit_is_added_and_the_smaller_one_counts(sql, limited):
         ("SELECT pg_sleep(1)", "pg_sleep"),
         ("SELECT * FROM information_schema.tables", "system catalogue"),
         ("SELECT name FROM users FOR UPDATE", "locking rows"),
-        ("SELECT name FROM users LIMIT (SELECT 1)", "plain number"),
         ("SELECT name FROM", "could not be read"),
         ("SELECT 1 WHERE 'x'::regclass = 1", "regclass"),
     ],
@@ -108,13 +105,14 @@ def test_a_name_in_another_case_is_another_table_where_the_server_says_so():
 
 
 def test_hints_and_comments_are_gone_from_what_is_sent():
-    sql = "SELECT /*+ MAX_EXECUTION_TIME(9999999) */ SQL_NO_CACHE name /*! , password */ FROM users -- x"
-    assert judge(sql, schema("mysql"), 10).limited == "SELECT name FROM users LIMIT 11"
+    sql = "SELECT /*+ MAX_EXECUTION_TIME(9999999) */ name /*! , password */ FROM users -- x"
+    assert judge(sql, schema("mysql"), 10).limited == "SELECT name FROM users\nLIMIT 11"
 
 
-def test_a_column_called_like_a_keyword_is_quoted_for_the_server_would_call_a_function():
+def test_a_name_that_is_the_servers_own_value_is_refused_unless_it_is_quoted():
     known = schema("postgresql", table("log", "user", "at"))
-    assert judge("SELECT user FROM log", known, 10).sql == 'SELECT "user" FROM log'
+    assert "quoted" in judge("SELECT user FROM log", known, 10).reason
+    assert judge('SELECT "user" FROM log', known, 10).ok and judge("SELECT l.user FROM log l", known, 10).ok
 
 
 @pytest.mark.parametrize(
@@ -141,36 +139,12 @@ def test_no_statement_takes_the_guard_long(sql):
     assert time.thread_time() - began < 1
 
 
-def test_what_is_judged_is_what_is_written(monkeypatch):
-    """The text that is sent is read once more: a writer that wrote something else would be caught."""
-    original = judge_module.write
-    monkeypatch.setattr(
-        judge_module, "write", lambda tree, dialect: original(tree, dialect).replace("users", "secrets")
-    )
-    assert not judge("SELECT name FROM users", schema(), 10).ok
-
-
 def test_two_bars_join_text_but_in_mysql_where_they_are_refused_for_they_would_be_a_condition():
     sql = "SELECT name FROM users WHERE ',' || city || ',' LIKE '%,x,%'"
     assert judge(sql, schema("sqlite"), 200).ok and judge(sql, schema("postgresql"), 200).ok
     verdict = judge(sql, schema("mysql"), 200)
     assert not verdict.ok and "CONCAT" in verdict.reason
     assert judge("SELECT name FROM users WHERE city = '||' OR id = 1", schema("mysql"), 200).ok
-
-
-@pytest.mark.parametrize(
-    ("sql", "written"),
-    [
-        ("SELECT name REGEXP '^a' FROM users WHERE NOT city RLIKE 'b'", None),
-        ("SELECT name FROM users WHERE REGEXP_LIKE(CONCAT(name, city), 'b') = 1", "(CONCAT(name, city) RLIKE 'b') = 1"),
-        ("SELECT name FROM users WHERE REGEXP_LIKE(name = 'a', city) + 1", "((name = 'a') RLIKE city) + 1"),
-    ],
-)
-def test_a_match_is_written_for_mysql_as_mariadb_understands_it_too(sql, written):
-    verdict = judge(sql, schema("mysql"), 200)
-    assert verdict.ok and "REGEXP_LIKE" not in verdict.sql
-    assert verdict.sql.count("RLIKE") == (2 if written is None else 1) and (written or "") in verdict.sql
-    assert judge(verdict.sql, schema("mysql"), 200).sql == verdict.sql
 
 
 @pytest.mark.parametrize(
@@ -208,7 +182,7 @@ def test_two_tables_of_one_name_in_one_query_are_refused(dialect):
         ("WHERE n = 1", ["sqlite"]),
         ("GROUP BY n HAVING n > 1", ["sqlite", "mysql"]),
         ("GROUP BY n", ["sqlite", "postgresql", "mysql"]),
-        ("GROUP BY GROUPING SETS ((n), ())", ["sqlite", "postgresql", "mysql"]),
+        ("GROUP BY GROUPING SETS ((n), ())", ["postgresql"]),
         ("ORDER BY n DESC", ["sqlite", "postgresql", "mysql"]),
         ("ORDER BY (n)", ["sqlite", "postgresql", "mysql"]),
         ("ORDER BY n + 1", ["sqlite", "mysql"]),
@@ -278,28 +252,13 @@ def test_a_column_that_tables_have_without_being_told_so_is_closed(dialect, name
 
 
 @pytest.mark.parametrize(
-    ("sql", "written"),
-    [
-        ("SELECT made->'$.k' FROM orders", "JSON_EXTRACT(made, '$.k')"),
-        ("SELECT made->>'$.k[0].\"a b\"' FROM orders", "JSON_UNQUOTE(JSON_EXTRACT(made, '$.k[0].\"a b\"'))"),
-        ("SELECT JSON_EXTRACT(made, '$.a', '$.b') FROM orders", "JSON_EXTRACT(made, '$.a', '$.b')"),
-    ],
-)
-def test_a_path_into_json_is_written_for_mysql_as_mariadb_understands_it_too(sql, written):
-    verdict = judge(sql, schema("mysql"), 200)
-    assert verdict.ok, verdict.reason
-    assert verdict.sql == f"SELECT {written} FROM orders"
-    assert judge(verdict.sql, schema("mysql"), 200).sql == verdict.sql
-
-
-@pytest.mark.parametrize(
     ("dialect", "sql", "told"),
     [
-        ("mysql", "SELECT LPAD(name, 5, '0') FROM users", "the function lpad"),
-        ("mysql", "SELECT HEX(name) FROM users", "the function hex"),
-        ("postgresql", "SELECT unnest(name) FROM users", "the function unnest"),
-        ("postgresql", "SELECT name ? 'k' FROM users", "name ? 'k'"),
-        ("postgresql", "SELECT generate_series(1, 3)", "the function generate_series"),
+        ("mysql", "SELECT LO_CREATE(5)", "the function lo_create"),
+        ("mysql", "SELECT date_trunc('month', name) FROM users", "DATE_FORMAT"),
+        ("postgresql", "SELECT DATE_FORMAT(name, '%Y') FROM users", "to_char"),
+        ("postgresql", "SELECT pg_read_file('x')", "the function pg_read_file"),
+        ("sqlite", "SELECT load_extension('x')", "the function load_extension"),
     ],
 )
 def test_a_function_that_is_refused_is_called_as_the_dialect_calls_it(dialect, sql, told):
