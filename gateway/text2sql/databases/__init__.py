@@ -8,8 +8,8 @@ Each module has a class with the members of server.py's `Server`; a connection s
 """
 
 from gateway.text2sql.databases.dialect import Dialect
-from gateway.text2sql.databases.mysql_dialect import MARIADB, MYSQL
-from gateway.text2sql.databases.postgresql_dialect import POSTGRESQL
-from gateway.text2sql.databases.sqlite_dialect import SQLITE
+from gateway.text2sql.databases.dialects.mysql import MARIADB, MYSQL
+from gateway.text2sql.databases.dialects.postgresql import POSTGRESQL
+from gateway.text2sql.databases.dialects.sqlite import SQLITE
 
 DIALECTS: dict[str, Dialect] = {row.name: row for row in (SQLITE, POSTGRESQL, MYSQL, MARIADB)}

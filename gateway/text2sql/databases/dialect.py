@@ -1,7 +1,7 @@
 """How one kind of database server reads SQL: everything that differs between servers, in one row for each.
 
-A new kind of server is its driver's module (see server.py), a module with its row, one line in databases/__init__.py,
-and its two prompt templates (prompts/templates/<template>.<language>.jinja).
+A new kind of server is its driver's module (see server.py), a module with its row (dialects/), one line in
+databases/__init__.py, and its two prompt templates (prompts/templates/<template>.<language>.jinja).
 """
 
 from __future__ import annotations

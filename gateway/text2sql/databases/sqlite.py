@@ -22,9 +22,9 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
 
 from gateway.settings import DatabaseSettings
+from gateway.text2sql.databases.dialects.sqlite import AUTHORIZED
 from gateway.text2sql.databases.privileges import ExcessPrivilege
 from gateway.text2sql.databases.schema import read
-from gateway.text2sql.databases.sqlite_dialect import AUTHORIZED
 from gateway.text2sql.errors import SqlFailed, SqlLimit, refused
 from gateway.text2sql.rows import Collected
 from prompts.tables import Schema

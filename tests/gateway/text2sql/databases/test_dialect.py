@@ -8,7 +8,7 @@ import pytest
 
 from gateway.text2sql.databases import DIALECTS
 from gateway.text2sql.databases.dialect import ascii_lower
-from gateway.text2sql.databases.sqlite_dialect import SQLITE
+from gateway.text2sql.databases.dialects.sqlite import SQLITE
 from gateway.text2sql.guard.judge import judge
 from prompts import render
 from prompts.tables import Column, Schema, Table

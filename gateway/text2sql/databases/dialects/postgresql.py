@@ -1,8 +1,8 @@
 """PostgreSQL's row: see dialect.py."""
 
-from gateway.text2sql.databases import vocabulary as common
 from gateway.text2sql.databases.dialect import Dialect, ascii_lower, lexical
-from gateway.text2sql.databases.vocabulary import words
+from gateway.text2sql.databases.dialects import vocabulary as common
+from gateway.text2sql.databases.dialects.vocabulary import words
 
 # No letter may stand before a dollar quote; block comments nest twice at most, deeper ones are refused.
 _BLOCK = r"/\*(?:(?!/\*|\*/).)*\*/"

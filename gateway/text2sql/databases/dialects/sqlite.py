@@ -2,9 +2,9 @@
 
 import sqlite3
 
-from gateway.text2sql.databases import vocabulary as common
 from gateway.text2sql.databases.dialect import Dialect, ascii_lower, lexical
-from gateway.text2sql.databases.vocabulary import words
+from gateway.text2sql.databases.dialects import vocabulary as common
+from gateway.text2sql.databases.dialects.vocabulary import words
 
 # The library's own version decides: 3.44 brought these.
 NEWER = words("concat concat_ws string_agg") if sqlite3.sqlite_version_info >= (3, 44) else words("")

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from gateway.text2sql.databases import vocabulary as common
 from gateway.text2sql.databases.dialect import Dialect, as_written, coarse, lexical
-from gateway.text2sql.databases.vocabulary import words
+from gateway.text2sql.databases.dialects import vocabulary as common
+from gateway.text2sql.databases.dialects.vocabulary import words
 
 MYSQL = Dialect(
     name="mysql",

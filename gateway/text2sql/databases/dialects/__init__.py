@@ -1,0 +1,1 @@
+"""One module with the row of each kind of server: see ../dialect.py."""
