@@ -29,7 +29,7 @@ GIVES_DATE = (exp.CurrentDate, exp.CurrentTimestamp, exp.Date, exp.DateAdd, exp.
 DATE_TYPES = {
     exp.DType.DATE, exp.DType.DATETIME, exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMPNTZ,
 }  # fmt: skip
-# Types of a CAST that SQLite takes for its own five, in a way that nobody means.
+# Types of a CAST that SQLite takes for its own five, in a way that is rarely meant.
 SQLITE_CASTS = {
     "DATE": "write date(x)", "DATETIME": "write datetime(x)", "TIMESTAMP": "write datetime(x)", "TIME": "write time(x)",
     "UNSIGNED": "write CAST(x AS INTEGER)",

@@ -85,7 +85,7 @@ class _Lengths:
         return longest
 
     def _asked_for(self, node: exp.Expr, parts: list[int]) -> int:
-        """What a function makes that is told how long: repeat, lpad, space, printf."""
+        """What a function makes whose length is an argument: repeat, lpad, space, printf."""
         if isinstance(node, exp.Format) or _is_printf(node):
             return _printed(node, parts)
         count = node.expression if isinstance(node, exp.Pad) else node.args.get("times") or node.this
