@@ -85,7 +85,9 @@ class Followable:
         """Push the next batch to the readers; `final` if it has the last event."""
         self.shown = batch.first + len(batch.ends) - 1
         if not self.spoke:
-            self.spoke = any(name not in (EventName.START, EventName.FAILED) for name, _ in batch.events)
+            self.spoke = batch.text is not None or any(
+                name not in (EventName.START, EventName.FAILED) for name, _ in batch.events
+            )
         if final:
             self.stage = Stage.ENDED
         for reader in self.readers:

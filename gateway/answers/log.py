@@ -32,14 +32,14 @@ class Log:
 
     def append(self, batch: Batch, *, final: bool = False) -> None:
         """Add the next events; raises Full, except for `final` ones: every answer needs its end."""
-        start = len(self._data)
+        start, ends = len(self._data), batch.ends
         if start + len(batch.sse) > self.limit_bytes and not final:
             raise Full
         self._data += batch.sse
-        if len(batch.ends) == 1:
-            self._ends.append(start + batch.ends[0])
+        if len(ends) == 1:
+            self._ends.append(start + ends[0])
         else:
-            self._ends.extend([start + end for end in batch.ends])
+            self._ends.extend([start + end for end in ends])
         if final:
             # Nothing is appended after this: free the array's reserve.
             self._data = bytes(self._data)

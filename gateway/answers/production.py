@@ -170,13 +170,14 @@ class Answer(Followable):
 
     def take(self, steps: list[Step]) -> None:
         """Append one batch of the flow; does nothing once the answer is complete."""
-        if self.complete or not steps:
+        if self.stage is not Stage.RUNNING or not steps:
             return
         now = time.monotonic()
         if not self._encoder.started:
             steps = self._with_start(steps)
-        spoke = self.first_delta_at is not None or any(type(step) not in (Start, Done, Correcting) for step in steps)
-        if spoke and self.first_delta_at is None:
+        spoke = self.first_delta_at is not None
+        if not spoke and any(type(step) not in (Start, Done, Correcting) for step in steps):
+            spoke = True
             self.first_delta_at = self._last_delta_at = now
         done = steps[-1]
         if type(done) is Done:

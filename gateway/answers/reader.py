@@ -12,7 +12,7 @@ from gevent.event import Event
 
 from gateway.answers.client import Client
 from gateway.answers.events import Batch
-from gateway.answers.followable import Followable
+from gateway.answers.followable import Followable, Stage
 from gateway.http_chunks import split
 
 log = logging.getLogger("sluice")
@@ -106,7 +106,7 @@ class Reader:
             log.exception("a batch could not be written in one reader's format")
             self._left()
             return
-        if not self.answer.ended:
+        if self.answer.stage is not Stage.ENDED:
             if data:
                 self._send(data)
                 if self._rest and not self.gone:

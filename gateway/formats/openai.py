@@ -40,7 +40,16 @@ class Chunks:
         self._called: set[int] = set()
 
     def write(self, batch: Batch) -> bytes:
+        if batch.text is not None:
+            # The hot path: what never changes was written once per answer, and the text comes encoded.
+            return self._text(batch.text)
         return b"".join([self._chunk(event) for event in batch.events])
+
+    def _text(self, encoded: bytes) -> bytes:
+        return b'%b[{"index":0,"delta":{"content":%b},"logprobs":null,"finish_reason":null}]}\n\n' % (
+            self._head,
+            encoded,
+        )
 
     def _chunk(self, event: Event) -> bytes:
         name, data = event
@@ -48,11 +57,7 @@ class Chunks:
             delta: dict[str, Any] = {"content": data["text"]}
             if "logprobs" in data:
                 return self._choice(delta, logprobs={"content": data["logprobs"], "refusal": None})
-            # The hot path: what never changes is written once per answer.
-            return b'%b[{"index":0,"delta":{"content":%b},"logprobs":null,"finish_reason":null}]}\n\n' % (
-                self._head,
-                encode(data["text"]),
-            )
+            return self._text(encode(data["text"]))
         if name == EventName.START:
             about = {
                 "id": f"chatcmpl-{data['id']}",
