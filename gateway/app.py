@@ -14,11 +14,12 @@ from gateway.access.auth import ANYONE, Keys
 from gateway.access.client_address import Proxies
 from gateway.access.origin import Origins
 from gateway.access.rate_limit import Rate
+from gateway.access.tickets import Tickets
 from gateway.answers.answers import Answers, Observer
 from gateway.context import Sluice
 from gateway.observability.accounting import Accounting
 from gateway.routes import answers as answer_routes
-from gateway.routes import compat, embeddings, feedback, health, openai, ui_chat, v1_models
+from gateway.routes import compat, embeddings, feedback, health, openai, tickets, ui_chat, v1_models
 from gateway.settings import Settings
 from gateway.text2sql.database import Databases
 from providers import Providers
@@ -55,6 +56,7 @@ def create_app(
         Rate(settings.limits.requests, server.redis_url),
         Origins(settings),
         Proxies(server.trusted_proxies),
+        Tickets(settings.auth.secret),
     )
     app.extensions["sluice"] = sluice
 
@@ -68,8 +70,11 @@ def create_app(
             sluice.origins.check_host(request.headers)
         if request.endpoint is not None and request.endpoint not in OPEN and request.method != "OPTIONS":
             sluice.origins.check_page(request.headers)
-            g.rights = sluice.keys.caller(request.headers)
-            g.owner, g.caller = g.rights.owner, g.rights.name
+            if (ticket := tickets.sent()) is not None:
+                tickets.admit(sluice, ticket)
+            else:
+                g.rights = sluice.keys.caller(request.headers)
+                g.owner, g.caller = g.rights.owner, g.rights.name
         if request.method == "OPTIONS" and request.endpoint is None and request.path.startswith("/v1"):
             # The preflight of an unknown address: a page could not read our 404 without it.
             return Response(status=204)
@@ -85,7 +90,7 @@ def create_app(
     def failed(error: Exception) -> Response:
         return errors.response(errors.of(error))
 
-    for module in (answer_routes, compat, embeddings, feedback, health, openai, ui_chat, v1_models):
+    for module in (answer_routes, compat, embeddings, feedback, health, openai, tickets, ui_chat, v1_models):
         app.register_blueprint(module.routes)
     app.register_blueprint(web.page(settings, sluice.providers.described, sluice.databases))
     if server.cors:

@@ -11,6 +11,7 @@ from gateway.access.auth import Keys
 from gateway.access.client_address import Proxies
 from gateway.access.origin import Origins
 from gateway.access.rate_limit import Rate
+from gateway.access.tickets import Tickets
 from gateway.answers.answers import Answers
 from gateway.settings import Settings
 from gateway.text2sql.database import Databases
@@ -51,6 +52,7 @@ class Sluice:
     rate: Rate
     origins: Origins
     proxies: Proxies
+    tickets: Tickets
 
     def ready(self) -> Ready:
         """Whether this worker can serve: it is not stopping, and its default provider is available."""

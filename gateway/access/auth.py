@@ -104,6 +104,10 @@ class Keys:
         """Whose this key is; raises Failure (401)."""
         return self._valid(digest(key))
 
+    def owners(self) -> list[str]:
+        """The digests of all keys; [""] where no key is needed."""
+        return [key.sha256 for key, _ in self._keys] or [""]
+
     def owner(self, owner: str) -> Caller:
         """The caller with this digest, if it is still valid; raises Failure (401)."""
         return self._valid(owner) if self._keys else ANYONE

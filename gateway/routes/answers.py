@@ -18,7 +18,7 @@ from gateway.answers.question import Question
 from gateway.answers.record import Record
 from gateway.errors import Failure, shown
 from gateway.formats import native
-from gateway.routes import replies
+from gateway.routes import replies, tickets
 from gateway.routes.request_body import body
 from gateway.text2sql import flow
 
@@ -51,7 +51,7 @@ def ask_by_get() -> Response:
     if (reply := _returning(media)) is not None:
         return reply
     _utf8(request.query_string)
-    values = {name: texts for name, texts in request.args.lists() if name not in ("format", "key")}
+    values = {name: texts for name, texts in request.args.lists() if name not in ("format", "key", "ticket")}
     return in_form(begin(_parsed(question.from_query, values), key=request.args.get("key")), media)
 
 
@@ -79,7 +79,7 @@ def _parsed(parse: Callable[[Any], Question], data: Any) -> Question:
     asked = parse(data)
     asked.provider = replies.provider(asked.provider, "provider")
     sluice = context.current()
-    asked.database = choices.database(g.rights, asked.database, sluice.settings.databases)
+    asked.database = choices.database(g.rights, tickets.check_database(asked.database), sluice.settings.databases)
     if asked.constrain and sluice.databases.get(asked.database) is None:
         raise Failure("bad_request", "constrain: needs a database, whose schema limits the statements, got none")
     return asked
@@ -129,7 +129,7 @@ def event_id(value: str) -> tuple[str, int]:
 def follow(answer_id: str, after: int, media: str) -> Response:
     """The events after the `after`-th of an existing answer; 204 if it has ended and there are none."""
     answers = context.current().answers
-    answer = answers.find(answer_id, g.owner)
+    answer = tickets.check_answer(answers.find(answer_id, g.owner))
     answer.reach(after)
     if after and answer.ended and after == answer.shown:
         # 204 ends an EventSource. fetch-event-source, which sends its POST again, takes 204 for an error and would come
@@ -160,7 +160,7 @@ def events(answer_id: str) -> Response:
 
 @routes.get("/answers/<answer_id>")
 def state(answer_id: str) -> Response:
-    answer = context.current().answers.find(answer_id, g.owner)
+    answer = tickets.check_answer(context.current().answers.find(answer_id, g.owner))
     body = native.whole(replies.so_far(answer)) | {"id": answer.id, "state": answer.state, "events": answer.shown}
     reply = Response(msgspec.json.encode(body), content_type="application/json")
     reply.headers["Cache-Control"] = "no-cache"
@@ -169,6 +169,6 @@ def state(answer_id: str) -> Response:
 
 @routes.delete("/answers/<answer_id>")
 def stop(answer_id: str) -> Response:
-    answer = context.current().answers.find(answer_id, g.owner)
+    answer = tickets.check_answer(context.current().answers.find(answer_id, g.owner))
     answer.cancel()
     return replies.described(Response(status=204), answer)

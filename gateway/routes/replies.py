@@ -20,6 +20,7 @@ from gateway.answers.record import Record
 from gateway.answers.steps import Step
 from gateway.errors import Failure, shown
 from gateway.formats import native
+from gateway.routes import tickets
 from gateway.text2sql.rows import csv_text
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def begin(
         idempotency=idempotency,
         record=record,
         alias=alias,
-        attached=attached or {},
+        attached=tickets.mark() | (attached or {}),
         window_s=window_s,
     )
     return sluice.answers.ask(answer_request, count)

@@ -12,6 +12,7 @@ from flask import Blueprint, Response, g
 from msgspec import Meta
 
 from gateway import context
+from gateway.access import choices
 from gateway.answers import chat, history
 from gateway.answers.followable import Followable
 from gateway.answers.question import LANGUAGES, MAX_QUESTION_CHARACTERS, Question
@@ -53,7 +54,8 @@ def ask() -> Response:
     if fields.language is not None and fields.language not in LANGUAGES:
         raise BadQuestion(f'language: must be "zh" or "en", got {shown(fields.language)}')
     asked = v1_models.target(fields.model or fields.provider, fields.database)
-    database = asked.database or fields.database or ""
+    names = context.current().settings.databases
+    database = asked.database or choices.database(g.rights, fields.database, names)
     messages = _messages(fields.messages)
     answer = _sql(fields, asked.provider, database, messages)
     if answer is None:

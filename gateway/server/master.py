@@ -16,7 +16,7 @@ import gevent
 from gunicorn import glogging
 
 from gateway import settings as configuration
-from gateway.access import valid_keys
+from gateway.access import start_secret, valid_keys  # noqa: F401 - start_secret: drawn before workers are forked
 from gateway.observability import logs
 from gateway.server.children import ENDING_S, Children, run_dir
 from gateway.server.workers import KILLED, Master
