@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import ssl
+import time
 import urllib.request
 from dataclasses import dataclass
 from functools import lru_cache
@@ -209,7 +210,7 @@ def connect(where: Address) -> Connection:
         if via and via.scheme != "http":
             raise Unreachable("a proxy is an http:// address; no other is spoken", request_sent=False)
         endpoint = (via.hostname or "", via.port or 80) if via else (where.host, where.port)
-        sock = gevent.socket.create_connection(endpoint)
+        sock = _connected(*endpoint)
         sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
         if via and where.secure:
             _tunnel(sock, where)
@@ -223,6 +224,52 @@ def connect(where: Address) -> Connection:
             through = " through the proxy" if where.proxy else ""
             raise Unreachable(f"cannot reach {where.host}{through}: {_reason(error)}", request_sent=False) from None
         raise
+
+
+# A resolved name is kept for so long: many questions in one moment ask the resolver once, and a name whose servers
+# change is looked up again soon.
+RESOLVED_S = 5.0
+MAX_RESOLVED = 256
+
+_Found = tuple[int, tuple[Any, ...]]  # address family, socket address
+_resolved: dict[tuple[str, int], tuple[float, list[_Found]]] = {}
+
+
+def _connected(host: str, port: int) -> Any:
+    """A TCP connection to the first address of `host` that takes one. Raises OSError or UnicodeError."""
+    failed: OSError | None = None
+    for family, where in _addresses(host, port):
+        sock = gevent.socket.socket(family, gevent.socket.SOCK_STREAM)
+        try:
+            sock.connect(where)
+            return sock
+        except OSError as error:
+            failed = error
+            sock.close()
+        except BaseException:
+            sock.close()
+            raise
+    _resolved.pop((host, port), None)
+    raise failed or OSError("the name has no address")
+
+
+def _addresses(host: str, port: int) -> list[_Found]:
+    """Where `host` is. An address in numbers needs no resolver, whose thread is a third of a fresh stream's cost."""
+    for family in (gevent.socket.AF_INET, gevent.socket.AF_INET6):
+        try:
+            gevent.socket.inet_pton(family, host)
+            return [(family, (host, port))]
+        except (OSError, ValueError):
+            pass  # a name, or what is neither
+    now = time.monotonic()
+    until, found = _resolved.get((host, port), (0.0, []))
+    if until <= now:
+        listed = gevent.socket.getaddrinfo(host, port, 0, gevent.socket.SOCK_STREAM)
+        found = [(family, address) for family, _, _, _, address in listed]
+        if len(_resolved) >= MAX_RESOLVED:
+            _resolved.clear()
+        _resolved[host, port] = now + RESOLVED_S, found
+    return found
 
 
 def _reason(error: OSError | UnicodeError) -> str:

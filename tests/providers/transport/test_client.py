@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 
+import gevent.socket
 import pytest
 
 from providers.errors import BrokenProtocol, CutOff, ProviderError, Unreachable
@@ -248,3 +249,31 @@ def test_what_a_refusal_says_is_not_waited_for(client, monkeypatch, body):
 
     with serving(script) as server, client.ask("POST", server.url, {}) as response:
         assert (response.status, response.body()) == (500, b"")
+
+
+@pytest.fixture
+def lookups(monkeypatch):
+    """The names that the resolver is asked for."""
+    asked = []
+    real = gevent.socket.getaddrinfo
+    monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda host, *more: asked.append(host) or real(host, *more))
+    connection_module._resolved.clear()
+    return asked
+
+
+def test_an_address_in_numbers_needs_no_resolver(client, lookups):
+    with serving(answer(body=b"ok")) as server:
+        client.ask("POST", server.url, {}).close()
+    assert lookups == []
+
+
+def test_a_name_is_resolved_once_for_some_seconds_and_again_when_its_address_refuses(client, lookups):
+    with serving(answer(body=b"ok")) as server:
+        url = f"http://localhost:{server.port}"
+        for _ in range(2):
+            client.ask("POST", url, {}).close()
+        assert lookups == ["localhost"]
+    for asked in (1, 2):
+        with pytest.raises(Unreachable):
+            client.ask("POST", url, {})
+        assert lookups == ["localhost"] * asked
