@@ -22,10 +22,11 @@ from gateway.routes import answers as answer_routes
 from gateway.routes import compat, embeddings, feedback, health, openai, tickets, ui_chat, v1_models
 from gateway.settings import Settings
 from gateway.text2sql.database import Databases
+from gateway.web import overview
 from providers import Providers
 
 # Endpoints that need no key, and that a link on any page may open.
-OPEN = {"health.healthz", "health.readyz", "page.index", "page.static"}
+OPEN = {"health.healthz", "health.readyz", "page.index", "page.static", "overview.overview"}
 # Probes of load balancers, which call a machine by its address: they say nothing that a stranger could use.
 ANY_HOST = {"health.healthz", "health.readyz"}
 
@@ -93,6 +94,7 @@ def create_app(
     for module in (answer_routes, compat, embeddings, feedback, health, openai, tickets, ui_chat, v1_models):
         app.register_blueprint(module.routes)
     app.register_blueprint(web.page(settings, sluice.providers.described, sluice.databases))
+    app.register_blueprint(overview.routes)
     if server.cors:
         from flask_cors import CORS
 

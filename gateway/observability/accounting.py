@@ -6,14 +6,19 @@ from gateway.answers.answers import Observer
 from gateway.answers.production import Answer
 from gateway.observability import logs, metrics
 from gateway.observability.in_flight import InFlight
+from gateway.observability.recent import Recent
 
 
 class Accounting(Observer):
     """
     in_flight   what the master reads if this worker is killed; None where there is no master
+    recent      the last day's answers and the last failures, for /admin
     """
 
     in_flight: InFlight | None = None
+
+    def __init__(self) -> None:
+        self.recent = Recent()
 
     def started(self, answer: Answer) -> None:
         answer.pace = metrics.Pace()
@@ -48,6 +53,7 @@ class Accounting(Observer):
         }
         if answer.failure is not None:
             fields["message"] = answer.failure.message
+        self.recent.add(fields)
         logs.answered(fields)
 
 

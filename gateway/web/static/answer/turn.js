@@ -280,7 +280,7 @@ export class Turn {
 export function failureBox({ code, message, retryable, retry_after, request_id }, retry) {
   const title = node("strong");
   // A provider that is given a rest is the model service's trouble, not this server's load.
-  const meaning = code === "overloaded" && /^provider /.test(message) ? "breaker" : code;
+  const meaning = code === "overloaded" && message.startsWith("provider ") ? "breaker" : code;
   say(title, words(`failures.${meaning}`) ? `failures.${meaning}` : "failures.internal");
   const details = node("p", { dir: "auto" });
   say(details, "detail", message);
