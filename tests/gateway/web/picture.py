@@ -1,6 +1,6 @@
 """Takes the README's picture from a running Sluice.
 
-python -m tests.gateway.web.picture http://127.0.0.1:9001 沈塘桥地铁站的信息 docs/images/page.png
+python -m tests.gateway.web.picture http://127.0.0.1:9001 2024年3月8日到14日凤起路每天的进站人数 docs/images/page.png
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def picture(url: str, question: str, file: Path) -> None:
         ask(page, question)
         page.wait(OVER, timeout_s=60)
         page.js("document.activeElement.blur(); scrollTo(0, 0)")
-        page.size(width=1080, height=min(900, max(560, page.js("document.documentElement.scrollHeight"))))
+        page.size(width=1080, height=min(1150, max(560, page.js("document.documentElement.scrollHeight"))))
         page.js("new Promise((resolve) => setTimeout(resolve, 300))")
         file.parent.mkdir(parents=True, exist_ok=True)
         page.screenshot(file)

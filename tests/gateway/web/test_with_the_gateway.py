@@ -105,3 +105,13 @@ def test_a_native_event_source_asks_once(page, model_service):
     })""")
     assert names == ["start", "sql", "rows", "done"]
     assert len(model_service.asked) == asked + 1
+
+
+def test_the_tables_of_a_database_are_shown_with_their_comments(page):
+    page.click("#tables")
+    page.wait("document.querySelectorAll('.tables details').length === 3")
+    assert page.texts(".tables summary strong") == ["dtzpt", "lines", "riders"]
+    assert "行政区" in page.text(".tables details[open]") and "TEXT" in page.text(".tables details[open]")
+    refused = page.js("fetch('/page/schema?database=secret').then(reply => reply.json())")
+    assert refused["error"]["code"] == "bad_request"
+    page.events.clear()  # the console reports every refusal
