@@ -19,3 +19,9 @@ def bare(sock: Any) -> socket.socket:
 def is_tls(sock: Any) -> bool:
     """Whether the gevent socket speaks TLS: then there is no plain socket to write to."""
     return hasattr(sock, "_sslobj")
+
+
+def accepted(listener: Any) -> int:
+    """The descriptor of a connection that waits at a gevent listener; raises BlockingIOError where none does."""
+    descriptor: int = listener._accept()[0]
+    return descriptor

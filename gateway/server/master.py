@@ -51,6 +51,13 @@ def read() -> Settings:
             sys.exit(2)
         log.error("the configuration is bad, the old one stays: %s", "; ".join(str(error).splitlines()))
         return running
+    except Exception as error:
+        # gunicorn would end, with every worker. The error's text may quote the file.
+        running = configuration.running()
+        if running is None:
+            raise
+        log.error("the configuration cannot be read (%s), the old one stays", type(error).__name__)
+        return running
     for provider in settings.providers.values():
         logs.hide(provider.api_key, provider.secret_key)
     if configuration.running() is not None:
@@ -120,6 +127,8 @@ def options(settings: Settings) -> dict[str, Any]:
         "limit_request_line": 8190,
         "graceful_timeout": int(settings.server.drain_s) + GRACE_S,
         "control_socket_disable": True,
+        # A unix socket is 0660: its owner's and its group's, so that of nginx.
+        "umask": 0o117 if settings.server.bind.startswith("unix:") else 0,
         "accesslog": None,
         "loglevel": "warning",
     }

@@ -29,13 +29,14 @@ from typing import Any
 import gevent
 import gevent.event
 from gevent.pool import Pool
-from gevent.server import StreamServer
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from gunicorn.workers.ggevent import GeventWorker
 
 from gateway.bare_socket import bare
 from gateway.observability.in_flight import InFlight
+from gateway.server import chunked_body, refusals
+from gateway.server.listener import Listener
 
 log = logging.getLogger("sluice.workers")
 
@@ -54,9 +55,6 @@ STUCK_S = 0.5
 SILENT_S = 0.3
 # Seconds for which a worker that must stop while it starts accepts the connections that wait for it.
 LET_IN_S = 0.1
-# Connections that are accepted in one turn of the event loop. Each costs 1 to 3 ms, in which no stream moves: with
-# gevent's 100 the p99 of 500 streams that start at once is twice as high.
-ACCEPTS = 8
 # Seconds that an idle kept-alive connection is kept when connections are scarce.
 SHORT_WAIT_S = 0.2
 
@@ -211,6 +209,7 @@ class Worker(GeventWorker):
 
     def init_process(self) -> None:
         self.stopping = gevent.event.Event()
+        chunked_body.install()
         # Connections whose first request has not come yet; kept-alive connections that wait for a further request.
         self.fresh: set[Any] = set()
         self.idle: set[Any] = set()
@@ -244,6 +243,16 @@ class Worker(GeventWorker):
         finally:
             self.fresh.discard(client)
 
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer a request that could not be read, or whose handling failed outside the application."""
+        refusal = refusals.refusal(exc)
+        if refusal is refusals.CRASHED:
+            log.error("a request failed outside the application", exc_info=exc)
+        else:
+            log.warning("a request of %s was refused: %s", addr[0] if addr else "a unix socket", refusal.message)
+        with contextlib.suppress(OSError):
+            client.sendall(refusal.reply())
+
     @contextlib.contextmanager
     def timeout_ctx(self) -> Iterator[None]:
         """gunicorn's deadline around the wait for a request's head."""
@@ -268,8 +277,9 @@ class Worker(GeventWorker):
         for sock in self.sockets:
             sock.setblocking(1)
             bound = Bound(sock.getsockname())
-            server = StreamServer(sock, handle=partial(self.handle, bound), spawn=pool)
-            server.max_accept = 1 if self.cfg.workers > 1 else ACCEPTS
+            server = Listener(sock, handle=partial(self.handle, bound), spawn=pool)
+            if self.cfg.workers > 1:
+                server.max_accept = 1
             server.start()
             servers.append(server)
         # Without the freeze each full collection visits everything that was loaded: 65 ms in which no stream moves.

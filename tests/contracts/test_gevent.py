@@ -7,6 +7,7 @@ run tests/gateway/answers and tests/reliability/test_leaving.py.
 from __future__ import annotations
 
 import _socket
+import socket as plain
 
 import gevent
 from gevent import socket
@@ -14,7 +15,7 @@ from gevent.baseserver import BaseServer
 from gevent.monkey import get_original
 from gevent.server import StreamServer
 
-from gateway.bare_socket import bare, is_tls
+from gateway.bare_socket import accepted, bare, is_tls
 
 
 def test_a_socket_holds_the_plain_one_which_does_not_block():
@@ -23,6 +24,13 @@ def test_a_socket_holds_the_plain_one_which_does_not_block():
         assert bare(sock).fileno() == sock.fileno()
         assert bare(sock).gettimeout() == 0
         assert not is_tls(sock)
+
+
+def test_a_listener_gives_the_descriptor_of_a_waiting_connection():
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+        gevent.sleep(0.05)
+        with plain.socket(fileno=accepted(listener)) as client:
+            assert client.getsockname() == listener.getsockname()
 
 
 def test_a_tls_socket_is_known_by_its_object():

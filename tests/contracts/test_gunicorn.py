@@ -88,3 +88,26 @@ def test_addresses_loggers_and_settings_are_where_we_look():
     known = Config().settings
     assert {"bind", "workers", "worker_class", "logger_class", "worker_connections", "keepalive"} <= known.keys()
     assert {"timeout", "limit_request_line", "graceful_timeout", "control_socket_disable", "umask"} <= known.keys()
+
+
+def test_a_requests_chunked_body_is_read_by_a_class_that_can_be_replaced():
+    from gunicorn.http import body, message
+
+    assert message.ChunkedReader is body.ChunkedReader or issubclass(message.ChunkedReader, body.ChunkedReader)
+    assert "ChunkedReader(self, self.unreader)" in inspect.getsource(message)
+    assert list(inspect.signature(body.ChunkedReader.parse_chunked).parameters) == ["self", "unreader"]
+    assert callable(body.ChunkedReader.parse_trailers)
+    assert body.CHUNK_EXT_RE.fullmatch(b";a=b") and not body.CHUNK_EXT_RE.fullmatch(b";\x00")
+    assert (
+        "read_ahead" in inspect.signature(__import__("gunicorn.http.unreader", fromlist=["x"]).Unreader.read).parameters
+    )
+
+
+def test_a_worker_answers_what_it_cannot_read_by_one_method():
+    assert list(inspect.signature(ggevent.GeventWorker.handle_error).parameters) == [
+        "self",
+        "req",
+        "client",
+        "addr",
+        "exc",
+    ]
