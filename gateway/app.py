@@ -41,6 +41,8 @@ def create_app(
 ) -> Flask:
     """The gateway as a WSGI application; `app.extensions["sluice"]` is the `Sluice` that its routes share."""
     app = Flask(__name__, static_folder=None)
+    # No redirect from a//b to a/b: its Location would repeat the Host header.
+    app.url_map.merge_slashes = False
     server = settings.server
     app.url_map.strict_slashes = False
     answers = Answers(server, observer or Accounting(), settings.limits.streams_per_key)

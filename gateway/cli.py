@@ -121,6 +121,12 @@ def check(config: str | None) -> None:
     for name, database in settings.databases.items():
         tables = ", ".join(database.tables) if database.tables else "all tables"
         click.echo(f"database {name}: {tables}")
+    from gateway.answers.headroom import raise_limit
+    from gateway.answers.retention import KEPT_BYTES
+    from gateway.settings import language
+
+    for note in settings.notes(raise_limit(), KEPT_BYTES):
+        click.echo(f"note: {note.sentence(language())}")
     if not settings.providers[settings.default].has_its_folder:
         click.echo("sluice: the default provider cannot answer: its model's folder is missing", err=True)
         sys.exit(1)

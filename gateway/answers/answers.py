@@ -13,6 +13,7 @@ from gevent.event import Event
 from gevent.pool import Pool
 
 from gateway.answers.followable import Followable
+from gateway.answers.headroom import Descriptors, Lateness
 from gateway.answers.production import Answer, AnswerRequest
 from gateway.answers.retention import Retention
 from gateway.answers.shared.interface import SharedAnswers
@@ -47,6 +48,8 @@ class Answers:
         self.observer = observer or Observer()
         # The pool of this worker's connections, or None where their number is unlimited.
         self.connections: Pool | None = None
+        self.lateness = Lateness()
+        self.descriptors = Descriptors()
         self.draining = False
         self.running: set[Answer] = set()
         self._streams_per_key = streams_per_key
@@ -67,6 +70,10 @@ class Answers:
         """Raises Failure if no new answer may begin for `owner`, which has a limit of its own or None."""
         if self.draining:
             raise Failure("shutting_down", "server: the gateway is being restarted; ask again in a moment")
+        if self.lateness.too_late:
+            raise Failure("overloaded", "server: this worker is too busy to begin an answer; ask again in a moment")
+        if self.descriptors.short:
+            raise Failure("overloaded", "server: too many open connections; ask again in a moment")
         if len(self.running) + len(self._coming) >= self.server.max_streams:
             raise Failure(
                 "overloaded", f"server.max_streams: all {self.server.max_streams} streams are in use; ask again later"

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import sys
+import time
 from bisect import bisect_left
 from collections.abc import Iterable
 from pathlib import Path
@@ -144,7 +145,9 @@ def watch(sluice: Watched) -> None:
         before = loop.now()
         gevent.sleep(TICK_S)
         loop.update_now()
-        STALL.observe(max(0.0, loop.now() - before - TICK_S))
+        late_s = max(0.0, loop.now() - before - TICK_S)
+        sluice.answers.lateness.ran(late_s, time.monotonic() + TICK_S)
+        STALL.observe(late_s)
         ticks += 1
         if ticks % DESCRIBE_EVERY == 0:
             try:

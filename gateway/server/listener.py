@@ -6,12 +6,14 @@ import contextlib
 import errno
 import logging
 import os
+import resource
 import socket
 import time
 from typing import Any
 
 from gevent.server import StreamServer
 
+from gateway.answers.headroom import RESERVED_FROM_LISTENER
 from gateway.bare_socket import accepted
 from gateway.server.refusals import OVERLOADED
 
@@ -33,31 +35,41 @@ class Listener(StreamServer):
         super().__init__(*arguments, **named)
         self._spare: int | None = os.open(os.devnull, os.O_RDONLY)
         self._logged_at = float("-inf")
+        self._limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_FROM_LISTENER
 
     def do_read(self) -> Any:
         try:
-            return super().do_read()
+            found = super().do_read()
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
-        self._refuse()
-        # As if no connection had come: the loop goes round once before the next one.
-        return None
+            self._refuse_next()
+            # As if no connection had come: the loop goes round once before the next one.
+            return None
+        if found and found[0].fileno() >= self._limit:
+            self._refuse(found[0].detach())
+            return None
+        return found
 
-    def _refuse(self) -> None:
+    def _refuse_next(self) -> None:
+        """Accept a connection with the spare descriptor, and refuse it."""
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
+        with contextlib.suppress(OSError):
+            self._refuse(accepted(self.socket))
+        with contextlib.suppress(OSError):
+            self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    def _refuse(self, descriptor: int) -> None:
         now = time.monotonic()
         if now - self._logged_at >= LOG_EVERY_S:
             self._logged_at = now
             log.error("out of file descriptors: new connections are refused as overloaded; raise the limit (ulimit -n)")
-        if self._spare is not None:
-            os.close(self._spare)
-            self._spare = None
-        with contextlib.suppress(OSError), socket.socket(fileno=accepted(self.socket)) as client:
+        with contextlib.suppress(OSError), socket.socket(fileno=descriptor) as client:
             client.setblocking(False)
             # A request that was not read would make the system reset the connection, and lose the reply.
             with contextlib.suppress(OSError):
                 client.recv(1 << 16)
             client.send(OVERLOADED.reply())
             client.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(OSError):
-            self._spare = os.open(os.devnull, os.O_RDONLY)

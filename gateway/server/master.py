@@ -17,6 +17,8 @@ from gunicorn import glogging
 
 from gateway import settings as configuration
 from gateway.access import start_secret, valid_keys  # noqa: F401 - start_secret: drawn before workers are forked
+from gateway.answers.headroom import raise_limit
+from gateway.answers.retention import KEPT_BYTES
 from gateway.observability import logs
 from gateway.server.children import ENDING_S, Children, run_dir
 from gateway.server.workers import KILLED, Master
@@ -144,6 +146,9 @@ def on_starting(server: Any) -> None:
     settings = configuration.running() or read()
     server.drain_s = lambda: (configuration.running() or settings).server.drain_s
     logs.configure(settings.folder)
+    limit = raise_limit()
+    for note in settings.notes(limit, KEPT_BYTES):
+        print(f"sluice: note: {note.sentence(configuration.language())}", file=sys.stderr)
     metrics_dir = run_dir() / "metrics"
     metrics_dir.mkdir(exist_ok=True)
     for left_over in metrics_dir.glob("*.db"):

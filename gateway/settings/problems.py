@@ -61,6 +61,22 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "another key has this name; names tell keys apart in logs and limits",
         "另一个密钥也叫这个名称；日志和限额靠名称区分密钥",
     ),
+    "note_workers": (
+        "{workers} workers without server.redis_url: an answer can be followed, stopped and rated on its own worker "
+        "only, so such requests often get 404; set redis_url, or one worker",
+        "{workers} 个 worker 而没有 server.redis_url：答案只能在它自己的 worker 上继续、停止和评价，"
+        "这类请求常常得到 404；请设置 redis_url，或只用一个 worker",
+    ),
+    "note_descriptors": (
+        "{streams} streams need about {needed} open files, and this process may have {limit}; "
+        "raise the limit (ulimit -n, LimitNOFILE) or lower max_streams",
+        "{streams} 个流大约需要 {needed} 个打开的文件，而本进程只允许 {limit} 个；"
+        "请提高限制（ulimit -n、LimitNOFILE）或降低 max_streams",
+    ),
+    "note_kept": (
+        "a worker keeps each ended answer for {age:g} s, all of them in at most {total} MiB (the oldest go first)",
+        "worker 把结束的答案各保留 {age:g} 秒，总共至多 {total} MiB（最旧的先删除）",
+    ),
     "full_width": (
         'the full-width "{character}" is not YAML; write the ASCII character, and a space after a colon or comma',
         "全角符号“{character}”不是 YAML；请改用半角符号，冒号和逗号后面加一个空格",

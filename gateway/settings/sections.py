@@ -22,6 +22,10 @@ from providers.configuration import ProviderConfiguration, Seconds, Section
 _HOST = re.compile(r"[A-Za-z0-9_*-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]")
 
 
+# Open files of a worker beside a client and an upstream for each stream.
+DESCRIPTORS_BESIDE = 128
+
+
 def _rate(value: str | None) -> str | None:
     from limits import parse_many
 
@@ -354,6 +358,22 @@ class Settings(Section):
             for i, name in enumerate(key.databases or ()):
                 if name not in self.databases:
                     found.append(_unknown(f"{where}.databases.{i}", "database", name, list(self.databases)))
+        return found
+
+    def notes(self, descriptors: int, kept_bytes: int) -> list[Problem]:
+        """What an operator should know before it surprises, though the server can run with it.
+
+        descriptors   files that a worker may have open
+        kept_bytes    memory for a worker's ended answers
+        """
+        server = self.server
+        found = [Problem("server.log_age_s", "note_kept", {"age": server.log_age_s, "total": kept_bytes >> 20})]
+        if server.workers > 1 and not server.redis_url:
+            found.append(Problem("server.workers", "note_workers", {"workers": server.workers}))
+        needed = 2 * server.max_streams + DESCRIPTORS_BESIDE
+        if descriptors < needed:
+            values = {"streams": server.max_streams, "needed": needed, "limit": descriptors}
+            found.append(Problem("server.max_streams", "note_descriptors", values))
         return found
 
 

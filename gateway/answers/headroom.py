@@ -1,0 +1,68 @@
+"""What a worker can still take: whether its event loop is late, and whether its file descriptors run out.
+
+Both are limits of ours. A question that comes then is refused as overloaded, before an upstream could look at fault.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+
+# Above this many seconds new questions are refused as overloaded.
+TOO_LATE_S = 0.25
+
+
+class Lateness:
+    """Measured by a timer that the loop should run at a certain moment. Times are seconds, monotonic."""
+
+    def __init__(self) -> None:
+        self._measured_s = 0.0
+        self._due_at = float("inf")
+
+    def ran(self, late_s: float, due_at: float) -> None:
+        """The timer ran `late_s` too late, and is due again at `due_at`."""
+        self._measured_s, self._due_at = late_s, due_at
+
+    def seconds(self, now: float | None = None) -> float:
+        """How late the loop was at the timer's last run, or is by now."""
+        return max(self._measured_s, (time.monotonic() if now is None else now) - self._due_at)
+
+    @property
+    def too_late(self) -> bool:
+        return self.seconds() > TOO_LATE_S
+
+
+# Descriptors kept for what admitted answers still open: upstream connections, statements, Redis.
+RESERVED = 64
+# Of these the listener takes none: a connection that is accepted takes a descriptor before its question is judged.
+RESERVED_FROM_LISTENER = 16
+
+
+class Descriptors:
+    """The limit is read once: it does not change while a process runs."""
+
+    def __init__(self) -> None:
+        self._limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    @property
+    def short(self) -> bool:
+        """Whether fewer than RESERVED descriptors can be free.
+
+        The system gives out the lowest free number, so a number near the limit means that all below it are taken.
+        """
+        try:
+            lowest = os.open(os.devnull, os.O_RDONLY)
+        except OSError:
+            return True
+        os.close(lowest)
+        return lowest >= self._limit - RESERVED
+
+
+def raise_limit() -> int:
+    """Raise this process's soft limit to its hard one, and return it: Linux's soft default is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return soft
