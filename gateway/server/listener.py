@@ -27,7 +27,7 @@ LOG_EVERY_S = 10.0
 
 
 class Listener(StreamServer):
-    """gevent's server. When the process has no descriptor left, the client is told so, by means of a spare one."""
+    """gevent's server. When the process has no descriptor left, a spare one carries the refusal."""
 
     max_accept = ACCEPTS_PER_TURN
 
