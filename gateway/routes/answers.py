@@ -85,7 +85,14 @@ def _parsed(parse: Callable[[Any], Question], data: Any) -> Question:
     return asked
 
 
-def begin(asked: Question, *, key: str | None = None, alias: str = "", window_s: float | None = None) -> Followable:
+def begin(
+    asked: Question,
+    *,
+    key: str | None = None,
+    alias: str = "",
+    attached: dict[str, str] | None = None,
+    window_s: float | None = None,
+) -> Followable:
     """The answer to a checked question, asked with the defaults of /getAnwser where it leaves sampling open."""
     sluice = context.current()
     defaults = sluice.settings.providers[asked.provider or sluice.settings.default].default_sampling
@@ -97,7 +104,16 @@ def begin(asked: Question, *, key: str | None = None, alias: str = "", window_s:
     database = sluice.databases.get(asked.database)
     record = Record(asked.question, database.name) if database else Record()
     steps = flow.answer(asked, sluice.providers, sluice.databases, record)
-    return replies.begin(steps, asked, asked.provider, key=key, record=record, alias=alias, window_s=window_s)
+    return replies.begin(
+        steps,
+        asked,
+        asked.provider,
+        key=key,
+        record=record,
+        alias=alias,
+        attached=attached,
+        window_s=window_s,
+    )
 
 
 def in_form(answer: Followable, media: str) -> Response:

@@ -145,6 +145,7 @@ EVERY_BODY = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "unfinished"}]},
     "/v1/completions": {"prompt": "unfinished"},
     "/v1/embeddings": {"input": "unfinished"},
+    "/v1/responses": {"input": "unfinished"},
     "/chat": {"id": "c", "messages": [{"role": "user", "parts": [{"type": "text", "text": "unfinished"}]}]},
     "/feedback": {"id": "unfinished", "right": True},
 }

@@ -110,3 +110,35 @@ def test_the_stream_says_what_it_is(live):
     with live.call("POST", "/chat", body) as reply:
         assert reply.headers["x-vercel-ai-ui-message-stream"] == "v1"
         assert reply.body().endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    ("model", "text"), [("plain", "一二三四五六"), ("silent", "一二三四五六"), ("separated", SEPARATED)]
+)
+def test_openais_client_reads_a_response(folder, live, model, text):
+    found = node_modules.run(folder, "responses.mjs", live.url, "whole", model)
+    assert (found["text"], found["status"], found["last"]) == (text, "completed", "response.completed")
+
+
+def test_openais_client_resumes_a_cut_response_without_gap_or_repeat(folder, live, service):
+    found = node_modules.run(folder, "responses.mjs", live.url, "resume", "counted")
+    assert found["text"] == ALL and found["numbers"] == list(range(len(found["numbers"])))
+    assert (found["status"], service.questions("node resume")) == ("completed", 1)
+
+
+def test_openais_client_cancels_a_response(folder, live):
+    assert node_modules.run(folder, "responses.mjs", live.url, "cancel", "counted")["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "reasoning", "finish"),
+    [
+        ("plain", "一二三四五六", "", "stop"),
+        ("silent", "一二三四五六", "", "stop"),
+        ("separated", SEPARATED, "", "stop"),
+        ("thinks", "一二三四五六", "先想一想。", "stop"),
+    ],
+)
+def test_the_ai_sdks_default_model_of_openai(folder, live, model, text, reasoning, finish):
+    found = node_modules.run(folder, "responses.mjs", live.url, "ai", model)
+    assert found == {"text": text, "reasoning": reasoning, "error": "", "finish": finish}
