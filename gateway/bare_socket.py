@@ -8,12 +8,13 @@ tests/contracts/test_gevent.py names the attribute used here.
 from __future__ import annotations
 
 import socket
-from typing import Any, cast
+from typing import Any
 
 
 def bare(sock: Any) -> socket.socket:
     """The plain non-blocking socket of a gevent socket."""
-    return cast(socket.socket, sock._sock)
+    plain: socket.socket = sock._sock
+    return plain
 
 
 def is_tls(sock: Any) -> bool:

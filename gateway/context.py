@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from flask import current_app
 
@@ -90,4 +90,5 @@ class Sluice:
 
 def current() -> Sluice:
     """The gateway that serves the current request."""
-    return cast(Sluice, current_app.extensions["sluice"])
+    sluice: Sluice = current_app.extensions["sluice"]
+    return sluice

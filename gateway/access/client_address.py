@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 
@@ -14,12 +15,17 @@ class Proxies:
 
     def __init__(self, trusted: Sequence[str]) -> None:
         self._networks: list[Network] = [ipaddress.ip_network(one, strict=False) for one in trusted]
+        # Most questions come from a few addresses, and reading one costs more than this look-up.
+        self._known = functools.lru_cache(maxsize=1024)(self._client)
 
     def client(self, peer: str, forwarded: str) -> str:
         """
         peer        the address of the connection; "" for a unix socket, whose peer is a proxy of the operator's
         forwarded   X-Forwarded-For: each proxy adds the address that it saw at the end
         """
+        return self._known(peer, forwarded)
+
+    def _client(self, peer: str, forwarded: str) -> str:
         seen = _address(peer)
         if peer and (seen is None or not self._trusts(seen)):
             return peer

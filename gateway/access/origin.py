@@ -7,6 +7,7 @@ tell such a request: its `Host` is a name of the attacker's that was made to poi
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from urllib.parse import urlsplit
 
@@ -25,12 +26,14 @@ class Origins:
         self._cors = {origin.lower() for origin in settings.server.cors}
         self._any_host = bool(settings.auth.keys) or "*" in settings.server.hosts
         own = "" if settings.server.bind.startswith("unix:") else settings.server.bind.rpartition(":")[0].strip("[]")
+        # Most questions name one of a few hosts.
+        self._served = functools.lru_cache(maxsize=256)(lambda sent: self._is_ours(host_of(sent)))
         self._hosts = {host.strip("[]") for host in settings.server.hosts} | {own.lower()} - {""}
 
     def check_host(self, headers: Headers) -> None:
         """Without keys: only loopback names, the bind's own and `server.hosts`. Raises Failure (403)."""
         sent = headers.get("Host", "")
-        if self._any_host or not sent or self._is_ours(host_of(sent)):
+        if self._any_host or not sent or self._served(sent):
             return
         raise Failure(
             "forbidden",

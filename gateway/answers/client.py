@@ -14,6 +14,7 @@ import select
 import socket
 import sys
 import termios
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -66,12 +67,19 @@ def hangups() -> HangupWatcher | None:
     return _hangups
 
 
+# Connections whose kernel options are set: they belong to the connection, which may bring many questions.
+_ended_when_silent: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
 def _end_when_silent(sock: Any, timeout_s: float) -> None:
     """Have the kernel close the connection of a client that vanished without FIN or RST: power cut, network gone.
 
     Sent bytes may stay unacknowledged for `timeout_s`; while nothing is sent, keep-alive probes find it. With Linux's
     defaults it would take about 15 minutes, and the upstream would be paid for all that time.
     """
+    if sock in _ended_when_silent:
+        return
+    _ended_when_silent.add(sock)
     if sock.family not in (socket.AF_INET, socket.AF_INET6) or not hasattr(socket, "TCP_USER_TIMEOUT"):
         return
     # The kernel takes whole seconds up to 32767, and milliseconds up to 2**31 - 1.

@@ -66,4 +66,8 @@ class JsonLines(logging.Formatter):
 
 def answered(fields: dict[str, Any]) -> None:
     """One line for an answer that ended: id, provider, model, cause, usage and timings; never its text."""
-    ANSWERS.info("answer", extra={"fields": fields})
+    if ANSWERS.isEnabledFor(logging.INFO):
+        # Not ANSWERS.info(): it would look for the line of code that calls it, which costs more than the rest.
+        record = logging.makeLogRecord({"name": ANSWERS.name, "levelno": logging.INFO, "levelname": "INFO"})
+        record.msg, record.fields = "answer", fields
+        ANSWERS.handle(record)

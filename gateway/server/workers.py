@@ -270,6 +270,8 @@ class Worker(GeventWorker):
             self.fresh.discard(connection)
 
     def run(self) -> None:
+        # gunicorn looks its settings up some thirty times for each question, through __getattr__ and their objects.
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         pool = Pool(self.worker_connections)
         self.answers = self.wsgi.extensions["sluice"].answers
         self.answers.connections = pool

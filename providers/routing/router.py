@@ -64,10 +64,11 @@ class Provider:
 
     def ready(self) -> Adapter:
         """Its adapter, imported and made when it is first needed. Raises BadKey if its secret is not set."""
+        if self.adapter is not None:
+            return self.adapter
         if self.missing:
             raise BadKey(f"provider {self.name} cannot be asked: {self.missing}", request_sent=False)
-        if self.adapter is None:
-            self.adapter = self.load()
+        self.adapter = self.load()
         return self.adapter
 
 
@@ -85,6 +86,7 @@ class RoutedStream:
         self._candidates = candidates
         self._sleep = sleep
         self._answering = candidates[0]
+        self._requests: dict[str, ChatRequest] = {}
         self._reader: Any = None
         self._batches = self._run()
 
@@ -101,10 +103,15 @@ class RoutedStream:
         provider = self._answering
         if provider.missing:
             return []
-        changes = provider.ready().parameter_changes(with_defaults(self.request, provider))
+        changes = provider.ready().parameter_changes(self._request_for(provider))
         if self.request.constrain and not WIRES[provider.configuration.type].own_process:
             changes = [*changes, "constrain dropped: only a local engine can be held to a grammar"]
         return changes
+
+    def _request_for(self, provider: Provider) -> ChatRequest:
+        if provider.name not in self._requests:
+            self._requests[provider.name] = with_defaults(self.request, provider)
+        return self._requests[provider.name]
 
     def __iter__(self) -> Iterator[list[Delta]]:
         return self._batches
@@ -158,7 +165,7 @@ class RoutedStream:
 
     def _once(self, provider: Provider) -> Iterator[list[Delta]]:
         adapter = provider.ready()
-        request = with_defaults(self.request, provider)
+        request = self._request_for(provider)
         adapter.check(request)
         try:
             probe = provider.breaker.admit()

@@ -45,6 +45,11 @@ class Address:
 
 def address(url: str, proxy: str = "") -> tuple[Address, str]:
     """Where `url` is served, and the target of the request line. proxy: "", "env", or a URL."""
+    # The environment may change.
+    return _address(url, proxy) if proxy == "env" else _kept_address(url, proxy)
+
+
+def _address(url: str, proxy: str) -> tuple[Address, str]:
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
@@ -55,6 +60,9 @@ def address(url: str, proxy: str = "") -> tuple[Address, str]:
     where = Address(secure, host, port, proxy)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return where, f"http://{where.authority}{target}" if proxy and not secure else target
+
+
+_kept_address = lru_cache(maxsize=256)(_address)
 
 
 class Connection:
