@@ -11,18 +11,22 @@ import pytest
 import yaml
 
 from docs import write_tables
+from gateway.sentences import FILE as SENTENCES
 from gateway.settings import Auth, DatabaseSettings, Key, Limits, Server, TextToSql, parse
 from providers.configuration import ProviderConfiguration
 
+CATALOGUE = json.loads(SENTENCES.read_text("utf-8"))["codes"]
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+CHINESE = [ROOT / "README.zh-CN.md", *sorted((ROOT / "docs" / "zh").glob("*.md"))]
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
     found = []
-    for page in PAGES:
+    for page in [*PAGES, *CHINESE]:
         for n, text in enumerate(re.findall(rf"```{language}\n(.*?)```", page.read_text("utf-8"), re.DOTALL)):
-            found.append((f"{page.name}#{n}", text))
+            found.append((f"{page.relative_to(ROOT)}#{n}", text))
     return found
 
 
@@ -51,12 +55,12 @@ def test_an_example_in_json_is_json(where, text):
 
 
 def test_links_between_pages_lead_somewhere():
-    for page in PAGES:
+    for page in [*PAGES, *CHINESE]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *CHINESE], ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_files_that_a_page_names_are_there(page):
     text = page.read_text("utf-8")
     named = set(re.findall(r"`((?:gateway|providers|prompts|tests|docs|deploy|benchmarks|demo)/[\w/.]+)`", text))
@@ -90,3 +94,40 @@ def sentences(text: str) -> list[str]:
 def test_a_pages_median_sentence_has_at_most_25_words(page):
     lengths = [len(sentence.split()) for sentence in sentences(page.read_text("utf-8"))]
     assert statistics.median(lengths) <= 25
+
+
+def english(page: Path) -> Path:
+    return ROOT / "README.md" if page.name == "README.zh-CN.md" else ROOT / "docs" / page.name
+
+
+def shape(page: Path) -> dict[str, list]:
+    """What two languages of one page have in common: levels of headings, code without comments, sizes of tables."""
+    text = page.read_text("utf-8")
+    code = re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
+    bare = [(name, [re.split(r"\s+#\s|…", line)[0].rstrip() for line in block.splitlines()]) for name, block in code]
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    tables = [
+        [re.sub(r"\\\\\\||`[^`]*`", "x", line).count("|") for line in table.strip().splitlines()]
+        for table in re.findall(r"(?:^\|.*\n)+", prose, re.MULTILINE)
+    ]
+    marked = sorted(set(re.findall(r"^\| (`[^`]+`)", prose, re.MULTILINE)))
+    return {
+        "headings": [len(marks) for marks in re.findall(r"^(#+) ", prose, re.MULTILINE)],
+        "code": bare,
+        "tables": tables,
+        "first cells": marked,
+        "items": [len(re.findall(r"^(?:- |\d+\. )", prose, re.MULTILINE))],
+    }
+
+
+@pytest.mark.parametrize("page", CHINESE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_both_languages_of_a_page_are_at_one_version(page):
+    ours, theirs = shape(page), shape(english(page))
+    for part, expected in theirs.items():
+        assert ours[part] == expected, part
+
+
+def test_each_failure_code_has_its_row_in_troubleshooting():
+    codes = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/troubleshooting.md").read_text("utf-8"), re.MULTILINE))
+    known = {code for code in CATALOGUE if code not in ("unreachable", "breaker")}
+    assert codes == known
