@@ -20,6 +20,10 @@ from prompts.tokens import estimate
 from providers.chat import Message
 
 LANGUAGES = ("zh", "en")
+NO_STATEMENT = {
+    "zh": "回答里没有找到完整的 SQL 语句，它应当放在一个 ```sql 代码块里",
+    "en": "no complete SQL statement was found in the reply; it has to stand in one ```sql block",
+}
 
 
 class Server(Protocol):
@@ -99,6 +103,11 @@ def system_message(schema: Schema, server: Server, examples: Iterable[Pair], lan
 def correction(reason: str, language: str) -> str:
     """The message that asks the model again after its statement was refused or failed."""
     return _templates().get_template(f"correction.{language}.jinja").render(reason=reason).strip()
+
+
+def no_statement(language: str) -> str:
+    """The reason that is given where a reply looked like SQL and no statement was found in it."""
+    return NO_STATEMENT[language]
 
 
 @cache

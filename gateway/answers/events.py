@@ -160,7 +160,9 @@ class Encoder:
             pieces.append(self._named(EventName.TOOL_CALLS, {"tool_calls": step.pieces}))
         elif isinstance(step, steps.Done):
             usage = step.usage.as_dict() if step.usage else None
-            end = {"finish_reason": step.finish_reason, "usage": usage, "timing": timing or step.timing}
+            end: dict[str, Any] = {"finish_reason": step.finish_reason, "usage": usage, "timing": timing or step.timing}
+            if step.sql_found is False:
+                end["sql_found"] = False
             pieces.append(self._named(EventName.DONE, end))
             self.ended = True
 

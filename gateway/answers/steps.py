@@ -70,13 +70,17 @@ class ToolCalls:
 
 @dataclass(slots=True)
 class Sql:
-    """A statement and the guard's verdict; `reason` says why it was refused."""
+    """A statement and the guard's verdict; `reason` says why it was refused.
+
+    final   the last query of the reply, to which the rows belong
+    """
 
     sql: str
     dialect: str
     tables: list[str]
     ok: bool
     reason: str | None = None
+    final: bool = False
 
 
 @dataclass(slots=True)
@@ -108,6 +112,7 @@ class Done:
     finish_reason: str
     usage: Usage | None = None
     timing: dict[str, float] = field(default_factory=dict)
+    sql_found: bool | None = None  # False where the reply looked like SQL and no statement was taken
 
 
 Step = Start | Text | Reasoning | ToolCalls | Sql | Rows | Correcting | Done

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.answers.steps import Rows
 from gateway.settings import DatabaseSettings, TextToSql
+from gateway.text2sql.cpu_slot import in_cpu_slot
 from gateway.text2sql.databases import DIALECTS
 from gateway.text2sql.databases.privileges import ExcessPrivilege
 from gateway.text2sql.databases.schema import Unmatched
@@ -36,6 +37,8 @@ log = logging.getLogger("sluice.sql")
 READ_S = 30
 # Seconds after the server's own limit when our deadline cancels the statement: a server may miss its limit.
 GRACE_S = 0.25
+# A statement that is longer is judged in a thread: 20,000 characters take 100 ms, which every stream would wait.
+THREAD_CHARACTERS = 1_500
 # Seconds that judging a role may take.
 CHECK_S = 10
 ADVICE = "Give it a role that can only SELECT, or say in unsafe_role why this one is accepted"
@@ -151,8 +154,13 @@ class Database:
         return self._linker.choose(question, tokens)
 
     def judge(self, sql: str) -> Verdict:
-        """The guard's verdict on a statement."""
-        return judge(sql, self.schema(), self.settings.row_limit)
+        """The guard's verdict on a statement; a long one is judged in a thread, others in turn with other streams."""
+        schema = self.schema()
+
+        def call() -> Verdict:
+            return judge(sql, schema, self.settings.row_limit)
+
+        return in_cpu_slot(call) if len(sql) <= THREAD_CHARACTERS else gevent.get_hub().threadpool.apply(call)
 
     def check_role(self) -> None:
         """Judge the role's rights, once; raises SqlFailed where they are too wide and not accepted (`unsafe_role`)."""

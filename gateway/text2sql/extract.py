@@ -1,156 +1,267 @@
-"""The SQL in a reply, found while it streams; the reply's text itself is not touched.
+"""The statements in a reply: those that a person would point at. The reply's text itself is not touched.
 
-A statement is what stands in the first fenced block that is SQL:
+Of several statements the last query counts: what stands before it is a draft, a sketch of a table, a first version or a
+step. A thought is never searched. Where a statement stands, the first kind that holds a query decides:
 
-    ```sql … ```      any run of three or more backticks or tildes, closed by one at least as long of the same kind;
-                      on a line of its own or, if it is labelled as SQL, behind words and with code on the same line
-    ``` … ```         without a label, if it begins with SELECT or WITH
+    ```sql … ```          a fenced block with any label, also in a quotation or behind words
+    <sql>…</sql>          a tag; {"sql": "…"} a member of JSON
+    SQL: SELECT …         a line that says so
+    SELECT … FROM t       unfenced, up to its semicolon or the end of its paragraph; `inline code`
 
-A reply without a fence holds a statement only in its last lines: from one that begins with SELECT or WITH (in capitals,
-or closed by a semicolon) to the end. Prose such as "Select the station" is no statement.
+Only where nothing of this is a query, a block labelled as SQL counts that is none (DELETE …): the guard says why not.
 
-The cost is linear in the reply: no text is searched again and again while the rest of it comes, and a block ends at the
-length that the guard refuses anyway.
+Prompts of a shell, line numbers, quotation marks and USE or SET in front of a statement are no part of it. Every search
+is linear in the reply, and of a very long reply the end is searched.
 """
 
 from __future__ import annotations
 
+import html
+import json
 import re
+from collections.abc import Iterable
 
-from gateway.text2sql.guard.lexemes import STATEMENT_CHARACTERS
-
-LABELS = "sql|sqlite3?|postgres|postgresql|pgsql|psql|mysql|mariadb"
-_MOST_LINE = 400  # characters of a line that may open a block; so many are kept while it comes
+LABELS = "sql|sqlite3?|postgres|postgresql|pgsql|psql|plsql|tsql|mysql|mariadb"
+SEARCHED = 256 << 10  # characters at a reply's end that are searched
 _MOST_FENCE = 99
+_TRIES = 200  # tags, members and beginnings that are looked at, from the end
 _BACKTICKS, _TILDES = rf"`{{3,{_MOST_FENCE}}}+(?!`)", rf"~{{3,{_MOST_FENCE}}}+(?!~)"
-# Nothing is taken otherwise than it was first, and no run is begun in its middle: each character is read a few times.
 _OPENING = re.compile(
-    rf"""^(?=[^\n]{{0,{_MOST_LINE}}}+(?:\n|\Z))
-         [ \t>*\-+0-9.]*+(?P<fence>{_BACKTICKS}|{_TILDES})[ \t]*+(?P<info>[^\n`]*+)(?P<end>\n|\Z)
+    rf"""^[ \t>*\-+0-9.]{{0,60}}+(?P<fence>{_BACKTICKS}|{_TILDES})[ \t]*+(?P<info>[^\n`]*+)(?:\n|\Z)
        | (?<!`)(?P<inline>{_BACKTICKS})[ \t]{{0,20}}+\{{?\.?(?P<label>{LABELS})\b\}}?""",
     re.VERBOSE | re.MULTILINE | re.IGNORECASE,
 )
-_SQL_LABEL = re.compile(rf"\{{?\.?(?:{LABELS})\b", re.IGNORECASE)
+_SQL_LABEL = re.compile(rf"\{{?\.?(?:{LABELS})", re.IGNORECASE)
+_STREAMED = re.compile(rf"```+[ \t]*\{{?\.?(?:{LABELS})[^\n`]*\n", re.IGNORECASE)
 # What is before the query is never taken otherwise than it was first: with many comments that would be 2^n ways.
-_QUERY = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*+(?:select|with)\b", re.IGNORECASE | re.DOTALL)
-_IN_CAPITALS = re.compile(r"^[ \t]*(?:SELECT|WITH)\b", re.MULTILINE)
-_IN_ANY_CASE = re.compile(_IN_CAPITALS.pattern, re.MULTILINE | re.IGNORECASE)
+_QUERY = re.compile(
+    r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*+(?:select(?=[\s('\"`*\[\d@$+\-:,]|\Z)(?!\s*=)|with\s|values\s*\()",
+    re.IGNORECASE | re.DOTALL,
+)
+_THOUGHT = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+_TAG = re.compile(r"<(sql|sqlquery|query|code|pre)\b[^<>]{0,100}>", re.IGNORECASE)
+_MEMBER = re.compile(
+    r'"(?:sql|sql_?query|query|statement|sql_?statement)"\s{0,20}:\s{0,20}("(?:[^"\\]|\\.)*+")',
+    re.IGNORECASE | re.DOTALL,
+)
+_SAYS_SO = re.compile(
+    r"(?:^|[\s。；])(?:sql(?: ?query| ?statement)?|query|(?:SQL ?|查询)?语句|查询)\s{0,5}[:：]\s*"
+    r"(?=[(\s]*+(?:select|with)\b)",
+    re.IGNORECASE,
+)
+_BEGINNING = re.compile(r"(?:^|(?<=[\s:：,，。；;（(「“\"'>]))(?:SELECT|WITH)\b", re.IGNORECASE | re.MULTILINE)
+_INLINE = re.compile(r"(?<!`)`([^`\n]{6,4000})`(?!`)")
+_FROM = re.compile(r"\bfrom\s+[\"`\[]?([\w.$]+)", re.IGNORECASE)
+_LOOKS_LIKE_SQL = re.compile(r"\bselect\b.{1,2000}?\bfrom\b", re.IGNORECASE | re.DOTALL)
+_INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00ad"
+_PROMPT = re.compile(
+    r"^[ \t]*(?:mysql>|sqlite>|MariaDB \[[^\]\n]{0,60}\]>|[\w.-]{1,40}[=\-('\"*][#>]|->|\.\.\.>|[-'\"(]>)[ \t]+",
+    re.IGNORECASE | re.MULTILINE,
+)
+_FIRST_PROMPT = re.compile(
+    r"[ \t]*(?:mysql>|sqlite>|MariaDB \[[^\]\n]{0,60}\]>|[\w.-]{1,40}=[#>])[ \t]+(?=\S)", re.IGNORECASE
+)
+_NUMBERED = re.compile(r"^[ \t]*(\d{1,4})[ \t]*(?:[.:|)、]|\t| )[ \t]?", re.MULTILINE)
+_SETTING = re.compile(
+    r"(?:\s|--[^\n]*\n)*+(?:use|set)\b"
+    r"[^;；'\"`]*+(?:(?:'[^']*+'|\"[^\"]*+\"|`[^`]*+`)[^;；'\"`]*+)*+[;；]",
+    re.IGNORECASE,
+)
+_NAME = re.compile(r"\s*(?:sql|sql ?query|query|SQL ?语句)\s{0,5}[:：]\s*(?=[(\s]*+(?:select|with)\b)", re.IGNORECASE)
+_END = re.compile(r"'(?:[^']|'')*+'|\"[^\"]*+\"|`[^`]*+`|(?P<end>[;；。]|\n[ \t]*\n)|(?P<fence>```|~~~)")
 
 
-class SqlExtractor:
-    """Fed with the reply's text as it comes; `statement` is the SQL once it is complete.
-
-    partial   what has come of an SQL block that is still open, "" outside of one
-    """
+class OpenStatement:
+    """Follows a reply while it streams: `partial` is what has come of a block labelled as SQL that is still open."""
 
     def __init__(self) -> None:
-        self.statement: str | None = None
-        self.partial = ""
-        self._text = ""  # from where the next fence could begin, or of the open block
-        self._at = 0  # where the open block's content, or what follows the last one, begins in it
-        self._closing: re.Pattern[str] | None = None
-        self._fence_characters = 0
-        self._looked = 0  # up to where no closing fence begins
-        self._is_sql = False
-        self._labelled = False
-        self._query_at = 0  # how long an unlabelled block is when it is next asked whether it begins like a query
-        self._had_fence = False
+        self._text = ""  # the open block's content, or the end of what may begin one
+        self._is_open = False
 
-    def feed(self, text: str) -> str | None:
-        """The statement, if `text` completes it; None otherwise, also for every block after the first."""
-        if self.statement is not None:
-            return None
+    @property
+    def partial(self) -> str:
+        return self._text if self._is_open else ""
+
+    def feed(self, text: str) -> None:
+        """Take the reply's next piece of text."""
         self._text += text
-        while self._step():
-            if self.statement is not None:
-                return self.statement
-        return None
-
-    def finish(self, whole: str, cut: bool) -> str | None:
-        """The statement, if the reply's end completes it.
-
-        whole  all of the reply's text
-        cut    the reply was cut short, so a block that is still open is no statement
-        """
-        if self.statement is not None:
-            return None
-        if self._closing is not None:
-            content = self._text.strip().rstrip("`~").strip()
-            if self._is_block(content) and not cut:
-                self.statement = content
-        elif not self._had_fence and not cut:
-            self.statement = _unfenced(whole)
-        return self.statement
-
-    def _step(self) -> bool:
-        """Take the next fence from the text; False when more has to come first."""
-        if self._closing is None and not self._open():
-            self._forget()
-            return False
-        assert self._closing is not None
-        closing = self._closing.search(self._text, self._looked)
-        if closing is None:
-            return self._still_open()
-        content = self._text[self._at : closing.start()].strip()
-        if content and self._is_block(content):
-            self.statement = content
-        self.partial = ""
-        self._closing = None
-        self._at = closing.end()
-        return True
-
-    def _open(self) -> bool:
-        """Whether a block begins in the text; not yet, if its opening may still become another."""
-        match = _OPENING.search(self._text, self._at)
-        if match is None or (match.end() == len(self._text) and match["end"] != "\n"):
-            return False
-        fence, info = match["fence"] or match["inline"], match["info"] or ""
-        self._is_sql = bool(match["label"] or _SQL_LABEL.match(info))
-        self._labelled = bool(match["label"] or info.strip())
-        self._closing = re.compile(f"(?<!{fence[0]}){fence[0]}{{{len(fence)},}}+")
-        self._fence_characters, self._query_at = len(fence), 0
-        self._at = self._looked = match.end()
-        self._had_fence = True
-        return True
-
-    def _still_open(self) -> bool:
-        """Look at a block that has no closing fence yet; True if it is complete all the same."""
-        self._text, self._at = self._text[self._at :], 0
-        self._looked = max(0, len(self._text) - self._fence_characters + 1)
-        is_long = len(self._text) > STATEMENT_CHARACTERS
-        if len(self._text) < self._query_at and not (is_long or self._is_sql):
-            return False
-        self._query_at = len(self._text) + len(self._text) // 16
-        if self._is_block(self._text):
-            self.partial = "" if is_long else self._text
-            self.statement = self._text.strip() if is_long else None
-            return is_long
-        self.partial = ""
-        # An unlabelled block that is no query by now is something else, and its text is of no use.
-        self._labelled = self._labelled or is_long
-        if self._labelled:
-            self._text, self._looked = self._text[self._looked :], 0
-        return False
-
-    def _is_block(self, content: str) -> bool:
-        return self._is_sql or (not self._labelled and _QUERY.match(content, 0, STATEMENT_CHARACTERS) is not None)
-
-    def _forget(self) -> None:
-        # A fence needs its line from the start, so the last line is kept. Of a long one the end, and of what follows a
-        # block that, with the character before: it begins no line, and no run of backticks.
-        begins = max(self._text.rfind("\n") + 1, self._at - 1)
-        self._at = 1 if begins == self._at - 1 else 0
-        if len(self._text) - begins > _MOST_LINE:
-            begins, self._at = len(self._text) - _MOST_LINE // 2, 1
-        self._text = self._text[begins:]
+        while True:
+            if self._is_open:
+                end = self._text.find("```", max(0, len(self._text) - len(text) - 3))
+                if end < 0:
+                    return
+                self._text, self._is_open, text = self._text[end + 3 :], False, self._text[end + 3 :]
+            found = _STREAMED.search(self._text)
+            if found is None:
+                self._text = self._text[-200:]
+                return
+            self._text, self._is_open, text = self._text[found.end() :], True, self._text[found.end() :]
 
 
-def _unfenced(whole: str) -> str | None:
-    """The statement in the last lines of a reply without a fence; it has no backtick in it."""
-    whole = whole.rstrip()
-    begins = [_IN_CAPITALS.search(whole, whole.rfind("`") + 1)]
-    if whole.endswith(";"):
-        before = max(whole.rfind("`"), whole.rfind(";", 0, -1))
-        begins.append(_IN_ANY_CASE.search(whole, before + 1))
-    first = min((match.start() for match in begins if match), default=None)
-    return None if first is None else whole[first:].strip()
+def statements(reply: str, tables: Iterable[str] = (), *, cut: bool = False) -> list[str]:
+    """The statements of a whole reply, in order; the last one is the answer's. [] where there is none.
+
+    tables  the open tables: a sentence that says "select … from …" is a statement if it reads one of them
+    cut     the reply was cut short: a block that is still open is none
+    """
+    text = without_thoughts(reply[-SEARCHED:])
+    blocks, rest = _blocks(text, cut)
+    queries = [content for content, _ in blocks if _QUERY.match(content)]
+    for content, _ in blocks:
+        queries += [] if _QUERY.match(content) else _members(content)
+    queries = queries or _tagged(rest) or _members(rest)
+    if queries:
+        return queries
+    labelled = [content for content, is_sql in blocks if is_sql and content]
+    if labelled:
+        return labelled[-1:]
+    if cut:
+        return []
+    known = {name.rpartition(".")[2].lower() for name in tables}
+    return _named(rest) or _plain(rest, known) or _inline(rest)
+
+
+def looks_like_sql(reply: str) -> bool:
+    """Whether a reply has a SELECT … FROM in it, outside of its thoughts."""
+    return _LOOKS_LIKE_SQL.search(without_thoughts(reply[-SEARCHED:])) is not None
+
+
+def without_thoughts(text: str) -> str:
+    """`text` without what stands in thinking tags; a closing tag alone ends a thought that the prompt began."""
+    kept: list[str] = []
+    at, is_open = 0, False
+    for tag in _THOUGHT.finditer(text):
+        if tag[1]:
+            if not is_open:
+                kept.clear()
+            is_open, at = False, tag.end()
+        elif not is_open:
+            kept.append(text[at : tag.start()])
+            is_open = True
+    if not is_open:
+        kept.append(text[at:])
+    return "".join(kept)
+
+
+def _blocks(text: str, cut: bool) -> tuple[list[tuple[str, bool]], str]:
+    """The fenced blocks, each with whether its label says SQL, and the text outside of them."""
+    blocks: list[tuple[str, bool]] = []
+    rest: list[str] = []
+    at = 0
+    while (opening := _OPENING.search(text, at)) is not None:
+        rest.append(text[at : opening.start()])
+        fence, info = opening["fence"] or opening["inline"], opening["info"] or ""
+        is_sql = bool(opening["label"] or _SQL_LABEL.match(info))
+        closing = re.compile(f"(?<!{fence[0]}){fence[0]}{{{len(fence)},}}+").search(text, opening.end())
+        end = closing.start() if closing else len(text)
+        if closing or not cut:
+            content = text[opening.end() : end]
+            # A query may stand in the label's place: ```SELECT 1```.
+            blocks.append((cleaned(content if closing else content.rstrip().rstrip("`~")), is_sql))
+        at = closing.end() if closing else len(text)
+    rest.append(text[at:])
+    return blocks, "\n\n".join(rest)
+
+
+def cleaned(content: str) -> str:
+    """A statement without what stands around it: quotation marks of mail, prompts, line numbers, USE and SET."""
+    lines = content.strip("\n").split("\n")
+    if all(line.lstrip().startswith(">") for line in lines if line.strip()):
+        lines = [re.sub(r"^\s*>\s?", "", line) for line in lines]
+    content = "\n".join(lines).strip(" \t\r\n\f" + _INVISIBLE)
+    if _FIRST_PROMPT.match(content):
+        content = _PROMPT.sub("", content)
+    content = _without_numbers(content)
+    if (name := _NAME.match(content)) is not None:
+        content = content[name.end() :]
+    at = 0
+    while (setting := _SETTING.match(content, at)) is not None:
+        at = setting.end()
+    if _QUERY.match(content, at):
+        content = content[at:]
+    return content.strip(" \t\r\n\f" + _INVISIBLE)
+
+
+def _without_numbers(content: str) -> str:
+    lines = content.split("\n")
+    numbers = [_NUMBERED.match(line) for line in lines]
+    given = [int(number[1]) for number in numbers if number]
+    whole = all(number or not line.strip() for number, line in zip(numbers, lines, strict=True))
+    if not whole or not given or given != list(range(given[0], given[0] + len(given))):
+        return content
+    if not _QUERY.match(lines[0][numbers[0].end() :] if numbers[0] else lines[0]):
+        return content
+    return "\n".join(line[number.end() :] if number else line for number, line in zip(numbers, lines, strict=True))
+
+
+def _queries(found: Iterable[str]) -> list[str]:
+    texts = (cleaned(text) for text in found)
+    return [text for text in texts if _QUERY.match(text)]
+
+
+def _tagged(text: str) -> list[str]:
+    found = []
+    for tag in list(_TAG.finditer(text))[-_TRIES:]:
+        end = text.lower().find(f"</{tag[1].lower()}>", tag.end())
+        if end >= 0:
+            found.append(html.unescape(text[tag.end() : end]))
+    return _queries(found)
+
+
+def _members(text: str) -> list[str]:
+    found = []
+    for member in list(_MEMBER.finditer(text))[-_TRIES:]:
+        try:
+            found.append(str(json.loads(member[1], strict=False)))
+        except ValueError:
+            continue
+    return _queries(found)
+
+
+def _named(text: str) -> list[str]:
+    return _queries(_until_end(text, name.end())[0] for name in list(_SAYS_SO.finditer(text))[-_TRIES:])
+
+
+def _plain(text: str, tables: set[str]) -> list[str]:
+    """Statements among words: one that begins a line in capitals, ends with a semicolon, or reads an open table."""
+    found, at = [], 0
+    for beginning in list(_BEGINNING.finditer(text))[-_TRIES:]:
+        start = beginning.start()
+        if start < at:
+            continue  # inside of the one before
+        statement, end = _until_end(text, start)
+        is_closed = text[end - 1 : end] in (";", "；")
+        source = _FROM.search(statement)
+        reads = source is not None and source[1].rpartition(".")[2].lower() in tables
+        in_line = text[text.rfind("\n", 0, start) + 1 : start].strip(" \t>*-#" + _INVISIBLE) != ""
+        in_capitals = beginning[0].isupper()
+        if (
+            reads
+            or (in_capitals and not in_line and (source or is_closed or "\n" not in statement))
+            or (is_closed and source is not None and (in_capitals or not in_line))
+        ):
+            found.append(statement)
+            at = end
+    return _queries(found)
+
+
+def _inline(text: str) -> list[str]:
+    return [query for query in _queries(match[1] for match in _INLINE.finditer(text)) if _FROM.search(query)]
+
+
+def _until_end(text: str, start: int) -> tuple[str, int]:
+    """The statement that begins at `start`, and where it ends: a semicolon, a full stop, an empty line, a fence."""
+    for mark in _END.finditer(text, start):
+        if mark["end"] and mark["end"][0] == "\n" and _goes_on(text, mark.end()):
+            continue
+        if mark["end"] or mark["fence"]:
+            return text[start : mark.start()], mark.end() if mark["end"] else mark.start()
+    return text[start:], len(text)
+
+
+_GOES_ON = re.compile(r"\s*(?:FROM|WHERE|GROUP|ORDER|HAVING|LIMIT|UNION|JOIN|LEFT|INNER|AND|OR)\b")
+
+
+def _goes_on(text: str, at: int) -> bool:
+    """Whether a statement goes on behind an empty line."""
+    return _GOES_ON.match(text, at) is not None

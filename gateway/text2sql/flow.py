@@ -1,7 +1,8 @@
 """From a question to the steps of its answer: prompt, reply, statement, judgement, rows, and at times a correction.
 
-The reply passes through as it comes. Its statement is judged as soon as it is complete; one that may not run stops the
-reply while a correction is left, and the model is asked again with the reason. Rows come after the reply's text.
+The reply passes through as it comes. A statement that can no longer become one that may run stops it while a correction
+is left, and the model is asked again with the reason. At the reply's end all its statements are judged, and the last
+one is run: what stands before it is a draft.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from gateway.answers.chat import answer as reply_steps
 from gateway.answers.question import Question
 from gateway.answers.record import Record
 from gateway.answers.steps import Correcting, Done, Sql, Step, Text
-from gateway.text2sql import prompting
+from gateway.text2sql import extract, prompting
 from gateway.text2sql.cpu_slot import in_cpu_slot
 from gateway.text2sql.database import Database, Databases
 from gateway.text2sql.errors import SqlFailed
-from gateway.text2sql.extract import SqlExtractor
+from gateway.text2sql.extract import OpenStatement
 from gateway.text2sql.guard.early_reject import early_reject
 from gateway.text2sql.guard.judge import Verdict
 from prompts import render
@@ -31,6 +32,8 @@ from providers.delta import Usage
 # for each look reads all of it.
 EARLY_CHARACTERS = 48
 EARLY_SHARE = 8
+# A reply that ended so was cut short: a block that is still open is no statement.
+CUT = ("length", "content_filter")
 
 log = logging.getLogger("sluice.sql")
 
@@ -78,6 +81,7 @@ class _Asking:
     record: Record
     usage: Usage | None = None
     replies: int = 0
+    language: str = "zh"
     timing: dict[str, float] = field(default_factory=dict)
 
     def steps(self) -> Iterator[list[Step]]:
@@ -86,7 +90,7 @@ class _Asking:
             # A database whose role may do too much is not asked; better said before a model was.
             self.database.check_role()
         schema = self.database.schema()
-        language = self.question.language or self.databases.text2sql.language
+        self.language = self.question.language or self.databases.text2sql.language
         messages = in_cpu_slot(lambda: prompting.messages(self.question, self.database, self.databases.text2sql))
         self.timing["prompt"] = _ms(began)
         constrain = {table.name: [column.name for column in table.columns] for table in schema.tables}
@@ -102,14 +106,14 @@ class _Asking:
             messages = [
                 *messages,
                 {"role": "assistant", "content": reply},
-                {"role": "user", "content": render.correction(reason, language)},
+                {"role": "user", "content": render.correction(reason, self.language)},
             ]
 
     def _one_reply(
         self, messages: list[Message], constrain: dict[str, list[str]], may_correct: bool
     ) -> Generator[list[Step], None, tuple[str, str | None]]:
         """One reply's steps; returns its text and, where the model is to be asked again, why."""
-        extractor, text, verdict, done = SqlExtractor(), "", None, None
+        open_statement, parts, early, done = OpenStatement(), [], None, None
         look_at = EARLY_CHARACTERS  # how long the statement is when it is judged next, before it is complete
         reply = _Reply(self.question, self.providers, self.replies == 0, self.database.schema().dialect)
         self.replies += 1
@@ -123,70 +127,87 @@ class _Asking:
                         break
                     steps.append(step)
                     if isinstance(step, Text):
-                        text += step.text
-                        found = extractor.feed(step.text)
-                        if found is not None:
-                            verdict = self._judge(found, steps)
-                        elif may_correct and len(extractor.partial) >= look_at:
-                            look_at = len(extractor.partial) + max(
-                                EARLY_CHARACTERS, len(extractor.partial) // EARLY_SHARE
-                            )
-                            verdict = self._judge_early(extractor.partial, steps)
+                        parts.append(step.text)
+                        open_statement.feed(step.text)
+                        length = len(open_statement.partial)
+                        if may_correct and length >= look_at:
+                            look_at = length + max(EARLY_CHARACTERS, length // EARLY_SHARE)
+                            early = self._judge_early(open_statement.partial, "".join(parts), steps)
                 if steps:
                     yield steps
-                if verdict is not None and not verdict.ok and may_correct:
-                    return text, verdict.reason
+                if early is not None:
+                    return "".join(parts), early
         finally:
             following.close()
         assert done is not None, "a reply's last step is Done"
         self._count(done.usage)
-        if verdict is None and (found := extractor.finish(text, cut=done.finish_reason == "length")) is not None:
-            steps = []
-            verdict = self._judge(found, steps)
-            yield steps
-            if not verdict.ok and may_correct:
-                return text, verdict.reason
-        if verdict is not None and verdict.ok and self._executes:
-            began, failed = time.perf_counter(), None
-            try:
-                rows = self.database.run(verdict)
-            except SqlFailed as error:
-                if not may_correct or error.retryable:
-                    raise
-                failed = error.message
-                self._note(verdict.sql, verdict.tables, failed)
-            finally:
-                self.timing["sql"] = self.timing.get("sql", 0) + _ms(began)
+        return (yield from self._end_of_reply("".join(parts), done, may_correct))
+
+    def _end_of_reply(
+        self, text: str, done: Done, may_correct: bool
+    ) -> Generator[list[Step], None, tuple[str, str | None]]:
+        """Judge the reply's statements, run the last one; as _one_reply returns."""
+        cut = done.finish_reason in CUT or getattr(done, "finish_reason_raw", None) is not None
+        found = extract.statements(text, self.database.schema().by_name, cut=cut)
+        verdict: Verdict | None = None
+        for n, statement in enumerate(found, 1):
+            verdict = self.database.judge(statement)
+            corrected = not verdict.ok and may_correct
+            yield [self._judged(verdict, final=n == len(found) and not corrected)]
+        if verdict is None:
+            looks_like_sql = extract.looks_like_sql(text) and not cut
+            if looks_like_sql and may_correct:
+                return text, render.no_statement(self.language)
+            yield [Done(done.finish_reason, self.usage, self.timing, False if looks_like_sql else None)]
+            return text, None
+        if not verdict.ok and may_correct:
+            return text, verdict.reason
+        if verdict.ok and self._executes:
+            failed = yield from self._rows_of(verdict, may_correct)
             if failed is not None:
-                # The guard let it pass and the database did not: the caller sees why it is asked for again.
-                yield [Sql(verdict.sql, self.database.schema().dialect, verdict.tables, ok=False, reason=failed)]
                 return text, failed
-            self.record.rows = len(rows.rows)
-            yield [rows]
         yield [Done(done.finish_reason, self.usage, self.timing)]
         return text, None
+
+    def _rows_of(self, verdict: Verdict, may_correct: bool) -> Generator[list[Step], None, str | None]:
+        """Run a statement that passed; returns the database's words where the model is to be asked again."""
+        began, failed = time.perf_counter(), None
+        try:
+            rows = self.database.run(verdict)
+        except SqlFailed as error:
+            if not may_correct or error.retryable:
+                raise
+            failed = error.message
+            self._note(verdict.sql, verdict.tables, failed)
+        finally:
+            self.timing["sql"] = self.timing.get("sql", 0) + _ms(began)
+        if failed is not None:
+            # The guard let it pass and the database did not: the caller sees why it is asked for again.
+            yield [Sql(verdict.sql, self.database.schema().dialect, verdict.tables, ok=False, reason=failed)]
+            return failed
+        self.record.rows = len(rows.rows)
+        yield [rows]
+        return None
 
     @property
     def _executes(self) -> bool:
         # A caller may ask for less than the owner allows, never for more.
         return self.database.settings.execute and self.question.execute is not False
 
-    def _judge(self, statement: str, steps: list[Step]) -> Verdict:
-        # So that many statements at once do not add up to a gap in everybody's stream: benchmarks/slow_database.py.
-        verdict = in_cpu_slot(lambda: self.database.judge(statement))
-        steps.append(Sql(verdict.sql, self.database.schema().dialect, verdict.tables, verdict.ok, verdict.reason))
+    def _judged(self, verdict: Verdict, final: bool) -> Sql:
         self._note(verdict.sql, verdict.tables, verdict.reason)
-        return verdict
+        return Sql(verdict.sql, self.database.schema().dialect, verdict.tables, verdict.ok, verdict.reason, final)
 
-    def _judge_early(self, partial: str, steps: list[Step]) -> Verdict | None:
-        """The verdict on a statement that is not complete, where it cannot become one that may run."""
+    def _judge_early(self, partial: str, text: str, steps: list[Step]) -> str | None:
+        """Why a statement that is not complete cannot become one that may run; None where it can."""
         schema = self.database.schema()
+        if not extract.without_thoughts(text[-extract.SEARCHED :]).endswith(partial[-EARLY_CHARACTERS:]):
+            return None  # it stands in a thought
         reason = in_cpu_slot(lambda: early_reject(partial, schema))
-        if reason is None:
-            return None
-        steps.append(Sql(partial.strip(), schema.dialect, [], ok=False, reason=reason))
-        self._note(partial.strip(), [], reason)
-        return Verdict(partial, ok=False, reason=reason)
+        if reason is not None:
+            steps.append(Sql(partial.strip(), schema.dialect, [], ok=False, reason=reason))
+            self._note(partial.strip(), [], reason)
+        return reason
 
     def _note(self, sql: str, tables: list[str], reason: str | None) -> None:
         self.record.judged(sql, tables, reason, with_text=self.databases.text2sql.log_sql)

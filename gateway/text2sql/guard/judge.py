@@ -14,11 +14,8 @@ text is read again, and gives the judged tree. This is one layer of several: doc
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-import gevent
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect as Reader
 from sqlglot.errors import SqlglotError
@@ -35,10 +32,6 @@ log = logging.getLogger("sluice.sql")
 # It warns of what it cannot read, with the statement; what cannot be read is refused here, with a reason.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
-T = TypeVar("T")
-
-# A longer statement is judged in a thread: 20,000 characters take 100 ms, which every stream would wait.
-SLICE_CHARACTERS = 1_500
 # MySQL fills a BINARY up to its length.
 TYPE_LENGTH = 10_000
 STARS_IN = (exp.Select, exp.Count, exp.Column)
@@ -78,14 +71,6 @@ def judge(sql: str, schema: Schema, row_limit: int) -> Verdict:
         log.warning("a statement could not be judged: %s in %s", type(error).__name__, _place(error))
         return Verdict(sql, ok=False, reason="the statement could not be judged; write it in a simpler way")
     return Verdict(statement.text, ok=True, limited=limited, tables=tables, tree=tree)
-
-
-def beside_the_loop(sql: str, call: Callable[[], T]) -> T:
-    """What `call`, a judgement on `sql`, gives: of a long statement in a thread, so that no stream waits for it."""
-    if len(sql) <= SLICE_CHARACTERS:
-        return call()
-    result: T = gevent.get_hub().threadpool.apply(call)
-    return result
 
 
 def parse(statement: lexemes.Statement | str, dialect: Dialect) -> exp.Query:

@@ -52,7 +52,9 @@ def test_an_answer_is_who_answers_the_reply_the_statement_the_rows_and_the_end(d
     assert isinstance(given[0], Start) and (given[0].provider, given[0].adjusted) == ("p", ["top_k dropped"])
     assert text(given) == GOOD
     assert of(Sql, given) == [
-        Sql("SELECT name, line FROM dtzpt WHERE name = '沈塘桥' ORDER BY line", "sqlite", ["dtzpt"], ok=True)
+        Sql(
+            "SELECT name, line FROM dtzpt WHERE name = '沈塘桥' ORDER BY line", "sqlite", ["dtzpt"], ok=True, final=True
+        )
     ]
     assert of(Rows, given)[0].rows == [["沈塘桥", "19号线"], ["沈塘桥", "2号线"]]
     assert isinstance(given[-2], Rows)
@@ -60,10 +62,35 @@ def test_an_answer_is_who_answers_the_reply_the_statement_the_rows_and_the_end(d
     assert {"prompt", "sql"} <= given[-1].timing.keys()
 
 
-def test_the_statement_comes_with_the_text_that_completes_it(databases):
+def test_the_statement_comes_behind_the_replys_text(databases):
     batches = list(answer(Question("?", database=""), Provider(GOOD, size=1), databases()))
     with_sql = next(batch for batch in batches if of(Sql, batch))
-    assert text(with_sql) == "`"
+    assert text(with_sql) == "" and with_sql[0].final
+
+
+def test_of_several_statements_the_last_query_runs_and_the_drafts_are_shown(databases):
+    reply = "草稿：\n```sql\nSELECT * FROM dtzpt\n```\n```sql\nSELECT nm FROM dtzpt\n```\n最终：\n" + GOOD
+    given = steps(Provider(reply), databases())
+    assert [(sql.ok, sql.final) for sql in of(Sql, given)] == [(True, False), (False, False), (True, True)]
+    assert of(Rows, given)[0].rows == [["沈塘桥", "19号线"], ["沈塘桥", "2号线"]]
+
+
+def test_a_thought_is_never_searched(databases):
+    thought = (
+        "<think>\n```sql\nSELECT note FROM secret WHERE note IS NOT NULL AND note > 'a' AND note < 'z'\n```\n</think>\n"
+    )
+    given = steps(Provider(thought + GOOD), databases())
+    assert len(of(Sql, given)) == 1 and of(Correcting, given) == [] and of(Rows, given)
+
+
+def test_a_reply_that_looks_like_sql_and_has_no_statement_is_asked_for_a_block(databases):
+    provider = Provider("I select the name from all stations.", GOOD)
+    given = steps(provider, databases())
+    assert "```sql" in provider.requests[1][0].messages[-1]["content"]
+    assert of(Rows, given) and given[-1].sql_found is None
+    given = steps(Provider("I select the name from all stations."), databases(corrections=0))
+    assert of(Sql, given) == [] and given[-1].sql_found is False
+    assert steps(Provider("你好！"), databases())[-1].sql_found is None
 
 
 def test_the_question_stands_alone_in_the_last_message_behind_the_tables_and_the_history(databases):
@@ -116,15 +143,16 @@ def test_the_statement_is_shown_and_not_run_where_the_owner_or_the_caller_says_s
     assert of(Rows, given) == [] and of(Sql, given)[0].ok and isinstance(given[-1], Done)
 
 
-def test_a_refused_statement_is_corrected_once_and_the_reply_that_wrote_it_is_stopped(databases):
+def test_a_refused_statement_is_corrected_once(databases):
     provider = Provider(BAD + "." * 500, GOOD)
     given = steps(provider, databases())
     assert [(sql.ok, bool(sql.reason)) for sql in of(Sql, given)] == [(False, True), (True, False)]
     assert of(Correcting, given) == [Correcting(of(Sql, given)[0].reason, 1)]
-    assert provider.read[0][-1] == "closed" and len(provider.read[0]) < 10
+    assert provider.read[0][-1] == "closed"
+    assert [sql.final for sql in of(Sql, given)] == [False, True]
     assert of(Rows, given)[0].rows[0][0] == "沈塘桥"
     assert len(of(Start, given)) == 1 and len(of(Done, given)) == 1
-    assert given[-1].usage is None  # the stopped reply's cost is not known
+    assert given[-1].usage == Usage(20, 10, 30)
     asked = provider.requests[1][0].messages
     assert [message["role"] for message in asked] == ["system", "user", "assistant", "user"]
     assert "DROP" in asked[-1]["content"]
@@ -139,6 +167,7 @@ def test_a_statement_that_is_hopeless_stops_the_reply_before_it_is_complete(data
     assert not first.ok and "secret" in first.reason and len(first.sql) < 80
     assert second.ok
     assert len("".join(provider.read[0])) < 120
+    assert given[-1].usage is None  # the stopped reply's cost is not known
 
 
 def test_when_no_correction_is_left_a_refused_statement_still_ends_properly(databases):

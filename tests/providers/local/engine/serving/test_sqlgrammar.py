@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from gateway.text2sql.extract import SqlExtractor
+from gateway.text2sql import extract
 from gateway.text2sql.guard.judge import judge
 from prompts.tables import Column, Schema, Table
 from providers.errors import Rejected
@@ -77,8 +77,8 @@ def walker(tmp_path_factory):
 
 
 def found(text: str, ended: bool = True) -> str | None:
-    extractor = SqlExtractor()
-    return extractor.feed(text) or extractor.finish(text, cut=not ended)
+    statements = extract.statements(text, cut=not ended)
+    return statements[-1] if statements else None
 
 
 def fenced(text: str) -> str | None:
