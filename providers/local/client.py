@@ -55,8 +55,9 @@ class Adapter:
         """Raises Rejected for requests that no engine can answer. The engine checks what needs its tokeniser."""
         for message in request.messages:
             content = message.get("content")
-            if isinstance(content, list) and any(part.get("type") != "text" for part in content):
-                raise Rejected("messages: this provider's model reads text only, got another kind of content")
+            for part in content if isinstance(content, list) else ():
+                if part.get("type") != "text":
+                    raise Rejected(f"messages: this provider's model reads text only, got a part {part.get('type')!r}")
 
     def parameter_changes(self, request: ChatRequest) -> list[str]:
         """What of the request is dropped, each with a reason."""

@@ -9,6 +9,7 @@ source   Baidu's Qianfan V2 reference; recorded streams in tests/cases/qianfan/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -28,6 +29,8 @@ from providers.wires.openai_errors import chunk_failure
 
 # "0 safe, 1 low risk": the reply goes on. 2 and above forbid it.
 FORBIDDEN = 2
+# ERNIE models that take images: their names say so, and previews of later ones do too.
+_SEES = re.compile(r"-vl\b|preview", re.IGNORECASE)
 
 
 class Adapter(OpenAIAdapter):
@@ -69,7 +72,7 @@ class Adapter(OpenAIAdapter):
                 way = "raised" if body[theirs] > wanted else "lowered"
                 changes.append(f"{ours} {way} to {body[theirs]:g}: the limit of ERNIE's {theirs}")
         changes += dropped(request, "Qianfan", "top_k", "min_p")
-        if self.is_ernie and not _uses_tools(request):
+        if self.is_ernie and not self._as_they_are(request):
             changes += ernie_messages(request, "ERNIE")[2]
         return changes
 
@@ -83,12 +86,25 @@ class Adapter(OpenAIAdapter):
     def reader(self) -> Chunks:
         return Chunks()
 
+    def _as_they_are(self, request: ChatRequest) -> bool:
+        """Whether the messages need no turns that alternate: those with tools, and images for a model that sees."""
+        return _uses_tools(request) or (bool(_SEES.search(self.configuration.model)) and _has_parts(request))
+
     def _messages(self, request: ChatRequest) -> list[dict[str, Any]]:
-        """Turns that alternate, the system's in front; a conversation with tools is passed on as it is."""
-        if _uses_tools(request):
+        """Turns that alternate, the system's in front; see `_as_they_are` for what is passed on unchanged."""
+        if self._as_they_are(request):
             return request.messages
         system, messages, _ = ernie_messages(request, "ERNIE")
         return [*([{"role": "system", "content": system}] if system else []), *messages]
+
+
+def _has_parts(request: ChatRequest) -> bool:
+    return any(
+        part.get("type") != "text"
+        for message in request.messages
+        if isinstance(message.get("content"), list)
+        for part in message["content"]
+    )
 
 
 def _uses_tools(request: ChatRequest) -> bool:
