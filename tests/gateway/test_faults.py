@@ -38,7 +38,7 @@ from tests.waiting import eventually
 
 AT_ONCE = 24
 # (what is asked, form): the table in full as events, and once more in the forms that have their own way to fail.
-FORMS = ("events", "openai", "openai_whole", "json", "ndjson", "text")
+FORMS = ("events", "openai", "openai_whole", "json", "ndjson", "text", "completions", "responses", "ui")
 SAID = {"first_token": "did not begin to answer", "idle": "fell silent", "total": "did not finish"}
 GOOD = ("", "think", "tools", "finish=length", "finish=content_filter", "nousage")
 THOUGHTS = "先想一想."
@@ -139,6 +139,81 @@ def as_openai(live: Live, provider: str) -> Outcome:
     return outcome
 
 
+def as_completions(live: Live, provider: str) -> Outcome:
+    body = {"model": provider, "prompt": QUESTION, "stream": True, "stream_options": {"include_usage": True}}
+    with live.call("POST", "/v1/completions", body) as reply:
+        if reply.status != 200:
+            return refused(reply)
+        frames = [line[6:] for line in reply.body().decode().split("\n") if line.startswith("data: ")]
+    assert frames.pop() == "[DONE]"
+    outcome = Outcome()
+    for frame in map(json.loads, frames):
+        if "error" in frame:
+            outcome.ends += 1
+            outcome.failure = failure(frame["error"])
+            continue
+        assert outcome.failure is None
+        outcome.usage = frame.get("usage") or outcome.usage
+        for choice in frame["choices"]:
+            outcome.text += choice["text"]
+            if choice["finish_reason"]:
+                outcome.ends += 1
+                outcome.finish = choice["finish_reason"]
+    return outcome
+
+
+def as_responses(live: Live, provider: str) -> Outcome:
+    body = {"model": provider, "input": QUESTION, "stream": True}
+    with live.call("POST", "/v1/responses", body) as reply:
+        if reply.status != 200:
+            return refused(reply)
+        frames = [line[6:] for line in reply.body().decode().split("\n") if line.startswith("data: ")]
+    outcome = Outcome()
+    for number, frame in enumerate(map(json.loads, frames)):
+        assert frame["sequence_number"] == number and not outcome.ends
+        if frame["type"] == "response.output_text.delta":
+            outcome.text += frame["delta"]
+        elif frame["type"] in ("response.completed", "response.incomplete", "response.failed"):
+            outcome.ends += 1
+            response = frame["response"]
+            outcome.failure = failure(response["error"]) if response["error"] else None
+            calls = any(item["type"] == "function_call" for item in response["output"])
+            words = {"max_output_tokens": "length", "content_filter": "content_filter"}
+            why = (response["incomplete_details"] or {}).get("reason")
+            outcome.finish = words[why] if why else "tool_calls" if calls else "stop"
+            if usage := response["usage"]:
+                names = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
+                outcome.usage = {ours: usage[theirs] for theirs, ours in names.items()}
+                outcome.usage["total_tokens"] = usage["total_tokens"]
+                if thought := usage["output_tokens_details"]["reasoning_tokens"]:
+                    # This API always has the member; 0 where the upstream does not count.
+                    outcome.usage["reasoning_tokens"] = thought
+    return outcome
+
+
+def as_ui(live: Live, provider: str) -> Outcome:
+    message = {"role": "user", "parts": [{"type": "text", "text": QUESTION}]}
+    with live.call("POST", "/chat", {"id": provider, "model": provider, "messages": [message]}) as reply:
+        if reply.status != 200:
+            return refused(reply)
+        frames = [line[6:] for line in reply.body().decode().split("\n") if line.startswith("data: ")]
+    assert frames.pop() == "[DONE]"
+    outcome = Outcome()
+    for frame in map(json.loads, frames):
+        assert not outcome.ends
+        if frame["type"] == "text-delta":
+            outcome.text += frame["delta"]
+        elif frame["type"] == "finish":
+            outcome.ends += 1
+            about = frame["messageMetadata"]
+            outcome.finish, outcome.usage = about["finishReason"], about["usage"]
+        elif frame["type"] == "error":
+            outcome.ends += 1
+            message, _, code = frame["errorText"].rpartition(" (")
+            outcome.failure = failure({"code": code.rstrip(")"), "message": message})
+    return outcome
+
+
 def as_openai_whole(live: Live, provider: str) -> Outcome:
     body = {"model": provider, "messages": [{"role": "user", "content": QUESTION}]}
     with live.call("POST", "/v1/chat/completions", body) as reply:
@@ -188,6 +263,9 @@ ASK: dict[str, Callable[[Live, str], Outcome]] = {
     "json": as_json,
     "ndjson": as_ndjson,
     "text": as_text,
+    "completions": as_completions,
+    "responses": as_responses,
+    "ui": as_ui,
 }
 
 
