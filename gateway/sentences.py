@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_name("sentences.json")
+# What only the page meets: it cannot reach the gateway; a provider that is given a rest.
+OF_THE_PAGE = {"unreachable", "breaker"}
 
 
 @functools.cache
@@ -29,6 +31,11 @@ def _patterns() -> list[tuple[re.Pattern[str], str]]:
         (re.compile("(.+?)".join(map(re.escape, en.split("{}"))), re.DOTALL), zh)
         for en, zh in _catalogue()["details"].items()
     ]
+
+
+def codes() -> list[str]:
+    """Every failure code of the gateway."""
+    return [code for code in _catalogue()["codes"] if code not in OF_THE_PAGE]
 
 
 def title(code: str, language: str) -> str:
