@@ -19,7 +19,7 @@ from gateway.answers.answers import Answers, Observer
 from gateway.context import Sluice
 from gateway.observability.accounting import Accounting
 from gateway.routes import answers as answer_routes
-from gateway.routes import compat, embeddings, feedback, health, openai, responses, tickets, ui_chat, v1_models
+from gateway.routes import compat, embeddings, feedback, health, openai, responses, sql, tickets, ui_chat, v1_models
 from gateway.settings import Settings
 from gateway.text2sql.database import Databases
 from gateway.web import overview
@@ -97,7 +97,19 @@ def create_app(
     def failed(error: Exception) -> Response:
         return errors.response(errors.of(error))
 
-    for module in (answer_routes, compat, embeddings, feedback, health, openai, responses, tickets, ui_chat, v1_models):
+    for module in (
+        answer_routes,
+        compat,
+        embeddings,
+        feedback,
+        health,
+        openai,
+        responses,
+        sql,
+        tickets,
+        ui_chat,
+        v1_models,
+    ):
         app.register_blueprint(module.routes)
     app.register_blueprint(web.page(settings, sluice.providers.described, sluice.databases))
     app.register_blueprint(overview.routes)

@@ -1,0 +1,57 @@
+"""POST /sql: runs a statement that a person edited. The guard judges it, and no model is asked.
+
+body     {"sql": "SELECT …", "database": "metro"}, the database may be left out: the caller's first one
+events   those of a question: start, sql (`final`), rows, done; `start` names no provider
+"""
+
+from __future__ import annotations
+
+import msgspec
+from flask import Blueprint, Response, g, request
+
+from gateway import context
+from gateway.access import choices
+from gateway.answers.record import Record
+from gateway.decoding import decode
+from gateway.errors import Failure
+from gateway.formats import native
+from gateway.routes import replies, tickets
+from gateway.routes.answers import in_form
+from gateway.routes.request_body import body
+from gateway.text2sql import running
+from gateway.text2sql.guard.lexemes import STATEMENT_CHARACTERS
+
+routes = Blueprint("sql", __name__)
+
+
+class Fields(msgspec.Struct, forbid_unknown_fields=True):
+    """The fields of the body; null is the same as absent."""
+
+    sql: str
+    database: str | None = None
+
+
+_from_json = msgspec.json.Decoder(Fields)
+
+
+@routes.post("/sql")
+def run() -> Response:
+    media = native.chosen(request.accept_mimetypes, request.args.get("format"))
+    data = body()
+    if not data:
+        raise Failure("bad_request", "sql: required; the body is empty", param="sql")
+    fields = decode(_from_json, data)
+    if not fields.sql.strip():
+        raise Failure("bad_request", "sql: must be a statement, got an empty text", param="sql")
+    if len(fields.sql) > STATEMENT_CHARACTERS:
+        message = f"sql: must have at most {STATEMENT_CHARACTERS:,} characters, got {len(fields.sql):,}"
+        raise Failure("bad_request", message, param="sql")
+    sluice = context.current()
+    name = choices.database(g.rights, tickets.check_database(fields.database), sluice.settings.databases)
+    database = sluice.databases.get(name)
+    if database is None:
+        raise Failure("bad_request", "database: must be a configured database, got none", param="database")
+    record = Record("", database.name)
+    steps = running.steps(fields.sql, database, record, log_sql=sluice.settings.text2sql.log_sql)
+    asked = {"sql": fields.sql, "database": database.name}
+    return in_form(replies.begin(steps, asked, None, record=record), media)
