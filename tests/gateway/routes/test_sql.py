@@ -6,8 +6,6 @@ import json
 
 import pytest
 
-from tests.gateway.routes.test_feedback import serving  # noqa: F401 - a fixture
-
 
 def events(reply):
     found = []
@@ -22,7 +20,7 @@ def run(client, sql, **more):
     return client.post("/sql", json={"sql": sql, **more}, headers={"Accept": "text/event-stream"})
 
 
-def test_a_statement_gives_its_verdict_and_its_rows(serving):  # noqa: F811
+def test_a_statement_gives_its_verdict_and_its_rows(serving):
     client, providers = serving()
     given = events(run(client, "select count(*) as n from dtzpt; -- 站点", database="metro"))
     assert [name for name, _ in given] == ["start", "sql", "rows", "done"]
@@ -34,20 +32,20 @@ def test_a_statement_gives_its_verdict_and_its_rows(serving):  # noqa: F811
     assert providers.requests == []
 
 
-def test_a_refused_statement_says_why_and_gives_no_rows(serving):  # noqa: F811
+def test_a_refused_statement_says_why_and_gives_no_rows(serving):
     client, _ = serving()
     given = events(run(client, "DELETE FROM dtzpt"))
     assert [name for name, _ in given] == ["start", "sql", "done"]
     assert not given[1][1]["ok"] and "DELETE" in given[1][1]["reason"]
 
 
-def test_what_the_database_refuses_is_a_failure(serving):  # noqa: F811
+def test_what_the_database_refuses_is_a_failure(serving):
     client, _ = serving()
     reply = client.post("/sql", json={"sql": "SELECT substr(name) FROM dtzpt"}, headers={"Accept": "application/json"})
     assert reply.status_code in (422, 502) and reply.get_json()["error"]["code"] == "sql_failed"
 
 
-def test_where_nothing_is_run_the_verdict_alone_comes(serving):  # noqa: F811
+def test_where_nothing_is_run_the_verdict_alone_comes(serving):
     client, _ = serving(execute=False)
     assert [name for name, _ in events(run(client, "SELECT 1 FROM dtzpt"))] == ["start", "sql", "done"]
 
@@ -58,7 +56,7 @@ def test_where_nothing_is_run_the_verdict_alone_comes(serving):  # noqa: F811
      ({"sql": "SELECT 1", "database": "nope"}, "database"), ({"sql": "SELECT 1", "x": 1}, "x"),
      ({"sql": "x" * 20_001}, "sql")],
 )  # fmt: skip
-def test_a_wrong_field_is_named(serving, body, named):  # noqa: F811
+def test_a_wrong_field_is_named(serving, body, named):
     client, _ = serving()
     reply = client.post("/sql", json=body)
     assert reply.status_code == 400 and named in reply.get_json()["error"]["message"]
