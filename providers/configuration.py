@@ -110,7 +110,7 @@ class ProviderConfiguration(Section):
     """Whether chunks hold all the text so far; if left out, what the wire and `incremental_output` say."""
     incremental_output: bool | None = None
     """DashScope's parameter of that name: ask for deltas instead of snapshots."""
-    think_tags: bool = False
+    think_tags: bool | Literal["auto", "opened"] | Annotated[list[str], Field(min_length=2, max_length=2)] = "auto"
     """Split `<think>…</think>` in the text off as reasoning."""
     transport: Literal["http", "sdk"] = "http"
     """`sdk`: through the vendor's own client, where there is one (extra `sdk`)."""

@@ -98,7 +98,7 @@ def read(sse: bytes) -> list[Event]:
 class Encoder:
     """Writes one answer's steps as events, numbered from 1 without gaps."""
 
-    __slots__ = ("_prefix", "answer_id", "created", "ended", "n", "started")
+    __slots__ = ("_extras", "_prefix", "answer_id", "created", "ended", "n", "started")
 
     def __init__(self, answer_id: str, created: float, n: int = 0) -> None:
         """`n` is the number of the last event that exists already."""
@@ -108,6 +108,7 @@ class Encoder:
         self.started = n > 0
         self.ended = False
         self._prefix = f"id: {answer_id}.".encode()
+        self._extras: set[str] = set()
 
     def back_to(self, n: int) -> None:
         """Continue after the n-th event: the log did not take the later ones."""
@@ -158,11 +159,19 @@ class Encoder:
             pieces.append(self._named(EventName.SQL if isinstance(step, steps.Sql) else EventName.ROWS, step))
         elif isinstance(step, steps.ToolCalls):
             pieces.append(self._named(EventName.TOOL_CALLS, {"tool_calls": step.pieces}))
+        elif isinstance(step, steps.Extras):
+            # Only /v1 shows them; `done` says to everybody else that the reply had them.
+            self._extras.update(step.members)
+            pieces.append(self._named(EventName.EXTRAS, step.members))
         elif isinstance(step, steps.Done):
             usage = step.usage.as_dict() if step.usage else None
             end: dict[str, Any] = {"finish_reason": step.finish_reason, "usage": usage, "timing": timing or step.timing}
             if step.sql_found is False:
                 end["sql_found"] = False
+            if step.finish_reason_raw is not None:
+                end["finish_reason_raw"] = step.finish_reason_raw
+            if self._extras:
+                end["dropped"] = sorted(self._extras)
             pieces.append(self._named(EventName.DONE, end))
             self.ended = True
 

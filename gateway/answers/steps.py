@@ -25,6 +25,7 @@ class EventName(StrEnum):
     REASONING = "reasoning"
     SQL = "sql"
     TOOL_CALLS = "tool_calls"
+    EXTRAS = "extras"
     ROWS = "rows"
     DONE = "done"
     FAILED = "failed"
@@ -69,6 +70,13 @@ class ToolCalls:
 
 
 @dataclass(slots=True)
+class Extras:
+    """Members of the reply that are neither text nor calls, such as images and annotations; /v1 passes them on."""
+
+    members: dict[str, Any]
+
+
+@dataclass(slots=True)
 class Sql:
     """A statement and the guard's verdict; `reason` says why it was refused.
 
@@ -107,15 +115,19 @@ class Correcting:
 
 @dataclass(slots=True)
 class Done:
-    """The reply is complete; always the last step. `timing` in ms: `prompt`, `sql`, and `queue` where known."""
+    """The reply is complete; always the last step. `timing` in ms: `prompt`, `sql`, and `queue` where known.
+
+    finish_reason_raw  the upstream's word, where it is not one that we know
+    """
 
     finish_reason: str
     usage: Usage | None = None
     timing: dict[str, float] = field(default_factory=dict)
     sql_found: bool | None = None  # False where the reply looked like SQL and no statement was taken
+    finish_reason_raw: str | None = None
 
 
-Step = Start | Text | Reasoning | ToolCalls | Sql | Rows | Correcting | Done
+Step = Start | Text | Reasoning | ToolCalls | Extras | Sql | Rows | Correcting | Done
 
 
 def merged(batch: Iterable[Step]) -> list[Step]:
@@ -144,6 +156,8 @@ def of(deltas: Iterable[Delta]) -> list[Step]:
             found.append(Text(delta.text, delta.logprobs))
         if delta.tool_calls:
             found.append(ToolCalls(delta.tool_calls))
+        if delta.extras:
+            found.append(Extras(delta.extras))
         if delta.finish_reason is not None:
-            found.append(Done(delta.finish_reason, delta.usage))
+            found.append(Done(delta.finish_reason, delta.usage, finish_reason_raw=delta.finish_reason_raw))
     return merged(found) if len(found) > 1 else found

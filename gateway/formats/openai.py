@@ -71,6 +71,8 @@ class Chunks:
             return self._choice({"reasoning_content": data["text"]})
         if name == EventName.TOOL_CALLS:
             return self._choice({"tool_calls": [self._piece(piece) for piece in data["tool_calls"]]})
+        if name == EventName.EXTRAS:
+            return self._choice(data)
         if name == EventName.DONE:
             last = self._choice({}, finish_reason=_reason(data))
             if self._with_usage:
@@ -89,17 +91,19 @@ class Chunks:
         return b"%b[%b]}\n\n" % (self._head, encode(choice))
 
     def _piece(self, piece: dict[str, Any]) -> dict[str, Any]:
-        """A piece of a tool call; id and name come with its first piece only."""
+        """A piece of a tool call; the id comes with its first piece, more of the name where the upstream cut it."""
         index, function = piece["index"], {"arguments": piece["arguments"]}
+        extra = {"extra_content": piece["extra_content"]} if "extra_content" in piece else {}
         if index in self._called:
-            return {"index": index, "function": function}
+            more = {"name": piece["name"]} if piece["name"] else {}
+            return {"index": index, "function": more | function} | extra
         self._called.add(index)
         return {
             "index": index,
             "id": piece["id"],
             "type": "function",
             "function": {"name": piece["name"]} | function,
-        }
+        } | extra
 
 
 def _reason(done: dict[str, Any]) -> str:
@@ -180,6 +184,7 @@ def completion(found: list[Event], *, model: str = "", tables: bool = False) -> 
     about: dict[str, Any] = {}
     text, reasoning, logprobs = [], [], []
     calls: dict[int, dict[str, Any]] = {}
+    extras: dict[str, Any] = {}
     end: dict[str, Any] = {}
     for name, data in found:
         if name == EventName.MESSAGE:
@@ -192,11 +197,13 @@ def completion(found: list[Event], *, model: str = "", tables: bool = False) -> 
         elif name == EventName.TOOL_CALLS:
             for piece in data["tool_calls"]:
                 _grow(calls, piece)
+        elif name == EventName.EXTRAS:
+            _gather(extras, data)
         elif name == EventName.START:
             about = data
         elif name == EventName.DONE:
             end = data
-    message: dict[str, Any] = {"role": "assistant", "content": "".join(text)}
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(text)} | extras
     if reasoning:
         message["reasoning_content"] = "".join(reasoning)
     if calls:
@@ -221,5 +228,14 @@ def completion(found: list[Event], *, model: str = "", tables: bool = False) -> 
 def _grow(calls: dict[int, dict[str, Any]], piece: dict[str, Any]) -> None:
     call = calls.setdefault(piece["index"], {"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
     call["id"] = call["id"] or piece["id"]
-    call["function"]["name"] = call["function"]["name"] or piece["name"]
+    call["function"]["name"] += piece["name"]
+    if "extra_content" in piece:
+        call["extra_content"] = call.get("extra_content", {}) | piece["extra_content"]
     call["function"]["arguments"] += piece["arguments"]
+
+
+def _gather(extras: dict[str, Any], members: dict[str, Any]) -> None:
+    """Lists of the reply's other members go on from chunk to chunk; of anything else the last one counts."""
+    for name, value in members.items():
+        before = extras.get(name)
+        extras[name] = before + value if isinstance(before, list) and isinstance(value, list) else value

@@ -147,7 +147,7 @@ class _Asking:
         self, text: str, done: Done, may_correct: bool
     ) -> Generator[list[Step], None, tuple[str, str | None]]:
         """Judge the reply's statements, run the last one; as _one_reply returns."""
-        cut = done.finish_reason in CUT or getattr(done, "finish_reason_raw", None) is not None
+        cut = done.finish_reason in CUT or done.finish_reason_raw is not None
         found = extract.statements(text, self.database.schema().by_name, cut=cut)
         verdict: Verdict | None = None
         for n, statement in enumerate(found, 1):
@@ -158,7 +158,8 @@ class _Asking:
             looks_like_sql = extract.looks_like_sql(text) and not cut
             if looks_like_sql and may_correct:
                 return text, render.no_statement(self.language)
-            yield [Done(done.finish_reason, self.usage, self.timing, False if looks_like_sql else None)]
+            sql_found = False if looks_like_sql else None
+            yield [Done(done.finish_reason, self.usage, self.timing, sql_found, done.finish_reason_raw)]
             return text, None
         if not verdict.ok and may_correct:
             return text, verdict.reason
@@ -166,7 +167,7 @@ class _Asking:
             failed = yield from self._rows_of(verdict, may_correct)
             if failed is not None:
                 return text, failed
-        yield [Done(done.finish_reason, self.usage, self.timing)]
+        yield [Done(done.finish_reason, self.usage, self.timing, finish_reason_raw=done.finish_reason_raw)]
         return text, None
 
     def _rows_of(self, verdict: Verdict, may_correct: bool) -> Generator[list[Step], None, str | None]:

@@ -1,6 +1,6 @@
 """One channel of a reply (text, reasoning, the arguments of one tool call): what each piece adds to it.
 
-A piece may be all the text so far (a snapshot), may end in half a character, and may hold <think> tags.
+A piece may be all the text so far (a snapshot), and may end in half a character.
 """
 
 from __future__ import annotations
@@ -35,6 +35,16 @@ class Channel:
         if self._mode == "auto":
             text = self._watched(text)
         return self._whole_characters(text)
+
+    @property
+    def keeps_text(self) -> bool:
+        """Whether the text so far is kept, because snapshots may come."""
+        return self._mode != "never"
+
+    def beyond(self, text: str) -> str:
+        """What `text`, which repeats the reply so far, adds to it; "" where it does not begin with the text so far."""
+        so_far = "".join([*self._sent, *self._held, self._tail])
+        return text[len(so_far) :] if text.startswith(so_far) else ""
 
     def release(self) -> str:
         """What was held back; half a character becomes U+FFFD."""
@@ -90,47 +100,3 @@ class Channel:
         if not last and "\ud800" <= text[-1:] <= "\udbff":
             self.waiting, text = text[-1], text[:-1]
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-class ThinkTags:
-    """Cuts <think>…</think> out of a text that comes in pieces."""
-
-    def __init__(self) -> None:
-        self._inside = False
-        self._begun = False  # something other than white space came: an orphan </think> is then text
-        self._held = ""  # may be the beginning of a tag
-
-    def split(self, text: str, last: bool = False) -> tuple[str, str]:
-        """(reasoning, text) of the next piece; `last`: nothing more comes, so hold nothing back."""
-        text, self._held = self._held + text, ""
-        reasoning: list[str] = []
-        reply: list[str] = []
-        position = 0
-        while position < len(text):
-            tag, at = self._next_tag(text, position)
-            end = at
-            if not tag and not last:
-                end = len(text) - _begins_a_tag(text[max(position, len(text) - 8) :])
-                self._held = text[end:]
-            before = text[position:end]
-            (reasoning if self._inside else reply).append(before)
-            self._begun = self._begun or bool(tag) or bool(before.strip())
-            if tag:
-                self._inside = tag == "<think>"
-            position = at + len(tag)
-        return "".join(reasoning), "".join(reply)
-
-    def _next_tag(self, text: str, position: int) -> tuple[str, int]:
-        """The next tag that counts and where it begins; ("", the text's end) if there is none."""
-        wanted = "</think>" if self._inside else "<think>"
-        at = text.find(wanted, position)
-        if not self._begun and not self._inside:
-            orphan = text.find("</think>", position, at if at >= 0 else len(text))
-            if orphan >= 0 and not text[position:orphan].strip():
-                return "</think>", orphan
-        return (wanted, at) if at >= 0 else ("", len(text))
-
-
-def _begins_a_tag(text: str) -> int:
-    """How many characters at the end of `text` may be the beginning of a tag."""
-    return max((n for tag in ("<think>", "</think>") for n in range(1, len(tag)) if text.endswith(tag[:n])), default=0)

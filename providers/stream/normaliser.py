@@ -13,34 +13,54 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from providers.delta import Delta, ToolCallDelta, Usage
+from providers.delta import Delta, Usage
 from providers.errors import CutOff, TooLarge
-from providers.stream.channel import Channel, ThinkTags
+from providers.stream.channel import Channel
+from providers.stream.thinking import ThinkTags
+from providers.stream.tool_calls import ToolCalls
+
+MIN_SNAPSHOT = 16  # characters: as in `snapshots: auto`, shorter text may repeat itself by chance
 
 
 class Normaliser:
     """The deltas of one reply as they come from an adapter, made to keep the promises above.
 
     snapshots         never: text is to append; always: it is all the text so far; auto: watch which it is
-    think_tags        True: what stands between <think> and </think> in the text is reasoning
+    think_tags        how to find thoughts between tags in the text: None, or a mode of `ThinkTags`
     max_answer_bytes  of text, reasoning and tool arguments together, in UTF-8; beyond it TooLarge is raised
     """
 
-    def __init__(self, snapshots: str = "never", think_tags: bool = False, max_answer_bytes: int = 16 << 20) -> None:
+    def __init__(
+        self,
+        snapshots: str = "never",
+        think_tags: str | tuple[str, str] | None = None,
+        max_answer_bytes: int = 16 << 20,
+    ) -> None:
         self.finish_reason: str | None = None
+        self.finish_reason_raw: str | None = None
         self.usage: Usage | None = None
         self.begun = False  # something of the reply came
         self._left = max_answer_bytes
         self.max_answer_bytes = max_answer_bytes
         self._snapshots = snapshots
+        self._think = ThinkTags(think_tags) if think_tags else None
         # In the usual mode a delta needs no channel until one ends in half a character.
-        self._plain = snapshots == "never" and not think_tags
+        self._plain = snapshots == "never" and self._think is None
         self._text = Channel(snapshots)
         self._reasoning = Channel(snapshots)
-        self._think = ThinkTags() if think_tags else None
-        self._calls: list[_Call] = []
-        self._call_at: dict[int, _Call] = {}
+        self._text_so_far = _SoFar()
+        self._reasoning_so_far = _SoFar()
+        self._calls = ToolCalls(snapshots)
         self._logprobs: list[dict[str, Any]] = []
+        # Of the deltas that passed as they are since the last one that did not.
+        self._plain_from = max_answer_bytes
+        self._plain_reasoning = 0
+        self._last_plain = Delta()
+
+    @property
+    def finished(self) -> bool:
+        """The reply has its finish_reason. One that came before anything of the reply ends nothing."""
+        return self.finish_reason is not None and self.begun
 
     def push(self, deltas: Iterable[Delta], out: list[Delta]) -> None:
         """Append to `out` what `deltas` add to the reply; where it raises, `out` has what came before.
@@ -51,17 +71,25 @@ class Normaliser:
             if delta.finish_reason or delta.usage:
                 # Not every upstream puts usage beside finish_reason: some send it one chunk later.
                 self.usage = delta.usage or self.usage
-                reason = delta.finish_reason
-                delta = Delta(delta.text, delta.reasoning, delta.tool_calls, logprobs=delta.logprobs)
+                reason, raw = delta.finish_reason, delta.finish_reason_raw
                 if reason:
                     # Only when its text is in: a last chunk that takes text back or is over the cap completes nothing.
                     self._push_with_care(delta, out)
-                    self.finish_reason = reason
+                    self.finish_reason, self.finish_reason_raw = reason, raw
+                    # More of the reply may follow and take it back: `_push_with_care` looks.
+                    self._plain = False
                     continue
-            if self._plain and not delta.tool_calls and not delta.logprobs:
+                if not (delta.text or delta.reasoning or delta.tool_calls or delta.logprobs or delta.extras):
+                    continue
+                delta.usage = None
+            if self._plain and not (delta.tool_calls or delta.logprobs or delta.extras or delta.whole):
                 # The usual delta passes as it is: 0.2 µs instead of 1.5 (python -m benchmarks.normaliser).
                 try:
-                    size = len((delta.text + delta.reasoning).encode())
+                    size = len(delta.text.encode())
+                    if delta.reasoning:
+                        thought = len(delta.reasoning.encode())
+                        self._plain_reasoning += thought
+                        size += thought
                 except UnicodeEncodeError:
                     pass  # half a character: the channel waits for the rest
                 else:
@@ -70,6 +98,7 @@ class Normaliser:
                         if self._left < 0:
                             self._too_large()
                         self.begun = True
+                        self._last_plain = delta
                         out.append(delta)
                     continue
             self._push_with_care(delta, out)
@@ -86,7 +115,14 @@ class Normaliser:
         self.release(out)
         if self.finish_reason is None:
             raise CutOff("the upstream closed the stream before the reply ended")
-        out.append(Delta(finish_reason=self.finish_reason, usage=self.usage, logprobs=self._logprobs or None))
+        out.append(
+            Delta(
+                finish_reason=self.finish_reason,
+                usage=self.usage,
+                logprobs=self._logprobs or None,
+                finish_reason_raw=self.finish_reason_raw,
+            )
+        )
 
     def release(self, out: list[Delta]) -> None:
         """Append what was held back: nothing more will come, whether the reply ended well or not."""
@@ -94,31 +130,53 @@ class Normaliser:
         if self._think:
             thought, text = self._think.split(text, last=True)
             reasoning += thought
-        pieces = []
-        for call in self._calls:
-            arguments = call.arguments.release()
-            if arguments:
-                pieces.append(ToolCallDelta(call.index, arguments=arguments))
+        pieces = self._calls.release()
         if text or reasoning or pieces:
             self._emit(Delta(text, reasoning, pieces), out)
 
     def _push_with_care(self, delta: Delta, out: list[Delta]) -> None:
-        reasoning = self._reasoning.piece(delta.reasoning) if delta.reasoning else ""
-        text = self._text.piece(delta.text) if delta.text else ""
-        if self._think and text:
-            thought, text = self._think.split(text)
-            reasoning += thought
-        pieces = [made for piece in delta.tool_calls if (made := self._tool_call(piece))]
-        if delta.text or delta.reasoning or pieces:
-            self.begun = True
+        if self._plain_from != self._left:
+            self._text_so_far.bytes += self._plain_from - self._left - self._plain_reasoning
+            self._reasoning_so_far.bytes += self._plain_reasoning
+            self._text_so_far.last, self._reasoning_so_far.last = self._last_plain.text, self._last_plain.reasoning
+            self._plain_reasoning = 0
+        text, reasoning = delta.text, delta.reasoning
+        if delta.whole:
+            text = self._text_so_far.beyond(text, self._text, bool(delta.finish_reason))
+            reasoning = self._reasoning_so_far.beyond(reasoning, self._reasoning, bool(delta.finish_reason))
+            pieces = self._calls.whole(delta.tool_calls)
+        else:
+            pieces = [added for piece in delta.tool_calls if (added := self._calls.piece(piece))]
+        if text or reasoning or pieces or delta.extras:
+            # More of the reply behind a finish_reason takes the reason back.
+            self.begun, self.finish_reason, self.finish_reason_raw = True, None, None
+        if not delta.whole:
+            self._text_so_far.add(text)
+            self._reasoning_so_far.add(reasoning)
+            text = self._text.piece(text) if text else ""
+            reasoning = self._reasoning.piece(reasoning) if reasoning else ""
+        if self._think:
+            reasoning, text = self._without_thoughts(text, reasoning, bool(pieces))
         if delta.logprobs:
             self._logprobs += delta.logprobs
-        if text or reasoning or pieces:
+        if text or reasoning or pieces or delta.extras:
             logprobs, self._logprobs = self._logprobs or None, []
-            self._emit(Delta(text, reasoning, pieces, logprobs=logprobs), out)
+            self._emit(Delta(text, reasoning, pieces, logprobs=logprobs, extras=delta.extras), out)
         # The usual way may be taken again once no channel waits for the other half of a character.
-        if self._snapshots == "never" and not self._think:
+        if self._snapshots == "never" and (self._think is None or self._think.looks_no_more):
             self._plain = not (self._text.waiting or self._reasoning.waiting)
+        self._plain_from = self._left
+
+    def _without_thoughts(self, text: str, reasoning: str, calls: bool) -> tuple[str, str]:
+        """(reasoning, text) with the thoughts between tags among the reasoning."""
+        assert self._think is not None
+        if reasoning or calls:
+            # The upstream keeps thoughts apart by itself, or the reply goes on to a call: tags are text from here on.
+            text = self._think.give_up() + text
+        if not text:
+            return reasoning, ""
+        thought, text = self._think.split(text)
+        return reasoning + thought, text
 
     def _emit(self, delta: Delta, out: list[Delta]) -> None:
         text = delta.text + delta.reasoning + "".join(piece.arguments for piece in delta.tool_calls)
@@ -126,28 +184,47 @@ class Normaliser:
         if self._left < 0:
             self._too_large()
         out.append(delta)
-
-    def _tool_call(self, piece: ToolCallDelta) -> ToolCallDelta | None:
-        call = self._call_at.get(piece.index)
-        # Some servers number every call 0; a second id together with a name begins another call.
-        if call is None or (piece.id and piece.name and call.id and piece.id != call.id):
-            call = self._call_at[piece.index] = _Call(len(self._calls), self._snapshots)
-            self._calls.append(call)
-        # Each is passed on once: some servers repeat them, or send "" in later pieces.
-        id, name = "" if call.id else piece.id, "" if call.name else piece.name
-        call.id, call.name = call.id or id, call.name or name
-        arguments = call.arguments.piece(piece.arguments) if piece.arguments else ""
-        return ToolCallDelta(call.index, id, name, arguments) if id or name or arguments else None
+        self._plain_from = self._left
 
     def _too_large(self) -> None:
         raise TooLarge(f"the answer is longer than {self.max_answer_bytes} bytes")
 
 
-class _Call:
-    """One tool call of the reply, numbered in the order of their first pieces."""
+class _SoFar:
+    """How much of one channel came: enough to find what a chunk that repeats the reply so far adds to it.
 
-    def __init__(self, index: int, snapshots: str) -> None:
-        self.index = index
-        self.id = ""
-        self.name = ""
-        self.arguments = Channel(snapshots)
+    The text itself is not kept while it comes as deltas, for that would cost every reply its size in memory.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.last = ""
+        self._from_wholes: str | None = None
+
+    def add(self, text: str) -> None:
+        """Text that came as a delta."""
+        if text:
+            self.bytes += len(text.encode("utf-8", "surrogatepass"))
+            self.last = text
+            self._from_wholes = None
+
+    def beyond(self, text: str, channel: Channel, at_the_end: bool) -> str:
+        """What `text` of a chunk with a whole `message` adds."""
+        if not text:
+            return ""
+        if self.bytes == 0 or self._from_wholes is not None:
+            so_far = self._from_wholes or ""
+            repeats = text.startswith(so_far) and (at_the_end or len(so_far) >= MIN_SNAPSHOT)
+            # A service may send each delta as a `message`: only what repeats enough of the text is a snapshot.
+            rest = text[len(so_far) :] if repeats else text
+            self._from_wholes = so_far + rest
+            self.bytes += len(rest.encode("utf-8", "surrogatepass"))
+            return rest
+        if channel.keeps_text:
+            return channel.beyond(text)
+        raw = text.encode("utf-8", "surrogatepass")
+        seen = raw[: self.bytes]
+        if len(seen) < self.bytes or not seen.endswith(self.last.encode("utf-8", "surrogatepass")):
+            return ""
+        self.bytes, self.last = len(raw), text[-16:]
+        return raw[len(seen) :].decode("utf-8", "surrogatepass")

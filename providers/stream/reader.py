@@ -13,22 +13,30 @@ from typing import Any, Protocol
 import msgspec
 
 from providers.delta import Delta
-from providers.errors import BrokenProtocol, CutOff, ProviderError, TooLarge
+from providers.errors import BrokenProtocol, CutOff, ProviderError, TooLarge, UpstreamFailed
 from providers.stream.normaliser import Normaliser
 from providers.stream.sse import BOM, Decoder, Frame
 
 DONE = b"[DONE]"
 MAX_PINGS = 20
-_LIKE_SSE = (b"data", b"event", b"id:", b"id\n", b"id\r", b"retry", b":")
+_LIKE_SSE = (b"data", b"event", b"id:", b"id\n", b"id\r", b"retry", b"error:", b":")
 
 
 class ChunkParser(Protocol):
-    """What an adapter knows about the chunks of its wire."""
+    """What an adapter knows about the chunks of its wire.
+
+    deltas_before  how many deltas came before the chunk that is parsed now
+    """
+
+    deltas_before: int
 
     done_marker: bool
     """[DONE] ends the stream."""
     ends_at_finish: bool
     """Nothing follows the chunk that has the finish_reason."""
+
+    def end(self) -> list[Delta]:
+        """What it held back, when nothing more comes."""
 
     def parse_fast(self, frame: Frame) -> Delta | None:
         """The delta of the wire's usual frame, read fast; None where `parse` has to look at it."""
@@ -51,12 +59,14 @@ class ReplyReader:
         self.events = 0  # with data, so far; the idle deadline is between them
         self.answering = False  # some delta came that adds to the reply
         self._parser = parser
+        self._deltas = 0  # that the parser gave so far
         self._normaliser = normaliser
         self._labelled_sse = "text/event-stream" in label
         self._max_bytes = max(max_event_bytes, normaliser.max_answer_bytes)
         self._decoder = Decoder(max_event_bytes)
         # Not bound: a reference to itself would leave each reply's memory to the garbage collector.
         self._form = ReplyReader._undecided
+        self._first_line = 0  # where the JSON's first line ends: 0 = not yet known, -1 = the lines are one value
         self._kept = bytearray()
         self._pings = 0
 
@@ -83,8 +93,8 @@ class ReplyReader:
 
     @property
     def finished(self) -> bool:
-        """A finish_reason came: whatever happens now, the reply is complete."""
-        return self._normaliser.finish_reason is not None
+        """A finish_reason came behind some of the reply: whatever happens now, the reply is complete."""
+        return self._normaliser.finished
 
     # -- how the body begins
 
@@ -100,9 +110,9 @@ class ReplyReader:
         if begins.startswith(b"<"):
             self.failure = BrokenProtocol("the upstream answered with a page (HTML or XML), not with a reply")
             return []
-        if begins.startswith((b"{", b"[")):
-            self._form = ReplyReader._json
-            return self._json(b"")
+        if begins.startswith((b"{", b"[", b'"')):
+            self._form, self._kept = ReplyReader._json, bytearray()
+            return self._json(begins)
         if not (self._labelled_sse or begins.startswith(_LIKE_SSE)):
             self.failure = BrokenProtocol("the upstream's reply is neither an event stream nor JSON")
             return []
@@ -111,15 +121,42 @@ class ReplyReader:
         return self._events(kept)
 
     def _json(self, data: bytes) -> list[Delta]:
+        """One JSON value, or JSON lines: a first line that is whole, and something behind it."""
+        if self._first_line == 0 and (end := data.find(b"\n")) >= 0:
+            self._first_line = len(self._kept) + end
+        more = data[max(0, self._first_line - len(self._kept)) :] if self._first_line > 0 else b""
         self._kept += data
+        if more.strip():
+            first, self._first_line = bytes(self._kept[: self._first_line]), -1
+            if isinstance(_decoded(first.strip().removeprefix(BOM)), dict):
+                kept, self._kept = bytes(self._kept), bytearray()
+                self._form = ReplyReader._json_lines
+                return self._json_lines(kept.removeprefix(BOM))
         if len(self._kept) > self._max_bytes:
             self.failure = TooLarge(f"the upstream's reply is longer than {self._max_bytes} bytes")
         return []
 
+    def _json_lines(self, data: bytes) -> list[Delta]:
+        if b"\n" not in data:
+            self._kept += data
+            lines = []
+        else:
+            *lines, rest = (bytes(self._kept) + data).split(b"\n")
+            self._kept = bytearray(rest)
+        out = self._read([Frame(line.strip()) for line in lines if line.strip()])
+        if len(self._kept) > self._max_bytes and not self.ended and not self.failure:
+            self._fail(TooLarge(f"the upstream's reply is longer than {self._max_bytes} bytes"), out)
+        return out
+
     # -- an event stream
 
     def _events(self, data: bytes) -> list[Delta]:
-        frames = self._decoder.feed(data)
+        out = self._read(self._decoder.feed(data))
+        if self._decoder.failed and not self.ended and not self.failure:
+            self._fail(self._decoder.failed, out)
+        return out
+
+    def _read(self, frames: list[Frame]) -> list[Delta]:
         out: list[Delta] = []
         if frames:
             self.events += len(frames)
@@ -127,8 +164,6 @@ class ReplyReader:
                 self._frames(frames, out)
             except ProviderError as error:
                 self._fail(error, out)
-        if self._decoder.failed and not self.ended and not self.failure:
-            self._fail(self._decoder.failed, out)
         return out
 
     def _frames(self, frames: list[Frame], out: list[Delta]) -> None:
@@ -145,9 +180,10 @@ class ReplyReader:
             if deltas:
                 self._push(deltas, out)
         if self.ended:
-            self._normaliser.end(out, said_done=True)
+            self._finish(out, said_done=True)
 
     def _push(self, deltas: list[Delta], out: list[Delta]) -> None:
+        self._deltas += len(deltas)
         self._normaliser.push(deltas, out)
         self.answering = self._normaliser.begun
 
@@ -160,22 +196,43 @@ class ReplyReader:
                 self.ended = True
                 return True
             chunk = _decoded(data)
-            if isinstance(chunk, dict):
+            if isinstance(chunk, (dict, list)):
                 self._pings = 0
-                for delta in self._deltas(chunk, frame):
-                    deltas.append(delta)
-                    if delta.finish_reason and self._parser.ends_at_finish:
-                        self.ended = True
-                        return True
+                if self._chunks(chunk if isinstance(chunk, list) else [chunk], frame, deltas):
+                    return True
+            elif frame.event == "error":
+                self._report(chunk if isinstance(chunk, str) else data.decode("utf-8", "replace"), frame)
             elif data.startswith((b"{", b"[")) and chunk is None:
                 raise BrokenProtocol("the upstream sent an event that is not whole JSON")
-            else:
+            elif data != b"null":  # some services keep a connection awake with nulls
                 self._pings += 1
                 if self._pings >= MAX_PINGS:
                     raise BrokenProtocol(f"the upstream sent {MAX_PINGS} events in a row that are not JSON")
         return False
 
-    def _deltas(self, chunk: dict[str, Any], frame: Frame) -> Iterator[Delta]:
+    def _chunks(self, chunks: list[Any], frame: Frame, deltas: list[Delta]) -> bool:
+        """Parse the chunks of one event; True if they end the stream."""
+        for chunk in chunks:
+            if not isinstance(chunk, dict):
+                continue
+            self._parser.deltas_before = self._deltas + len(deltas)
+            for delta in self._parsed(chunk, frame):
+                deltas.append(delta)
+                if delta.finish_reason and self._parser.ends_at_finish and self._said_something(deltas):
+                    self.ended = True
+                    return True
+        return False
+
+    def _report(self, words: str, frame: Frame) -> None:
+        """Raise the failure that `words`, which came in place of an error's object, stand for."""
+        for _ in self._parsed({"error": {"message": words}, "message": words}, frame):
+            pass
+        raise UpstreamFailed(words or "the upstream sent an error without a message")
+
+    def _said_something(self, deltas: list[Delta]) -> bool:
+        return self._normaliser.begun or any(delta.text or delta.reasoning or delta.tool_calls for delta in deltas)
+
+    def _parsed(self, chunk: dict[str, Any], frame: Frame) -> Iterator[Delta]:
         try:
             for delta in self._parser.parse(chunk, frame):
                 yield _sound(delta)
@@ -194,9 +251,16 @@ class ReplyReader:
             if not self.ended and not self.finished and not self.events and not cut and self._decoder.ignored:
                 raise BrokenProtocol("the upstream's event stream holds no event")
             if not self.ended:
-                self._normaliser.end(out)
+                self._finish(out)
         elif self._form is ReplyReader._json:
             self._whole(cut, out)
+        elif self._form is ReplyReader._json_lines:
+            last = bytes(self._kept).strip()
+            if last and not cut and _decoded(last) is not None:
+                self.events += 1
+                self._frames([Frame(last)], out)
+            if not self.ended:
+                self._finish(out)
         elif cut or not self._kept.strip():
             raise CutOff("the upstream closed the connection before the reply began")
         else:
@@ -207,20 +271,27 @@ class ReplyReader:
         """The whole body is one chunk: a reply that was not streamed, or an error."""
         body = bytes(self._kept).strip().removeprefix(BOM)
         chunk = _decoded(body)
-        if not isinstance(chunk, dict):
-            # An error as the first line, and something after it.
-            chunk = _decoded(body.partition(b"\n")[0])
-        if not isinstance(chunk, dict):
+        if isinstance(chunk, str):
+            self._report(chunk, Frame(body))
+        if not isinstance(chunk, (dict, list)):
             if cut:
                 raise CutOff("the upstream's JSON reply was cut off")
             raise BrokenProtocol("the upstream's JSON reply is not whole JSON")
         self.events = 1
         deltas: list[Delta] = []
         try:
-            deltas.extend(self._deltas(chunk, Frame(body)))
+            self._chunks(chunk if isinstance(chunk, list) else [chunk], Frame(body), deltas)
         finally:
             self._push(deltas, out)
-        self._normaliser.end(out, said_done=True)
+        if not (self._normaliser.begun or self._normaliser.finish_reason):
+            raise BrokenProtocol("the upstream's reply is JSON of an unknown shape: it has neither text nor an end")
+        self._finish(out, said_done=True)
+
+    def _finish(self, out: list[Delta], said_done: bool = False) -> None:
+        """The reply is over: hand out what was held back, and its end."""
+        if held := self._parser.end():
+            self._push(held, out)
+        self._normaliser.end(out, said_done=said_done)
 
     def _fail(self, error: ProviderError, out: list[Delta]) -> None:
         """The reply is complete all the same if its finish_reason came; what was held back goes out first."""

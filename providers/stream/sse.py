@@ -4,7 +4,8 @@ wire     data: {"text": "你好"}\n\n     fields `event`, `data`, `id`, `retry`;
 source   WHATWG HTML, "Server-sent events"; the Web Platform Tests' parsing cases in tests/providers/stream/test_sse.py
 
 Beyond the standard, `Decoder` keeps an event's comments (DashScope tells an error's status in one), and hands out a
-bare line of JSON as a frame of its own (ERNIE reports a failure that way): a browser would ignore both.
+bare line of JSON (ERNIE's failures) and a line `error: …` (llama.cpp's) as frames of their own: a browser would
+ignore all three.
 """
 
 from __future__ import annotations
@@ -214,6 +215,8 @@ class Decoder:
                 self._retry = int(value)
         elif line.startswith(b"{"):
             frames.append(Frame(line, "", self.last_id))
+        elif name == b"error" and value:
+            frames.append(Frame(value, "error", self.last_id))
         else:
             self.ignored = True
 

@@ -1,6 +1,6 @@
 """The part that every wire over HTTP shares: one attempt, from a request to batches of deltas.
 
-A wire's module brings the pure functions (payload, parse_fast, parse, failure) and a subclass that names them; see
+A wire's module brings `payload`, `failure` and a parser of its chunks (`parse_fast`, `parse`, `end`); see
 providers/wires/openai.py for the shortest one.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from providers.errors import (
     CutOff,
     NoSuchModel,
     ProviderError,
+    QuotaExceeded,
     RateLimited,
     Rejected,
     TimedOut,
@@ -36,10 +37,14 @@ from providers.redaction import redacted
 from providers.routing.replicas import Replicas
 from providers.stream.normaliser import Normaliser
 from providers.stream.reader import ChunkParser, ReplyReader
-from providers.stream.sse import Frame
 from providers.transport.client import Client, Response
 
 MAX_MESSAGE = 300
+# Models whose chat templates write <think> into the prompt: the reply may hold the closing tag alone. Where the
+# service keeps thoughts in a channel of their own, the first of them ends the search.
+_OPENED_BY_THE_PROMPT = re.compile(
+    r"deepseek-r1|r1-distill|\bqwq|\bqvq|qwen3[\w.-]*-thinking|glm-z1|glm-4\.1v-thinking", re.IGNORECASE
+)
 # By name, because a service's own words may stand in angle brackets too: <400>, <think>.
 _TAG = re.compile(
     r"</?(a|b|br|center|code|div|em|font|h[1-6]|hr|i|iframe|img|li|ol|p|pre|script|small|span|strong|style|svg|table|t[dhr]"
@@ -50,9 +55,6 @@ _TAG = re.compile(
 
 class HostedAdapter:
     """Asks one configured provider. Subclasses say how its wire looks; nothing here knows which wire it is."""
-
-    done_marker = True
-    ends_at_finish = False
 
     def __init__(self, configuration: ProviderConfiguration, name: str = "") -> None:
         """name: the provider's, as the configuration calls it."""
@@ -79,16 +81,8 @@ class HostedAdapter:
         """What is sent: the payload with the configuration's `extra` over it."""
         return self.payload(request) | self.configuration.extra
 
-    def reader(self) -> ChunkParser:
-        """Reads one reply's chunks; a wire whose chunks need a memory gives a new object here."""
-        return self
-
-    def parse_fast(self, frame: Frame) -> Delta | None:
-        """The delta of the wire's usual frame, read fast; None where `parse` has to look at it."""
-        return None
-
-    def parse(self, chunk: dict[str, Any], frame: Frame) -> Iterable[Delta]:
-        """What a chunk says, in our shape; raises a ProviderError where it reports a failure."""
+    def parser(self) -> ChunkParser:
+        """Reads the chunks of one reply."""
         raise NotImplementedError
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
@@ -143,8 +137,20 @@ class HostedAdapter:
         """How a response's body is read, with this configuration; label: its content type."""
         configuration = self.configuration
         snapshots = configuration.snapshots or ("never" if self.incremental else "always")
-        normaliser = Normaliser(snapshots, configuration.think_tags, configuration.max_answer_bytes)
-        return ReplyReader(self.reader(), normaliser, label=label, max_event_bytes=configuration.max_event_bytes)
+        normaliser = Normaliser(snapshots, self.think_mode, configuration.max_answer_bytes)
+        return ReplyReader(self.parser(), normaliser, label=label, max_event_bytes=configuration.max_event_bytes)
+
+    @property
+    def think_mode(self) -> str | tuple[str, str] | None:
+        """How thoughts between tags are found in the text; None where they are not looked for."""
+        wanted = self.configuration.think_tags
+        if isinstance(wanted, list):
+            return wanted[0], wanted[1]
+        if isinstance(wanted, bool):
+            return "true" if wanted else None
+        if wanted == "auto" and _OPENED_BY_THE_PROMPT.search(self.configuration.model):
+            return "true"
+        return wanted
 
     @property
     def incremental(self) -> bool:
@@ -214,8 +220,7 @@ class HostedAdapter:
                 if reading.events != seen:
                     seen = reading.events
                     response.deadlines.event(reading.answering)
-                if reading.finished:
-                    response.deadlines.finished()
+                response.deadlines.finished(reading.finished)
                 if batch:
                     yield batch
             else:
@@ -235,7 +240,7 @@ class HostedAdapter:
     def _refused(self, response: Response) -> ProviderError:
         host = urlsplit(self.configuration.base_url[0]).hostname
         if 300 <= response.status < 400:
-            return BrokenProtocol(f"{host} redirects elsewhere (status {response.status}), which is not followed")
+            return redirected(str(host), response.status, response.headers.get("location", ""))
         if 200 <= response.status < 300:
             return BrokenProtocol(f"{host} answered with status {response.status} and no reply")
         body = response.body()
@@ -244,8 +249,19 @@ class HostedAdapter:
         return self.failure(response.status, response.headers, body)
 
 
+def redirected(host: str, status: int, location: str) -> BrokenProtocol:
+    """A redirect is not followed: the key would go to an address that the configuration does not name."""
+    parts = urlsplit(location)
+    there = f"{parts.scheme}://{parts.hostname}" if parts.hostname else ""
+    there += f":{parts.port}" if parts.hostname and parts.port else ""
+    to = f" to {there}{parts.path[:100]}" if location else ""
+    return BrokenProtocol(f"{host} redirects{to} (status {status}), which is not followed: write that as base_url")
+
+
 def failed_status(status: int, headers: Mapping[str, str], message: str) -> ProviderError:
     """What an HTTP status means where the body does not say more. message: the upstream's own words, or ""."""
+    if status == 402:
+        return QuotaExceeded(message or "the upstream wants to be paid first (status 402)")
     if status in (401, 403):
         return BadKey(message or f"the upstream refused the key (status {status})")
     if status == 404:

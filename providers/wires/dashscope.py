@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from providers.chat import ChatRequest, Message
-from providers.delta import Delta, ToolCallDelta, Usage
+from providers.delta import Delta, Usage
 from providers.embeddings import Embeddings, EmbeddingsRequest
 from providers.errors import (
     BadKey,
@@ -33,7 +33,10 @@ from providers.errors import (
 )
 from providers.stream.sse import Frame
 from providers.wires.adapter import HostedAdapter, failed_status, retry_after
-from providers.wires.error_text import count, dropped, text_of, too_long
+from providers.wires.error_text import count, dropped, text_of
+from providers.wires.finish_reasons import finish_reason
+from providers.wires.meanings import by_words
+from providers.wires.openai_chunks import read_tool_calls
 
 TEXT_PATH = "/services/aigc/text-generation/generation"
 EMBEDDINGS_PATH = "/services/embeddings/text-embedding/text-embedding"
@@ -163,8 +166,8 @@ class Adapter(HostedAdapter):
                 return failed(error_body, status, headers)
         return failed_status(status, headers, "")
 
-    def reader(self) -> Chunks:
-        return Chunks()
+    def parser(self) -> Parser:
+        return Parser()
 
 
 def parameters(request: ChatRequest) -> dict[str, Any]:
@@ -212,14 +215,18 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
     raise Rejected(f"DashScope takes parts of type text, image_url, video_url and input_audio, not {kind!r}")
 
 
-class Chunks:
+class Parser:
     """Reads one reply's chunks. Usage is a running total in every chunk, so the last one is kept undecoded."""
 
     done_marker = True
     ends_at_finish = True
 
     def __init__(self) -> None:
+        self.deltas_before = 0
         self._usage = msgspec.Raw()
+
+    def end(self) -> list[Delta]:
+        return []
 
     def parse_fast(self, frame: Frame) -> Delta | None:
         """Text or reasoning of a chunk that neither ends nor fails nor calls a tool."""
@@ -257,20 +264,25 @@ class Chunks:
             # Agents and deep research tell a message, or the text itself; their "KeepAlive" has neither.
             message = output.get("message") or {"content": output.get("text")}
             choices = [{"message": message, "finish_reason": output.get("finish_reason")}]
+        if isinstance(choices, dict):
+            choices = [choices]
         for choice in choices:
             # A second choice is never asked for; mixing it in would spoil the first.
-            if choice.get("index") or 0:
+            if not isinstance(choice, dict) or choice.get("index") not in (0, None, "0"):
                 continue
             message = choice.get("message") or choice.get("delta") or {}
-            reason = choice.get("finish_reason")
-            calls = [_tool_call(call, position) for position, call in enumerate(message.get("tool_calls") or ())]
-            yield Delta(
+            reason, raw = finish_reason(choice.get("finish_reason"))
+            delta = Delta(
                 _text(message.get("content")),
                 _text(message.get("reasoning_content")),
-                calls,
-                None if reason in NOT_YET else _finish_reason(str(reason)),
+                read_tool_calls(message),
+                None if reason == "failed" else reason,
                 usage,
+                finish_reason_raw=raw,
             )
+            yield delta
+            if reason == "failed":
+                raise UpstreamFailed(f"the upstream ended with {str(choice.get('finish_reason'))[:64]!r}")
 
 
 def _text(content: Any) -> str:
@@ -280,20 +292,6 @@ def _text(content: Any) -> str:
     if content is not None and not isinstance(content, str):
         raise TypeError("text that is no text")
     return content or ""
-
-
-def _tool_call(call: dict[str, Any], position: int) -> ToolCallDelta:
-    function, index = call.get("function") or {}, call.get("index")
-    return ToolCallDelta(
-        position if index is None else index,
-        call.get("id") or "",
-        function.get("name") or "",
-        function.get("arguments") or "",
-    )
-
-
-def _finish_reason(reason: str) -> str:
-    return reason if reason in ("stop", "length", "tool_calls", "content_filter") else "stop"
 
 
 def _usage(usage: Any) -> Usage | None:
@@ -309,9 +307,13 @@ def _usage(usage: Any) -> Usage | None:
         return None
     prompt, completion = sum(filter(None, prompts)), sum(filter(None, completions))
     total = count(usage.get("total_tokens"))
-    cached = count((usage.get("prompt_tokens_details") or {}).get("cached_tokens"))
-    thought = count((usage.get("output_tokens_details") or {}).get("reasoning_tokens"))
+    cached = count(_member(usage.get("prompt_tokens_details"), "cached_tokens"))
+    thought = count(_member(usage.get("output_tokens_details"), "reasoning_tokens"))
     return Usage(prompt, completion, prompt + completion if total is None else total, cached, thought)
+
+
+def _member(details: Any, name: str) -> Any:
+    return details.get(name) if isinstance(details, dict) else None
 
 
 def _commented_status(frame: Frame) -> int:
@@ -337,8 +339,8 @@ def failed(error_body: dict[str, Any], status: int, headers: Mapping[str, str] |
             error = failed_status(status if status >= 400 else 500, headers, said)
         else:
             kind = FAILURES[known]
-            if kind is Rejected and too_long(message):
-                kind = ContextTooLong
+            if kind in (Rejected, BadKey, RateLimited):
+                kind = by_words(message, (QuotaExceeded, Moderated, ContextTooLong)) or kind
             error = kind(said, retry_after=retry_after(headers), upstream_said_retry=code.startswith(TRY_AGAIN))
     error.upstream_id = error_body.get("request_id") or None
     return error

@@ -117,8 +117,8 @@ class Adapter(HostedAdapter):
         words = headers.get("x-bce-error-message", "")
         return failure or failed_status(status, headers, f"Baidu says: {words}" if words else "")
 
-    def reader(self) -> Chunks:
-        return Chunks()
+    def parser(self) -> Parser:
+        return Parser()
 
     def credentials_refreshed(self, error: ProviderError) -> bool:
         return isinstance(error, TokenRefused) and not self._signs
@@ -151,16 +151,20 @@ class Adapter(HostedAdapter):
         return base_url + CHAT_PATH + quote(ENDPOINTS.get(model.lower(), model), safe="@=,._-")
 
 
-class Chunks:
+class Parser:
     """Reads one reply's chunks. Usage is a running total in every chunk, so the last one is kept undecoded."""
 
     done_marker = False
     ends_at_finish = True
 
     def __init__(self) -> None:
+        self.deltas_before = 0
         self._usage = msgspec.Raw()
         self._unsafe = False
         self._called = 0
+
+    def end(self) -> list[Delta]:
+        return []
 
     def parse_fast(self, frame: Frame) -> Delta | None:
         """Text of a chunk that does not end, fails, calls or thinks."""

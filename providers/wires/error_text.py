@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from providers.chat import ChatRequest
 from providers.errors import Rejected
-
-# "Range of input length should be [1, 30720]", "maximum context length is 4096 tokens", "the max input tokens is 8192"
-_TOO_LONG = re.compile(
-    r"context[ _](length|window)|max\w* (model|context|input)|longer than the (max\w* )?model|too many tokens"
-    r"|(prompt|input|question|messages?)\b.{0,40}\btoo long|(prompt|input|question)\b.{0,40}\blength"
-    r"|length of (the )?(current )?(input|prompt|question)"
-    r"|exceeds? (the )?(model'?s )?max\w* .{0,20}tokens|输入(长度|过长)|上下文(长度|过长)|超(过|出)[^。]{0,12}长度",
-    re.IGNORECASE | re.DOTALL,
-)
-
-
-def too_long(message: str) -> bool:
-    """Whether an upstream's refusal of the request speaks of the prompt's length."""
-    return bool(_TOO_LONG.search(message))
 
 
 def text_of(content: Any, upstream: str) -> str:
@@ -36,7 +21,9 @@ def text_of(content: Any, upstream: str) -> str:
 
 
 def count(value: Any) -> int | None:
-    """A number of tokens; None for anything else that JSON can hold."""
+    """A number of tokens, also where it is written as 12.0; None for anything else that JSON can hold."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 

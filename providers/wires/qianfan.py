@@ -19,13 +19,12 @@ from providers.chat import ChatRequest
 from providers.delta import Delta
 from providers.errors import BadKey, NoSuchModel, ProviderError, Rejected
 from providers.stream.sse import Frame
-from providers.wires import openai
+from providers.wires import openai, openai_chunks
 from providers.wires.ernie import FAILURES, reported
 from providers.wires.ernie_messages import ernie_messages
 from providers.wires.ernie_parameters import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE, PENALTY_SCORE
 from providers.wires.error_text import dropped
 from providers.wires.openai import Adapter as OpenAIAdapter
-from providers.wires.openai_errors import chunk_failure
 
 # "0 safe, 1 low risk": the reply goes on. 2 and above forbid it.
 FORBIDDEN = 2
@@ -83,8 +82,8 @@ class Adapter(OpenAIAdapter):
             return BadKey(failure.message, upstream_id=failure.upstream_id)
         return failure
 
-    def reader(self) -> Chunks:
-        return Chunks()
+    def parser(self) -> Parser:
+        return Parser()
 
     def _as_they_are(self, request: ChatRequest) -> bool:
         """Whether the messages need no turns that alternate: those with tools, and images for a model that sees."""
@@ -111,13 +110,13 @@ def _uses_tools(request: ChatRequest) -> bool:
     return any(message.get("role") == "tool" or message.get("tool_calls") for message in request.messages)
 
 
-class _Choice(openai.FastChoice, gc=False):
+class _Choice(openai_chunks.FastChoice, gc=False):
     flag: Literal[0] = 0
     is_end: None = None
     need_clear_history: None = None
 
 
-class _Chunk(openai.FastChunk, gc=False):
+class _Chunk(openai_chunks.FastChunk, gc=False):
     choices: tuple[_Choice]
     code: None = None
     error_code: None = None
@@ -126,19 +125,17 @@ class _Chunk(openai.FastChunk, gc=False):
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 
-class Chunks:
+class Parser(openai_chunks.Parser):
     """Reads one reply's chunks: OpenAI's, and what Baidu puts into a choice."""
 
-    done_marker = True
-    ends_at_finish = False
-
     def __init__(self) -> None:
+        super().__init__()
         self._unmarked = False  # a chunk with text had no finish_reason: from here on "normal" is an end
         self._flagged = False
 
     def parse_fast(self, frame: Frame) -> Delta | None:
         """As on OpenAI's wire, unless the chunk has one of Baidu's members that mean something."""
-        delta = openai.parse_fast(frame, _decode)
+        delta = openai_chunks.parse_fast(frame, _decode)
         if delta is not None and (delta.text or delta.reasoning):
             self._unmarked = True
         return delta
@@ -147,24 +144,28 @@ class Chunks:
         """Raises a ProviderError where the chunk reports a failure."""
         if failure := self._failure(chunk):
             raise failure
-        choice = next((choice for choice in chunk.get("choices") or () if not choice.get("index")), None)
+        chunk = openai_chunks.unwrapped(chunk)
+        choice = next(iter(openai_chunks.our_choices(chunk)), None)
         if choice is None:
-            yield from openai.parse(chunk, frame)
+            yield from super().parse(chunk, frame)
             return
-        flag = choice.get("flag") or 0
+        flag = choice.get("flag")
+        flag = flag if isinstance(flag, int) else 0
         self._flagged = self._flagged or bool(flag) or bool(choice.get("need_clear_history"))
         reason = self._reason(choice, flag, whole="message" in choice)
         our_choice = {**choice, "finish_reason": reason}
-        for delta in openai.parse({**chunk, "choices": [our_choice]}, frame):
+        for delta in super().parse({**chunk, "choices": [our_choice]}, frame):
             if not choice.get("finish_reason") and (delta.text or delta.reasoning):
                 self._unmarked = True
             yield delta
 
     def _reason(self, choice: dict[str, Any], flag: int, whole: bool) -> str | None:
         """The finish_reason that a choice means; "normal" is one only where the chunks before it had none."""
-        reason = choice.get("finish_reason") or None
+        reason = choice.get("finish_reason")
+        reason = reason if isinstance(reason, str) and reason else None
+        normal = reason is not None and reason.lower() == "normal"
         ended = choice.get("is_end") is True or whole
-        if reason == "normal" and not ended and (choice.get("is_end") is False or not self._unmarked):
+        if normal and not ended and (choice.get("is_end") is False or not self._unmarked):
             reason = None
         if (flag >= FORBIDDEN or choice.get("need_clear_history")) and (reason or ended or flag >= FORBIDDEN):
             return "content_filter"
@@ -174,10 +175,10 @@ class Chunks:
             return "content_filter"
         if choice.get("is_truncated"):
             return "length"
-        return "stop" if reason in (None, "normal") else str(reason)
+        return "stop" if reason is None or normal else reason
 
     def _failure(self, chunk: dict[str, Any]) -> ProviderError | None:
         code = chunk.get("error_code") or chunk.get("code")
         if isinstance(code, int) and code in FAILURES:
             return reported(chunk)
-        return chunk_failure(chunk)
+        return None

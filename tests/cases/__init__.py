@@ -3,15 +3,17 @@
 One YAML file a case, under a folder for its wire:
 
     case           what it shows
+    why            where it was met
+    wires          further wires on which the same bytes give the same
     configuration  keys of the provider, beside its type
     status, content_type, headers, connection (`cut`: the body's framing says that it is not complete)
     body           the body's text; body_bytes: the same with \\xNN for bytes that are no text
-    gives          deltas, then finish_reason and usage, or failure: its code, and what its message says
+    gives          deltas, then finish_reason (and finish_reason_raw) and usage, or failure: its code, and what it says
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,8 @@ class Case:
     finish_reason: str | None = None
     usage: Usage | None = None
     failure: dict[str, Any] | None = None
+    finish_reason_raw: str | None = None
+    also: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.wire}: {self.name}"
@@ -55,7 +59,8 @@ class Case:
 def recorded_cases() -> list[Case]:
     """Every case, in a steady order."""
     assert {path.name for path in FOLDER.iterdir() if path.is_dir() and path.name != "__pycache__"} <= set(WIRES)
-    return [_case(path) for path in sorted(FOLDER.glob("*/*.yaml"))]
+    cases = [_case(path) for path in sorted(FOLDER.glob("*/*.yaml"))]
+    return [one for case in cases for one in (case, *(replace(case, wire=wire, also=()) for wire in case.also))]
 
 
 def _case(path: Path) -> Case:
@@ -71,9 +76,11 @@ def _case(path: Path) -> Case:
         finish_reason=gives.pop("finish_reason", None),
         usage=Usage(**usage) if (usage := gives.pop("usage", None)) else None,
         failure=gives.pop("failure", None),
+        finish_reason_raw=gives.pop("finish_reason_raw", None),
         **{name: told.pop(name) for name in ("configuration", "status", "content_type", "headers") if name in told},
     )
     told.pop("why", None)
+    case.also = tuple(told.pop("wires", ()))
     assert not told and not gives, f"{path}: unknown members {[*told, *gives]}"
     assert (case.finish_reason is None) != (case.failure is None), f"{path}: it ends or it fails"
     return case

@@ -1,15 +1,21 @@
-"""Every recorded stream through the shipped server, read by OpenAI's official client: it gets what the case says."""
+"""Every recorded stream through the shipped server, in four forms: each gives what the case says.
+
+The forms: `/v1` streamed and whole, read by OpenAI's official client; `/getAnwser` as events and as JSON.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import socketserver
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -74,10 +80,77 @@ class Got:
     finish_reason: str | None = None
     usage: Any = None
     code: str = ""
+    raw: str | None = None
 
 
-def ask(client: openai.OpenAI, number: int) -> Got:
-    """What the official client makes of one case."""
+def ask_whole(client: openai.OpenAI, number: int) -> Got:
+    """One case as a whole completion."""
+    got = Got()
+    try:
+        completion: Any = client.chat.completions.create(
+            model=f"case-{number}", messages=[{"role": "user", "content": "hi"}]
+        )
+    except openai.APIError as error:
+        return Got(code=str(error.code or ""))
+    choice = completion.choices[0]
+    got.text, got.finish_reason, got.usage = choice.message.content or "", choice.finish_reason, completion.usage
+    got.reasoning = getattr(choice.message, "reasoning_content", None) or ""
+    for at, call in enumerate(choice.message.tool_calls or ()):
+        got.tools[at] = [call.function.name, call.function.arguments]
+    return got
+
+
+def ask_native(client: openai.OpenAI, number: int, accept: str) -> tuple[int, str]:
+    """(status, body) of one case asked at /getAnwser."""
+    url = str(client.base_url).removesuffix("/v1/") + "/getAnwser"
+    question = {"question": "hi", "provider": f"case-{number}"}
+    response = httpx.post(url, json=question, headers={"Accept": accept}, timeout=30)
+    return response.status_code, response.text
+
+
+def ask_events(client: openai.OpenAI, number: int) -> Got:
+    """One case as events."""
+    status, body = ask_native(client, number, "text/event-stream")
+    if status != 200:
+        return Got(code=json.loads(body)["error"]["code"])
+    got, ends = Got(), 0
+    for block in body.split("\n\n"):
+        lines = [line.partition(": ")[::2] for line in block.split("\n") if line and not line.startswith(":")]
+        fields = dict(lines)
+        if "data" not in fields:
+            continue
+        data, name = json.loads(fields["data"]), fields.get("event", "message")
+        if name == "message":
+            got.text += data["text"]
+        elif name == "reasoning":
+            got.reasoning += data["text"]
+        elif name == "tool_calls":
+            for piece in data["tool_calls"]:
+                call = got.tools.setdefault(piece["index"], ["", ""])
+                call[0], call[1] = call[0] + piece["name"], call[1] + piece["arguments"]
+        elif name == "done":
+            ends += 1
+            got.finish_reason, got.raw = data["finish_reason"], data.get("finish_reason_raw")
+            got.usage = data["usage"] and SimpleNamespace(**data["usage"])
+        elif name == "failed":
+            ends += 1
+            got.code = data["code"]
+    assert ends == 1
+    return got
+
+
+def ask_json(client: openai.OpenAI, number: int) -> Got:
+    """One case as JSON."""
+    status, body = ask_native(client, number, "application/json")
+    data = json.loads(body)
+    if status != 200:
+        return Got(text=data.get("answer") or "", code=data["error"]["code"])
+    usage = data["usage"] and SimpleNamespace(**data["usage"])
+    return Got(data["answer"], data["reasoning"] or "", finish_reason=data["finish_reason"], usage=usage)
+
+
+def ask_stream(client: openai.OpenAI, number: int) -> Got:
+    """One case as a stream of chunks."""
     got = Got()
     try:
         stream: Any = client.chat.completions.create(
@@ -102,10 +175,16 @@ def ask(client: openai.OpenAI, number: int) -> Got:
     return got
 
 
+FORMS = {"v1 stream": ask_stream, "v1 whole": ask_whole, "events": ask_events, "json": ask_json}
+
+
 @pytest.fixture(scope="module")
-def found(client: openai.OpenAI) -> list[Got]:
+def found(client: openai.OpenAI) -> dict[str, list[Got]]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(lambda number: ask(client, number), range(len(CASES))))
+        return {
+            form: list(pool.map(lambda number, ask=ask: ask(client, number), range(len(CASES))))
+            for form, ask in FORMS.items()
+        }
 
 
 def tools(case: Case) -> dict[int, list[str]]:
@@ -119,14 +198,22 @@ def tools(case: Case) -> dict[int, list[str]]:
     return calls
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[str(case) for case in CASES])
-def test_the_official_client_gets_what_was_recorded(number: int, found: list[Got]):
-    case, got = CASES[number], found[number]
-    assert got.text == "".join(delta.text for delta in case.deltas)
-    assert got.reasoning == "".join(delta.reasoning for delta in case.deltas)
-    assert got.tools == tools(case)
-    assert got.finish_reason == case.finish_reason
+def test_each_form_gives_what_was_recorded(number: int, form: str, found: dict[str, list[Got]]):
+    case, got = CASES[number], found[form][number]
     assert got.code == (case.failure["code"] if case.failure else "")
+    if case.failure and form == "v1 whole":
+        return  # an error of OpenAI's form has no room for the text so far
+    assert got.text == "".join(delta.text for delta in case.deltas)
+    if form == "json" and case.failure:
+        return
+    assert got.reasoning == "".join(delta.reasoning for delta in case.deltas)
+    if form != "json":
+        assert got.tools == tools(case)
+    assert got.finish_reason == case.finish_reason
+    if form == "events":
+        assert got.raw == case.finish_reason_raw
     assert counted(got.usage) == counted(case.usage)
 
 

@@ -8,13 +8,13 @@ from gevent import monkey
 
 monkey.patch_all()
 
-import dataclasses
 import io
 import json
 import logging
 import sys
 from typing import Any
 
+import msgspec
 from gevent.server import StreamServer
 
 from providers import Providers
@@ -23,6 +23,7 @@ from providers.chat import ChatRequest
 from providers.configuration import ProviderConfiguration
 from providers.errors import ProviderError
 from providers.scripted import Upstream
+from providers.stream import tool_calls
 from tests.cases import Case, recorded_cases
 from tests.upstream import faults
 
@@ -56,14 +57,19 @@ def asked(case: Case, base_url: str, transport: str) -> dict[str, Any]:
     deltas, code = [], ""
     try:
         for batch in providers.stream(ChatRequest([{"role": "user", "content": "hi"}])):
-            deltas += [dataclasses.asdict(delta) for delta in batch]
+            deltas += [msgspec.to_builtins(delta) for delta in batch]
     except ProviderError as error:
         code = error.code
     providers.close()
     return {"deltas": deltas, "code": code}
 
 
+def _steady_id(index: int) -> str:
+    return f"call_made_{index}"
+
+
 def conformance() -> dict[str, Any]:
+    tool_calls.made_id = _steady_id  # so that two runs can be compared
     server = StreamServer(("127.0.0.1", 0), serve)
     server.start()
     told = {}

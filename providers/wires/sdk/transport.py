@@ -20,7 +20,7 @@ from urllib3.exceptions import DecodeError, HTTPError, NameResolutionError, NewC
 from providers.configuration import Timeouts
 from providers.delta import Delta
 from providers.errors import BrokenProtocol, CutOff, ProviderError, TimedOut, TooLarge, Unreachable
-from providers.wires.adapter import HostedAdapter
+from providers.wires.adapter import HostedAdapter, redirected
 
 MAX_ERROR_BYTES = 256 << 10
 READ_BYTES = 64 << 10
@@ -102,7 +102,7 @@ class Once(HTTPAdapter):
     def _refused(self, response: requests.Response) -> ProviderError:
         status = response.status_code
         if 300 <= status < 400:
-            return BrokenProtocol(f"{self._host} redirects elsewhere (status {status}), which is not followed")
+            return redirected(str(self._host), status, response.headers.get("location", ""))
         if 200 <= status < 300:
             return BrokenProtocol(f"{self._host} answered with status {status} and no reply")
         headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}

@@ -175,5 +175,6 @@ def test_every_failure_that_can_be_raised_is_in_the_table():
 
     for error in [*below(ProviderError), SqlFailed, SqlLimit]:
         status, retryable, _ = TABLE[error.code]
-        assert retryable == getattr(error, "retryable", retryable), error
+        named = "retryable_by_client" if issubclass(error, ProviderError) else "retryable"
+        assert retryable == getattr(error, named, retryable), error
         assert 400 <= status < 600

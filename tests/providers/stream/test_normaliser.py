@@ -256,7 +256,7 @@ def test_an_id_that_changes_with_every_piece_is_still_one_call():
 
 
 def split(*pieces: str) -> tuple[str, str]:
-    out = normalised([*texts(*pieces), STOP], think_tags=True)
+    out = normalised([*texts(*pieces), STOP], think_tags="true")
     return reasoning(out), text(out)
 
 
@@ -268,7 +268,8 @@ def split(*pieces: str) -> tuple[str, str]:
         ("a<think>b</think>c<think>d</think>e", "bd", "ace"),
         ("</think>so", "", "so"),
         (" </think>so", "", " so"),
-        ("so</think>", "", "so</think>"),
+        ("so</think>", "so", ""),
+        ("why\n</think>\nso</think>", "why\n", "\nso</think>"),
         ("<think>no end", "no end", ""),
         ("<think><think>x</think>y", "<think>x", "y"),
         ("1 < 2 <thin", "", "1 < 2 <thin"),
@@ -280,6 +281,33 @@ def test_think_tags_split_the_text_however_it_is_cut(whole, thought, reply):
     assert split(*whole) == (thought, reply)
     for cut in range(len(whole)):
         assert split(whole[:cut], whole[cut:]) == (thought, reply)
+
+
+@pytest.mark.parametrize(
+    ("mode", "whole", "thought", "reply"),
+    [
+        ("auto", "<think>why</think>so", "why", "so"),
+        ("auto", "\n<thought>why</thought>so", "why", "\nso"),
+        ("auto", "</think>so", "", "so"),
+        ("auto", "a <think>b</think>", "", "a <think>b</think>"),
+        ("auto", "<think>a</think>use `<think>` so\n<think>b</think>c", "ab", "use `<think>` so\nc"),
+        ("auto", "<thin", "", "<thin"),
+        ("auto", "<thing>", "", "<thing>"),
+        ("opened", "why</think>so", "why", "so"),
+        ("opened", "why", "why", ""),
+        (("<r>", "</r>"), "<r>why</r>so <think>", "why", "so <think>"),
+        (("<r>", "</r>"), "why</r>so", "why", "so"),
+    ],
+)
+def test_each_mode_of_think_tags_however_the_text_is_cut(mode, whole, thought, reply):
+    for pieces in ([whole], list(whole), *([whole[:cut], whole[cut:]] for cut in range(1, len(whole)))):
+        out = normalised([*texts(*pieces), STOP], think_tags=mode)
+        assert (reasoning(out), text(out)) == (thought, reply)
+
+
+def test_text_held_for_a_closing_tag_is_text_once_the_upstream_thinks_in_a_channel_of_its_own():
+    out = normalised([*texts("a"), Delta(reasoning="why"), *texts("b"), STOP], think_tags="true")
+    assert (reasoning(out), text(out)) == ("why", "ab")
 
 
 def test_without_think_tags_they_are_text():
@@ -300,7 +328,7 @@ anything = st.builds(Delta, some, some, st.lists(calls, max_size=2), reasons)
 @given(
     st.lists(anything, max_size=12),
     st.sampled_from(["never", "always", "auto"]),
-    st.booleans(),
+    st.sampled_from([None, "auto", "true", "opened", ("<x>", "</x>")]),
     st.integers(1, 5),
 )
 def test_the_promises_hold_for_any_deltas_in_any_batches(deltas, snapshots, think_tags, size):
@@ -339,5 +367,5 @@ def test_the_cost_is_linear_in_the_deltas(snapshots):
 
 
 def test_many_tags_in_one_piece_cost_linear_time():
-    few = seconds(texts("<think></think>" * 10_000), think_tags=True)
-    assert seconds(texts("<think></think>" * 40_000), think_tags=True) < 10 * few + 0.01
+    few = seconds(texts("<think></think>" * 10_000), think_tags="true")
+    assert seconds(texts("<think></think>" * 40_000), think_tags="true") < 10 * few + 0.01

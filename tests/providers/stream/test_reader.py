@@ -137,13 +137,11 @@ def test_a_page_or_garbage_is_broken_protocol(label, body, size):
     assert read(body, label=label, size=size) == ("", None, "upstream_protocol")
 
 
-def test_json_of_another_shape_is_broken_protocol():
-    for told in (
-        {"choices": [1]},
-        {"choices": 5},
-        {"choices": [{"delta": "x"}]},
-        {"choices": [{"delta": {"content": 5}}]},
-    ):
+def test_what_is_not_understood_beside_the_text_costs_itself_and_text_that_is_none_the_answer():
+    for odd in ({"choices": [1]}, {"choices": 5}, {"choices": [{"delta": "x"}]}, {"choices": [None]}):
+        assert read(HELLO + b"data: " + json.dumps(odd).encode() + b"\n\n" + DONE) == COMPLETE
+        assert read(json.dumps(odd).encode()) == ("", None, "upstream_protocol")
+    for told in ({"choices": [{"delta": {"content": 5}}]},):
         assert read(HELLO + b"data: " + json.dumps(told).encode() + b"\n\n") == BROKEN
 
 
@@ -165,12 +163,14 @@ def test_json_over_several_data_lines_is_one_chunk():
     assert read(HELLO + b"data: {\ndata: " + chunk("", "stop")[1:] + b"\n\n") == COMPLETE
 
 
-@pytest.mark.parametrize(
-    "ping", [b"data: ping\n\n", b"data:\n\n", b"event: ping\ndata: \n\n", b"data: 1\n\n", b"data: null\n\n"]
-)
+@pytest.mark.parametrize("ping", [b"data: ping\n\n", b"data:\n\n", b"event: ping\ndata: \n\n", b"data: 1\n\n"])
 def test_pings_are_skipped_but_not_for_ever(ping):
     assert read(ping * 19 + HELLO + ping * 19 + DONE) == COMPLETE
     assert read(HELLO + ping * 20 + DONE) == BROKEN
+
+
+def test_nulls_keep_a_connection_awake_in_any_number():
+    assert read(b"data: null\n\n" * 50 + HELLO + b"data: null\n\n" * 50 + DONE) == COMPLETE
 
 
 def test_half_good_json_in_an_event_is_broken_protocol():

@@ -19,7 +19,8 @@ Cut = Callable[[bytes], Iterator[list[bytes]]]
 def expected(case: Case) -> list[Delta]:
     if case.failure:
         return case.deltas
-    return [*case.deltas, Delta(finish_reason=case.finish_reason, usage=case.usage)]
+    end = Delta(finish_reason=case.finish_reason, usage=case.usage, finish_reason_raw=case.finish_reason_raw)
+    return [*case.deltas, end]
 
 
 def judge(case: Case, failure: ProviderError) -> None:
@@ -65,16 +66,24 @@ COMPLETE = [case for case in STREAMS if case.finish_reason]
 
 
 # Where snapshots are only guessed, what was held back when the stream broke off is not told apart.
-@pytest.mark.parametrize("case", [case for case in COMPLETE if case.configuration.get("snapshots") != "auto"], ids=str)
+def _grows(case: Case) -> bool:
+    """Whether a body cut anywhere gives a beginning of the reply: not where half a tag, or a reason taken back, is."""
+    tags = any(tag in case.body for tag in (b"<think", b"<thou"))
+    return case.configuration.get("snapshots") != "auto" and not tags and "taken back" not in case.name
+
+
+@pytest.mark.parametrize("case", [case for case in COMPLETE if _grows(case)], ids=str)
 def test_a_body_that_ends_anywhere_is_never_a_longer_or_another_reply(case: Case):
     """Whatever was cut off the end: what came is a prefix of the reply, and its end is the reply's own or a failure."""
-    reply = "".join(delta.text for delta in case.deltas)
+    # Text that is held until a closing tag comes is text where the body ends before the tag.
+    holds = case.configuration.get("think_tags") is True
+    reply = "".join(delta.reasoning * holds + delta.text for delta in case.deltas)
     for at in range(len(case.body)):
         reading = adapter_of(case).reply_reader(case.content_type)
         deltas = reading.feed(case.body[:at])
         if not (reading.ended or reading.failure):
             deltas += reading.end(cut=True)
-        text = "".join(delta.text for delta in deltas)
+        text = "".join(delta.reasoning * holds + delta.text for delta in deltas)
         if reading.failure:
             assert reading.failure.code in ("truncated", "upstream_protocol")
         else:

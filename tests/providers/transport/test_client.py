@@ -203,6 +203,15 @@ def test_tls_to_a_plain_port_is_told_so(client):
         client.ask("POST", f"https://localhost:{plain.port}", {})
 
 
+def test_a_head_whose_lines_end_with_lf_alone_is_read(client):
+    def script(caller):
+        caller.request()
+        caller.sock.sendall(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi")
+
+    with serving(script) as server, client.ask("POST", server.url, {}) as response:
+        assert (response.status, response.body()) == (200, b"hi")
+
+
 # -- small questions
 
 

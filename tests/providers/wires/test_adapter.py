@@ -227,8 +227,10 @@ def test_the_words_of_a_refusal_are_kept():
 
 @pytest.mark.parametrize("status", ["302 Found", "307 Temporary Redirect", "204 No Content"])
 def test_redirects_are_not_followed(status):
-    _, error, asked = failing(refusal(status, b"", "Location: http://127.0.0.1:1/"))
+    _, error, asked = failing(refusal(status, b"", "Location: http://127.0.0.1:1/v1/chat?key=SECRET"))
     assert (type(error), asked) == (BrokenProtocol, 1)
+    if "204" not in status:
+        assert "redirects to http://127.0.0.1:1/v1/chat (status" in error.message and "SECRET" not in error.message
 
 
 def test_try_again_is_asked_again_and_then_told():

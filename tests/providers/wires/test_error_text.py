@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from providers.errors import Rejected
-from providers.wires.error_text import count, text_of, too_long
+from providers.errors import ContextTooLong, Rejected
+from providers.wires.error_text import count, text_of
+from providers.wires.meanings import by_words
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ from providers.wires.error_text import count, text_of, too_long
     ],
 )
 def test_a_prompt_that_is_too_long_is_known_by_its_words(message):
-    assert too_long(message)
+    assert by_words(message) is ContextTooLong
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_a_prompt_that_is_too_long_is_known_by_its_words(message):
     ],
 )
 def test_another_refusal_is_not_taken_for_it(message):
-    assert not too_long(message)
+    assert by_words(message) is not ContextTooLong
 
 
 def test_parts_of_text_are_joined_and_anything_else_is_refused():

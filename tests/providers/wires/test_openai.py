@@ -25,7 +25,8 @@ from providers.errors import (
 from providers.stream.normaliser import Normaliser
 from providers.stream.sse import Frame
 from providers.wires.adapter import presentable, retry_after
-from providers.wires.openai import parse, parse_fast, payload, read_usage
+from providers.wires.openai import payload
+from providers.wires.openai_chunks import Parser, parse_fast, read_usage
 from providers.wires.openai_errors import body_failure
 
 
@@ -34,7 +35,7 @@ def chunk(delta=None, finish_reason=None, **more) -> dict:
 
 
 def read(told: dict, event: str = "") -> list[Delta]:
-    return list(parse(told, Frame(json.dumps(told).encode(), event)))
+    return list(Parser().parse(told, Frame(json.dumps(told).encode(), event)))
 
 
 def failure(told: dict, event: str = "") -> ProviderError:
@@ -127,7 +128,7 @@ def test_finish_reasons_are_told_in_one_vocabulary(reason, expected):
 
 @pytest.mark.parametrize("reason", ["abort", "error", "insufficient_system_resource"])
 def test_some_finish_reasons_are_failures_and_the_text_beside_them_stays(reason):
-    told = parse(chunk({"content": "x"}, reason), Frame(b""))
+    told = Parser().parse(chunk({"content": "x"}, reason), Frame(b""))
     assert next(told) == Delta("x")
     with pytest.raises(UpstreamFailed):
         next(told)
@@ -144,7 +145,7 @@ def test_a_whole_reply_reads_like_a_chunk():
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
     }
-    assert read(told) == [Delta("Hi", finish_reason="stop"), Delta(usage=Usage(1, 2, 3))]
+    assert read(told) == [Delta("Hi", finish_reason="stop", whole=True), Delta(usage=Usage(1, 2, 3))]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_a_whole_reply_reads_like_a_chunk():
     ],
 )
 def test_usage_is_what_was_told_and_never_made_up(usage, expected):
-    assert read_usage(usage) == expected
+    assert read_usage({"usage": usage}) == expected
 
 
 # -- the fast way has the slow one as its judge
@@ -212,7 +213,7 @@ def test_the_fast_way_gives_what_the_slow_one_gives(told, event):
     fast = parse_fast(frame)
     if fast is not None:
         plain, out = Normaliser(), []
-        plain.push(parse(told, frame), out)
+        plain.push(Parser().parse(told, frame), out)
         quick, fast_out = Normaliser(), []
         quick.push([fast], fast_out)
         assert (fast_out, quick.usage, quick.finish_reason) == (out, plain.usage, plain.finish_reason)

@@ -1,0 +1,40 @@
+"""The words that services have for why a reply ended, and ours for them; compared without case.
+
+source   OpenAI's, Gemini's, Mistral's, Anthropic's, vLLM's and TGI's references; public reports of the services' own
+         words. docs/providers.md is written from these tables.
+"""
+
+from __future__ import annotations
+
+LENGTH = frozenset({"length", "max_tokens", "model_length", "max_output_tokens", "max_length", "token_limit",
+                    "model_context_window_exceeded", "context_length", "context_window_exceeded",
+                    "max_new_tokens"})  # fmt: skip
+CONTENT_FILTER = frozenset({"content_filter", "sensitive", "safety", "refusal", "recitation", "prohibited_content",
+                            "blocklist", "spii", "content_filtered", "image_safety", "language"})  # fmt: skip
+TOOL_CALLS = frozenset({"tool_calls", "function_call", "tool_use", "tool_call"})
+STOP = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed", "repetition",
+                  "normal", "end", "finish", "finished", "done", "stop_token", "success"})  # fmt: skip
+FAILED = frozenset({"abort", "error", "insufficient_system_resource", "network_error", "malformed_function_call",
+                    "unexpected_tool_call", "engine_error"})  # fmt: skip
+NOT_YET = frozenset({"", "null", "none", "finish_reason_unspecified"})
+
+
+def finish_reason(word: object) -> tuple[str | None, str | None]:
+    """(ours, the upstream's word if we do not know it). Ours is None while the reply goes on, and "failed" for FAILED.
+
+    An unknown word ends the reply as `stop`, for it is an end; the caller is shown the word.
+    """
+    if not isinstance(word, str):
+        return None, None
+    known = word.strip().lower()
+    for ours, words in (
+        (None, NOT_YET),
+        ("stop", STOP),
+        ("length", LENGTH),
+        ("tool_calls", TOOL_CALLS),
+        ("content_filter", CONTENT_FILTER),
+        ("failed", FAILED),
+    ):
+        if known in words:
+            return ours, None
+    return "stop", word[:64]
