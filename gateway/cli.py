@@ -8,31 +8,19 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from gateway import __version__
+from gateway.tools.command_options import config_option, fail, json_option, settings_of
+from gateway.tools.keys_command import keys
 
-if TYPE_CHECKING:
-    from gateway.settings import Settings
-
-
-def _settings(path: str | None) -> Settings:
-    from gateway.settings import SettingsError, language, load
-
-    try:
-        return load(path)
-    except SettingsError as error:
-        click.echo(f"sluice: the configuration cannot be used:\n{error.text(language())}", err=True)
-        sys.exit(2)
-
-
-config_option = click.option(
-    "--config", "config", metavar="FILE", help="The configuration; $SLUICE_CONFIG, else sluice.yaml."
-)
+FORMS = ["text", "sse", "ndjson", "json", "csv"]
+# providers.catalogue has them; they are here so that help needs no import of it.
+TYPES = ["openai", "dashscope", "dashscope_compatible", "qianfan", "ernie", "local"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,22 +29,27 @@ def main() -> None:
     """A streaming gateway between a product and its language models."""
 
 
+main.add_command(keys)
+
+
 @main.command()
 @config_option
 @click.option("--bind", metavar="HOST:PORT", help="Listen here, whatever the configuration says.")
 def serve(config: str | None, bind: str | None) -> None:
-    """Serve: gunicorn with gevent workers, and the engine where a local provider is configured."""
+    """Serve: gunicorn with gevent workers, and the engine where a local provider is configured.
+
+    Example: sluice serve --bind 127.0.0.1:9001
+    """
     from gateway.settings import DEFAULT_FILE
 
     path = Path(config or os.environ.get("SLUICE_CONFIG") or DEFAULT_FILE).resolve()
     os.environ["SLUICE_CONFIG"] = str(path)
-    settings = _settings(str(path))
+    settings = settings_of(str(path))
     if bind:
         settings.server.bind = bind
         os.environ["SLUICE_BIND"] = bind
         if problems := settings.problems():
-            click.echo("sluice: " + "; ".join(map(str, problems)), err=True)
-            sys.exit(2)
+            fail("; ".join(map(str, problems)), 2)
     from gateway.server import master
 
     if trouble := _not_free(settings.server.bind):
@@ -70,7 +63,10 @@ def serve(config: str | None, bind: str | None) -> None:
 @click.option("--bind", metavar="HOST:PORT", help="Listen here instead of 127.0.0.1:9001.")
 @click.pass_context
 def demo(context: click.Context, folder: Path, bind: str | None) -> None:
-    """Make the demo in FOLDER (its database, a configuration) and serve it."""
+    """Make the demo in FOLDER (its database, a configuration) and serve it.
+
+    Example: sluice demo my-demo --bind 127.0.0.1:9100
+    """
     from gateway.tools.demo import Missing, prepare
 
     try:
@@ -108,95 +104,159 @@ def _not_free(bind: str) -> str | None:
 
 @main.command()
 @config_option
-def check(config: str | None) -> None:
-    """Judge the configuration as at start; asks no network."""
-    settings = _settings(config)
-    for name, provider in settings.providers.items():
-        missing = provider.missing_secrets
-        state = f"unavailable: {', '.join(missing)} not set" if missing else "ok"
-        if not provider.has_its_folder:
-            state = f"unavailable: there is no folder {provider.model}"
-        default = ", the default" if name == settings.default else ""
-        click.echo(f"provider {name} ({provider.type}, {provider.shown_model}{default}): {state}")
-    for name, database in settings.databases.items():
-        tables = ", ".join(database.tables) if database.tables else "all tables"
-        click.echo(f"database {name}: {tables}")
-    from gateway.answers.headroom import raise_limit
-    from gateway.answers.retention import KEPT_BYTES
-    from gateway.settings import language
+@json_option
+def check(config: str | None, as_json: bool) -> None:
+    """Judge the configuration as at start; asks no network.
 
-    for note in settings.notes(raise_limit(), KEPT_BYTES):
-        click.echo(f"note: {note.sentence(language())}")
-    if not settings.providers[settings.default].has_its_folder:
-        click.echo("sluice: the default provider cannot answer: its model's folder is missing", err=True)
-        sys.exit(1)
-    click.echo("the configuration is good")
+    Example: sluice check --config sluice.yaml --json
+    """
+    from gateway.tools import checking
+
+    sys.exit(checking.run(config, click.echo, as_json=as_json))
+
+
+def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `ask` and `chat`."""
+    for option in (
+        click.option("--thinking", is_flag=True, help="Show the model's reasoning too, dim."),
+        click.option("--key", envvar="SLUICE_KEY", metavar="KEY", help="Your key, where one is needed; $SLUICE_KEY."),
+        click.option("--database", metavar="NAME", help="The database that is asked; none: a plain chat."),
+        click.option("--provider", metavar="NAME", help="The provider that answers; the default if left out."),
+        click.option("--url", metavar="URL", help="A running Sluice; this configuration's if left out."),
+        config_option,
+    ):
+        command = option(command)
+    return command
 
 
 @main.command()
 @click.argument("question")
-@config_option
-@click.option("--url", metavar="URL", help="A running Sluice; the configuration's own address if left out.")
-@click.option("--provider", metavar="NAME", help="Who answers; the default if left out.")
-@click.option("--database", metavar="NAME", help="Which database is asked; none for a plain chat.")
-@click.option(
-    "--format", "form", type=click.Choice(["text", "sse", "ndjson", "json", "csv"]), default="text", show_default=True
-)
-@click.option("--key", envvar="SLUICE_KEY", help="Your key, where the server wants one; $SLUICE_KEY.")
-def ask(question: str, config: str | None, url: str | None, form: str, key: str | None, **fields: str | None) -> None:
-    """Ask a running Sluice, and print the answer as it streams."""
-    import requests
+@_asking
+@click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True, help="How it is shown.")
+@click.option("-c", "--continue", "goes_on", is_flag=True, help="Go on from the last question.")
+def ask(
+    question: str,
+    config: str | None,
+    url: str | None,
+    key: str | None,
+    form: str,
+    goes_on: bool,
+    thinking: bool,
+    **fields: str | None,
+) -> None:
+    """Ask a running Sluice, and print the answer as it streams. QUESTION may be -: standard input.
 
-    from gateway.tools.terminal import PRINTERS
+    Example: sluice ask "How many stations has line 2?" --database metro
+    """
+    from gateway.tools import asking
 
-    if url is None:
-        url = f"http://{_settings(config).server.bind}"
-    body = {"question": question} | {name: value for name, value in fields.items() if value is not None}
-    headers = {"Accept": PRINTERS[form].accept}
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
+    sys.exit(asking.ask(asking.Target(url, config, key, **fields), question, form, goes_on=goes_on, thinking=thinking))
+
+
+@main.command()
+@_asking
+def chat(config: str | None, url: str | None, key: str | None, thinking: bool, **fields: str | None) -> None:
+    """Talk with a running Sluice: each question comes with the turns before it.
+
+    Example: sluice chat --provider qwen --database none
+    """
+    from gateway.tools import asking
+
+    sys.exit(asking.chat(asking.Target(url, config, key, **fields), thinking=thinking))
+
+
+@main.command()
+@click.option("--file", "file", default="sluice.yaml", show_default=True, metavar="FILE", help="Where it is written.")
+@click.option("--type", "kind", type=click.Choice(TYPES), help="How the model's service speaks.")
+@click.option("--model", metavar="NAME", help="The model, as its service calls it; of local, its folder.")
+@click.option("--base-url", metavar="URL", help="Where the service is, if not at its usual address.")
+@click.option("--api-key", metavar="VARIABLE", help="The environment variable that holds the key.")
+@click.option("--database", metavar="URL", help='A database to ask, such as "sqlite:///shop.db".')
+@click.option("--bind", metavar="HOST:PORT", default="127.0.0.1:9001", show_default=True, help="Where to listen.")
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+def init(file: str, force: bool, **chosen: str | None) -> None:
+    """Write a first configuration: asks what is not given as an option.
+
+    Example: sluice init --type openai --model qwen --base-url http://gpu1:8000/v1 --database ""
+    """
+    from gateway.settings import SettingsError, language, load
+    from gateway.tools.first_file import EXAMPLES, Answers, text
+
+    if Path(file).exists() and not force:
+        fail(f"{file}: is there already; --force replaces it", 2)
+    asks = sys.stdin.isatty()
+
+    def answer(name: str, question: str, default: str) -> str:
+        value = chosen[name]
+        return value if value is not None else click.prompt(question, default=default) if asks else default
+
+    kind = chosen["kind"] or answer("kind", f"Type of the model's service ({', '.join(TYPES)})", "openai")
+    if kind not in TYPES:
+        fail(f"--type: must be one of {', '.join(TYPES)}", 2)
+    model, variable = EXAMPLES[kind]
+    answers = Answers(
+        kind,
+        answer("model", "Model", model),
+        answer("base_url", "Address of the service", "http://127.0.0.1:8000/v1" if kind == "openai" else ""),
+        answer("api_key", "Environment variable with its key", variable),
+        answer("database", "URL of a database to ask (empty: none)", ""),
+        chosen["bind"] or "",
+    )
+    before = Path(file).read_text("utf-8") if Path(file).exists() else None
+    Path(file).write_text(text(answers), "utf-8")
     try:
-        with requests.post(f"{url}/getAnwser", json=body, headers=headers, stream=True, timeout=(5, None)) as reply:
-            if reply.status_code >= 400:
-                error = _error(reply)
-                click.echo(f"sluice: {error}", err=True)
-                sys.exit(2 if error.endswith("(bad_request)") else 1)
-            code = PRINTERS[form].show(_reads(reply))
-            if reply.headers.get("X-Rows-Truncated") == "true":
-                click.echo("sluice: there are more rows than these, they were cut off", err=True)
-            sys.exit(code)
-    except requests.ConnectionError:
-        click.echo(f"sluice: no server answers on {url}; start it with `sluice serve`", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(1)
+        # A key that is not set yet is no mistake of the file.
+        load(file, _Any())
+    except SettingsError as error:
+        if before is None:
+            Path(file).unlink()
+        else:
+            Path(file).write_text(before, "utf-8")
+        fail(error.text(language()), 2)
+    click.echo(f"sluice: {file} is written; `sluice check` judges it, `sluice serve` starts it", err=True)
 
 
-def _reads(reply: Any) -> Iterator[bytes]:
-    while data := reply.raw.read1(65536):
-        yield data
+class _Any(dict[str, str]):
+    """An environment in which every variable is set."""
+
+    def get(self, key: str, _default: Any = None, /) -> Any:
+        return os.environ.get(key) or "set"
+
+    def __getitem__(self, key: str) -> str:
+        return str(self.get(key))
 
 
-def _error(reply: Any) -> str:
-    try:
-        error = reply.json()["error"]
-        return f"{error['message']} ({error['code']})"
-    except (ValueError, KeyError, TypeError):
-        return f"the server answered {reply.status_code} without saying why"
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a SHELL.
+
+    Example: sluice completion bash > ~/.local/share/bash-completion/completions/sluice
+    """
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    if found is None:
+        fail(f"shell: {shell} is not supported", 2)
+    click.echo(found(main, {}, "sluice", "_SLUICE_COMPLETE").source())
 
 
 @main.command()
 @config_option
 @click.option("--provider", "names", multiple=True, metavar="NAME", help="Only this one; may be given several times.")
-def doctor(config: str | None, names: tuple[str, ...]) -> None:
-    """Really ask each provider something small, and say what was found."""
+@json_option
+def doctor(config: str | None, names: tuple[str, ...], as_json: bool) -> None:
+    """Really ask each provider something small, and say what came and what to do.
+
+    Example: sluice doctor --provider qwen
+    """
     from gevent import monkey
 
     # A vendor's client reads from sockets that block; only a patched one can be interrupted by a deadline.
     monkey.patch_all()
     from gateway.tools import doctor as doctors
 
-    sys.exit(doctors.run(_settings(config), click.echo, names=names))
+    sys.exit(doctors.run(settings_of(config), click.echo, names=names, as_json=as_json))
 
 
 @main.command()
@@ -205,10 +265,13 @@ def doctor(config: str | None, names: tuple[str, ...]) -> None:
 @click.option("--database", metavar="NAME", help="The database asked about; the first configured if left out.")
 @click.option("--language", type=click.Choice(["zh", "en"]), help="The prompt's language.")
 def prompt(question: str, config: str | None, database: str | None, language: str | None) -> None:
-    """Print the prompt that would be sent for QUESTION, and its token estimate."""
+    """Print the prompt that would be sent for QUESTION, and its token estimate.
+
+    Example: sluice prompt "How many stations has line 2?" --language en
+    """
     from gateway.tools import prompt
 
-    sys.exit(prompt.run(_settings(config), question, click.echo, database=database, language=language))
+    sys.exit(prompt.run(settings_of(config), question, click.echo, database=database, language=language))
 
 
 @main.command(name="eval", context_settings={"ignore_unknown_options": True})
@@ -219,17 +282,30 @@ def prompt(question: str, config: str | None, database: str | None, language: st
 @click.option(
     "--out", type=click.Path(file_okay=False), default="eval", show_default=True, help="Report, plot, progress."
 )
-def evaluate(file: str, config: str | None, names: tuple[str, ...], database: str | None, out: str) -> None:
-    """Ask every question of FILE (JSON lines) of each provider, and compare the rows with the expected ones."""
+@json_option
+def evaluate(
+    file: str, config: str | None, names: tuple[str, ...], database: str | None, out: str, as_json: bool
+) -> None:
+    """Ask every question of FILE (JSON lines) of each provider, and compare the rows with the expected ones.
+
+    Example: sluice eval questions.jsonl --provider qwen --provider local
+    """
     from gateway.tools import evaluation
 
-    sys.exit(evaluation.run(_settings(config), Path(file), names, Path(out), click.echo, database=database))
+    sys.exit(
+        evaluation.run(
+            settings_of(config), Path(file), names, Path(out), click.echo, database=database, as_json=as_json
+        )
+    )
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False)
 @click.pass_context
 def upstream(context: click.Context) -> None:
-    """A scripted upstream that speaks every wire, with faults on demand; `sluice upstream --help` lists them."""
+    """A scripted upstream that speaks every wire, with faults on demand; `sluice upstream --help` lists them.
+
+    Example: sluice upstream --port 9100 --plan cut=200
+    """
     from providers import scripted
 
     sys.exit(scripted.main(context.args))

@@ -70,6 +70,8 @@ def parse(raw: dict[str, Any], folder: Path = Path("."), environ: Mapping[str, s
     """Settings from the file's content; raises SettingsError as `load` does, without lines."""
     unset: list[Problem] = []
     filled = _fill(raw, environ, (), unset)
+    # A section whose keys are all commented out is an absent one.
+    filled = {key: value for key, value in filled.items() if value is not None}
     try:
         settings = Settings.model_validate(filled)
     except ValidationError as error:

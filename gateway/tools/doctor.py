@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
@@ -86,7 +88,7 @@ class Finding:
         return not self.missing and self.failure is None
 
 
-def run(settings: Settings, echo: Echo, names: Sequence[str] = ()) -> int:
+def run(settings: Settings, echo: Echo, names: Sequence[str] = (), *, as_json: bool = False) -> int:
     """Ask the providers of `settings`, or those of `names`, and print what was found.
 
     Returns 0 if all that can be asked answer, 1 if one does not or the default cannot be asked, 2 for an unknown name.
@@ -104,14 +106,82 @@ def run(settings: Settings, echo: Echo, names: Sequence[str] = ()) -> int:
             for greenlet in asking:
                 finding = greenlet.get()
                 found.append(finding)
-                for line in report(finding, settings.providers[finding.name], finding.name == settings.default):
+                for line in (
+                    ()
+                    if as_json
+                    else report(finding, settings.providers[finding.name], finding.name == settings.default)
+                ):
                     echo(line)
     finally:
         providers.close()
-    # With --provider the databases are not checked.
-    ill = 0 if names else databases(settings, echo)
-    echo(summary(found))
+    # With --provider the databases and Redis are not checked.
+    if as_json:
+        beside = [] if names else [*checked_databases(settings), *checked_redis(settings)]
+        rows = [as_row(finding, settings.providers[finding.name]) for finding in found]
+        echo(json.dumps({"providers": rows, "beside": beside}, ensure_ascii=False, indent=2))
+        ill = sum(not row["ok"] for row in beside)
+    else:
+        ill = 0 if names else databases(settings, echo) + redis(settings, echo)
+        echo(summary(found))
     return int(ill > 0 or any(not one.well and (not one.missing or one.name == settings.default) for one in found))
+
+
+def as_row(finding: Finding, configuration: ProviderConfiguration) -> dict[str, Any]:
+    """One provider's finding for a program."""
+    failure = finding.failure
+    return {
+        "name": finding.name,
+        "type": configuration.type,
+        "model": configuration.shown_model,
+        "ok": finding.well,
+        "missing": finding.missing or None,
+        "first_token_ms": round(finding.pieces[0] * 1000, 1) if finding.pieces else None,
+        "pieces": len(finding.pieces),
+        "finish_reason": finding.finish_reason,
+        "usage": finding.usage.as_dict() if finding.usage else None,
+        "error": None if failure is None else {"code": failure.code, "message": failure.message},
+        "advice": None if failure is None else what_to_do(finding.name, configuration, failure),
+    }
+
+
+def checked_databases(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Each database's finding for a program."""
+    from gateway.tools import doctor_databases
+
+    for name, lines, well in doctor_databases.examined(settings):
+        details = [f"{what}: {detail}" if detail else what for mark, what, detail in lines if mark != "✓"]
+        yield {"what": "database", "name": click.unstyle(name).split()[0], "ok": well, "details": details}
+
+
+def checked_redis(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Redis' finding for a program, where the configuration names one."""
+    if url := settings.server.redis_url:
+        reason = _redis_reason(url)
+        yield {"what": "redis", "name": "redis", "ok": reason is None, "details": [reason] if reason else []}
+
+
+def _redis_reason(url: str) -> str | None:
+    """Why Redis does not answer; nothing of its address, which may hold a password."""
+    import redis as client
+
+    try:
+        with client.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3) as connection:
+            connection.ping()
+    except (client.RedisError, OSError) as error:
+        return f"does not answer ({type(error).__name__})"
+    return None
+
+
+def redis(settings: Settings, echo: Echo) -> int:
+    """Ask Redis too, where the configuration names one; returns how many do not answer."""
+    for finding in checked_redis(settings):
+        echo("")
+        echo(click.style("redis", bold=True))
+        echo(line("✓", "reachable") if finding["ok"] else line("✗", "reachable", finding["details"][0]))
+        if not finding["ok"]:
+            echo(advice("Look at server.redis_url: the address, the password, a firewall; is Redis running?"))
+        return int(not finding["ok"])
+    return 0
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

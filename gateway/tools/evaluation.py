@@ -122,6 +122,8 @@ def run(
     echo: Echo,
     database: str | None = None,
     complain: Echo = partial(click.echo, err=True),
+    *,
+    as_json: bool = False,
 ) -> int:
     """Ask every case of every provider in `names` (the default one if empty), and report into the folder `out`.
 
@@ -159,8 +161,11 @@ def run(
     finally:
         providers.close()
         databases.close()
-    echo(evaluation_report.table(results, names))
-    echo(f"report: {out / 'report.json'}, plot: {out / 'report.svg'}")
+    if as_json:
+        echo((out / "report.json").read_text("utf-8").rstrip())
+    else:
+        echo(evaluation_report.table(results, names))
+        echo(f"report: {out / 'report.json'}, plot: {out / 'report.svg'}")
     if not finished:
         complain("sluice: stopped; the same command goes on from here")
     return 0 if finished else 1

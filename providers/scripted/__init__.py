@@ -30,7 +30,7 @@ def _faults(context: click.Context, _: click.Parameter, wanted: bool) -> None:
         context.exit()
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=9100, show_default=True, help="0: one that is free.")
 @click.option("--key", default="", help="The one key that is accepted; any if left out.")

@@ -1,0 +1,70 @@
+"""`sluice check`: the configuration judged as at start, and what of it can be used here. Asks no network."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from gateway.answers.headroom import raise_limit
+from gateway.answers.retention import KEPT_BYTES
+from gateway.settings import Settings, SettingsError, language, load
+
+Echo = Callable[[str], object]
+
+
+def run(config: str | None, echo: Echo, *, as_json: bool = False) -> int:
+    """Print what was found; returns 0 if it can be served, 1 if the default cannot answer, 2 if it cannot be used."""
+    try:
+        settings = load(config)
+    except SettingsError as error:
+        if as_json:
+            problems = [
+                {"key": problem.key, "line": problem.line, "message": problem.sentence(language())}
+                for problem in error.problems
+            ]
+            echo(json.dumps({"ok": False, "problems": problems}, ensure_ascii=False, indent=2))
+        else:
+            click.echo(f"sluice: the configuration cannot be used:\n{error.text(language())}", err=True)
+        return 2
+    found = report(settings)
+    if as_json:
+        echo(json.dumps(found, ensure_ascii=False, indent=2))
+        return 0 if found["ok"] else 1
+    for provider in found["providers"]:
+        default = ", the default" if provider["default"] else ""
+        state = f"unavailable: {provider['reason']}" if provider["reason"] else "ok"
+        echo(f"provider {provider['name']} ({provider['type']}, {provider['model']}{default}): {state}")
+    for database in found["databases"]:
+        tables = ", ".join(database["tables"]) if database["tables"] else "all tables"
+        echo(f"database {database['name']}: {tables}")
+    for note in found["notes"]:
+        echo(f"note: {note}")
+    if not found["ok"]:
+        click.echo("sluice: the default provider cannot answer: its model's folder is missing", err=True)
+        return 1
+    echo("the configuration is good")
+    return 0
+
+
+def report(settings: Settings) -> dict[str, Any]:
+    """What there is to say about a configuration that can be used."""
+    providers = []
+    for name, provider in settings.providers.items():
+        missing = provider.missing_secrets
+        reason = f"{', '.join(missing)} not set" if missing else None
+        if not provider.has_its_folder:
+            reason = f"there is no folder {provider.model}"
+        row = {"name": name, "type": provider.type, "model": provider.shown_model, "default": name == settings.default}
+        providers.append(row | {"available": reason is None, "reason": reason})
+    return {
+        "ok": settings.providers[settings.default].has_its_folder,
+        "providers": providers,
+        "databases": [{"name": name, "tables": database.tables} for name, database in settings.databases.items()],
+        "keys": len(settings.auth.keys),
+        "notes": [note.sentence(language()) for note in settings.notes(raise_limit(), KEPT_BYTES)],
+        "python": sys.version.split()[0],
+    }
