@@ -95,6 +95,14 @@ def read(sse: bytes) -> list[Event]:
     return events
 
 
+# Steps whose members are the event's data.
+_AS_THEY_ARE: dict[type, EventName] = {
+    steps.Sql: EventName.SQL,
+    steps.Rows: EventName.ROWS,
+    steps.Correcting: EventName.CORRECTING,
+}
+
+
 class Encoder:
     """Writes one answer's steps as events, numbered from 1 without gaps."""
 
@@ -155,8 +163,6 @@ class Encoder:
                 if step.adjusted:
                     about["adjusted"] = step.adjusted
                 pieces.append(self._named(EventName.START, about))
-        elif isinstance(step, steps.Sql | steps.Rows):
-            pieces.append(self._named(EventName.SQL if isinstance(step, steps.Sql) else EventName.ROWS, step))
         elif isinstance(step, steps.ToolCalls):
             pieces.append(self._named(EventName.TOOL_CALLS, {"tool_calls": step.pieces}))
         elif isinstance(step, steps.Extras):
@@ -164,16 +170,21 @@ class Encoder:
             self._extras.update(step.members)
             pieces.append(self._named(EventName.EXTRAS, step.members))
         elif isinstance(step, steps.Done):
-            usage = step.usage.as_dict() if step.usage else None
-            end: dict[str, Any] = {"finish_reason": step.finish_reason, "usage": usage, "timing": timing or step.timing}
-            if step.sql_found is False:
-                end["sql_found"] = False
-            if step.finish_reason_raw is not None:
-                end["finish_reason_raw"] = step.finish_reason_raw
-            if self._extras:
-                end["dropped"] = sorted(self._extras)
-            pieces.append(self._named(EventName.DONE, end))
+            pieces.append(self._named(EventName.DONE, self._end(step, timing)))
             self.ended = True
+        else:
+            pieces.append(self._named(_AS_THEY_ARE[type(step)], step))
+
+    def _end(self, step: steps.Done, timing: dict[str, float] | None) -> dict[str, Any]:
+        usage = step.usage.as_dict() if step.usage else None
+        end: dict[str, Any] = {"finish_reason": step.finish_reason, "usage": usage, "timing": timing or step.timing}
+        if step.sql_found is False:
+            end["sql_found"] = False
+        if step.finish_reason_raw is not None:
+            end["finish_reason_raw"] = step.finish_reason_raw
+        if self._extras:
+            end["dropped"] = sorted(self._extras)
+        return end
 
     def _named(self, name: EventName, data: Any) -> bytes:
         self.n += 1

@@ -26,6 +26,7 @@ class EventName(StrEnum):
     SQL = "sql"
     TOOL_CALLS = "tool_calls"
     EXTRAS = "extras"
+    CORRECTING = "correcting"
     ROWS = "rows"
     DONE = "done"
     FAILED = "failed"
@@ -107,7 +108,7 @@ class Rows:
 
 @dataclass(slots=True)
 class Correcting:
-    """The model is asked again because of `reason`; `attempt` counts from 1. Makes no event."""
+    """The model is asked again because of `reason`; `attempt` counts from 1."""
 
     reason: str
     attempt: int

@@ -66,6 +66,8 @@ class Server(Section):
     """Cap on a request's body, in bytes; 20 MiB on /v1 and 1 MiB elsewhere if left out."""
     cors: list[str] = []
     """Origins whose pages may ask, such as https://app.example; none by default."""
+    frame_ancestors: list[str] = []
+    """Origins whose pages may show ours in a frame, such as https://intranet.example; none by default."""
     hosts: list[str] = []
     """Host names that clients use, besides loopback names and the one in `bind`. Without keys no other is served."""
     trusted_proxies: list[str] = ["127.0.0.0/8", "::1/128"]
@@ -82,7 +84,7 @@ class Server(Section):
             raise ValueError('must be HOST:PORT, for example "127.0.0.1:9001", an IPv6 host in brackets')
         return value
 
-    @field_validator("cors")
+    @field_validator("cors", "frame_ancestors")
     @classmethod
     def _origins(cls, value: list[str]) -> list[str]:
         for origin in value:

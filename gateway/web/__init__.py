@@ -31,13 +31,19 @@ POLICY = "; ".join(
         "img-src 'self' data:",
         "base-uri 'none'",
         "form-action 'none'",
-        "frame-ancestors 'none'",
         "require-trusted-types-for 'script'",
         "trusted-types 'none'",
     )
 )
-HEADERS = {
-    "Content-Security-Policy": POLICY,
+
+
+def headers(frame_ancestors: Iterable[str] = ()) -> dict[str, str]:
+    """The headers of a page that pages of these origins may show in a frame; no page may where there are none."""
+    framed = " ".join(frame_ancestors) or "'none'"
+    return {"Content-Security-Policy": f"{POLICY}; frame-ancestors {framed}", **_HEADERS}
+
+
+_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -58,6 +64,7 @@ class Described(Protocol):
 def page(settings: Settings, described: Callable[[], Iterable[Any]], databases: Databases) -> Blueprint:
     """The page's routes; `described` gives the providers as they are now, each a `Described`."""
     web = Blueprint("page", __name__)
+    shown_with = headers(settings.server.frame_ancestors)
 
     @web.get("/")
     def index() -> Response:
@@ -90,7 +97,7 @@ def page(settings: Settings, described: Callable[[], Iterable[Any]], databases: 
 
     @web.after_request
     def guarded(response: Response) -> Response:
-        response.headers.update(HEADERS)
+        response.headers.update(shown_with)
         # Revalidated each time (an ETag goes with every file), so that a new version is never half loaded.
         response.headers["Cache-Control"] = "no-cache"
         return response

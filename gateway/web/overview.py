@@ -12,7 +12,7 @@ from gateway import context
 from gateway.errors import Failure
 from gateway.observability.accounting import Accounting
 from gateway.observability.figures import figures
-from gateway.web import HEADERS, files
+from gateway.web import files, headers
 
 routes = Blueprint("overview", __name__)
 
@@ -62,6 +62,6 @@ def state() -> dict[str, Any]:
 
 @routes.after_request
 def guarded(response: Response) -> Response:
-    response.headers.update(HEADERS)
+    response.headers.update(headers())
     response.headers["Cache-Control"] = "no-cache"
     return response

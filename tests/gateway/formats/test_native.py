@@ -40,8 +40,8 @@ def test_what_one_read_brought_is_one_event_a_channel():
 
 def test_numbers_have_no_gaps_whatever_a_batch_holds():
     batches = written([Text("a"), Text("b")], [Text("")], [Correcting("why", 1)], [Reasoning("c"), SQL, ROWS])
-    assert [id for id, _, _ in sse([batch for batch in batches if batch])] == [f"abc.{n}" for n in range(1, 6)]
-    assert batches[2] is batches[3] is None
+    assert [id for id, _, _ in sse([batch for batch in batches if batch])] == [f"abc.{n}" for n in range(1, 7)]
+    assert batches[2] is None
 
 
 @pytest.mark.parametrize(("said", "told"), [([], ""), ([Text("a")], "a\n"), ([Text("a\n")], "a\n")])
@@ -70,7 +70,7 @@ def test_a_batch_is_read_back_as_it_was_written():
     batch = written([Text("a\n\nb"), SQL, Done("stop", Usage(1, 2, 3, cached_tokens=1))])[1]
     assert [name for name, _ in batch.events] == ["message", "sql", "done"]
     assert batch.events[1].data == {
-        "sql": "SELECT 1", "dialect": "sqlite", "tables": ["dtzpt"], "ok": True, "reason": None
+        "sql": "SELECT 1", "dialect": "sqlite", "tables": ["dtzpt"], "ok": True, "reason": None, "final": False
     }  # fmt: skip
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "cached_tokens": 1}
     assert batch.events[2].data == {"finish_reason": "stop", "usage": usage, "timing": {"queue": 1.0}}
