@@ -17,7 +17,7 @@ import gevent
 
 from providers.chat import ChatRequest
 from providers.configuration import ProviderConfiguration
-from providers.delta import Delta, Usage
+from providers.delta import Delta, ToolCallDelta, Usage
 from providers.errors import (
     ContextTooLong,
     EngineDied,
@@ -30,7 +30,7 @@ from providers.errors import (
 )
 from providers.local import socket_path
 from providers.local.connection import Connection, Mailbox
-from providers.local.wire import MAX_ASK_BYTES, Ask, Cancel, Failed, Inquire, Piece, Report, frame
+from providers.local.wire import EXTENSIONS, MAX_ASK_BYTES, TAGS, Ask, Cancel, Failed, Inquire, Piece, Report, frame
 
 FAILURES: dict[str, type[ProviderError]] = {
     "bad_request": Rejected,
@@ -61,12 +61,8 @@ class Adapter:
 
     def parameter_changes(self, request: ChatRequest) -> list[str]:
         """What of the request is dropped, each with a reason."""
-        left_out = []
-        if request.tools:
-            left_out.append("tools dropped: the local engine has no tool calls")
-        if request.response_format and request.response_format.get("type") not in (None, "text"):
-            left_out.append("response_format dropped: the local engine has none")
-        return left_out
+        unknown = sorted(further(request).keys() - EXTENSIONS)
+        return [f"{name} dropped: the local engine does not have it" for name in unknown]
 
     def ask(self, request: ChatRequest) -> Iterator[list[Delta]]:
         """One attempt: batches of deltas, one per read.
@@ -210,6 +206,7 @@ def _within(mailbox: Mailbox, deadline: float, kind: str) -> list[Any]:
 
 def _ask(request: ChatRequest, configuration: ProviderConfiguration, epoch: int, id: int) -> Ask:
     """The engine's message for the request; open parameters take the provider's defaults."""
+    think, tags = _thinking(configuration.think_tags)
     return Ask(
         epoch=epoch,
         id=id,
@@ -221,7 +218,29 @@ def _ask(request: ChatRequest, configuration: ProviderConfiguration, epoch: int,
         constrain=request.constrain or configuration.constrain,
         constrain_schema=request.constrain_schema,
         constrain_dialect=request.constrain_dialect,
+        tools=request.tools or [],
+        tool_choice=request.tool_choice,
+        parallel_tool_calls=request.parallel_tool_calls is not False,
+        response_format=request.response_format or {},
+        think=think,
+        think_tags=tags,
+        options={name: value for name, value in further(request).items() if name in EXTENSIONS and value is not None},
     )
+
+
+def _thinking(configured: Any) -> tuple[str, tuple[str, str]]:
+    """How the engine tells thoughts from text, as `think_tags` is configured: a word, or a pair of tags."""
+    if isinstance(configured, list | tuple):
+        opening, closing = configured
+        return "auto", (opening, closing)
+    words = {True: "always", False: "never"}
+    return words.get(configured, str(configured)), TAGS
+
+
+def further(request: ChatRequest) -> dict[str, Any]:
+    """The request's members beside OpenAI's."""
+    members: dict[str, Any] = getattr(request, "extra", None) or {}
+    return members
 
 
 def _framed(ask: Ask) -> bytes:
@@ -237,10 +256,15 @@ def _framed(ask: Ask) -> bytes:
 
 
 def _deltas(piece: Piece) -> list[Delta]:
-    deltas = [Delta(piece.text, logprobs=piece.logprobs)] if piece.text or piece.logprobs else []
+    calls = [ToolCallDelta(*call) for call in piece.tool_calls or ()]
+    deltas = []
+    if piece.text or piece.reasoning or calls or piece.logprobs:
+        deltas.append(Delta(piece.text, piece.reasoning, calls, logprobs=piece.logprobs))
     if piece.finish_reason:
         prompt, completion = piece.prompt_tokens, piece.completion_tokens
         usage = Usage(prompt, completion, prompt + completion, cached_tokens=piece.cached_tokens)
+        if piece.reasoning_tokens:
+            usage.reasoning_tokens = piece.reasoning_tokens
         deltas.append(Delta(finish_reason=piece.finish_reason, usage=usage))
     return deltas
 

@@ -20,6 +20,15 @@ from providers.sampling import Sampling
 PROTOCOL = 2
 MAX_ASK_BYTES = 8 << 20
 MAX_STEP_BYTES = 32 << 20
+TAGS = ("<think>", "</think>")
+EXTENSIONS = frozenset(
+    """
+    logit_bias min_tokens stop_token_ids ignore_eos bad_words skip_special_tokens include_stop_str_in_output
+    continue_final_message add_generation_prompt chat_template_kwargs structured_outputs guided_json guided_regex
+    guided_choice guided_grammar prompt_logprobs
+    """.split()  # noqa: SIM905
+)
+"""vLLM's parameters beside OpenAI's that an ask may carry; engine/serving/extensions.py has their types."""
 
 
 class Hello(msgspec.Struct, tag="hello", tag_field="type"):
@@ -53,6 +62,15 @@ class Ask(msgspec.Struct, tag="ask", tag_field="type", omit_defaults=True):
     constrain: str | None = None
     constrain_schema: dict[str, list[str]] = {}
     constrain_dialect: str = ""
+    tools: list[dict[str, Any]] = []
+    tool_choice: Any = None
+    parallel_tool_calls: bool = True
+    response_format: dict[str, Any] = {}
+    # Whether thoughts are told from the text: auto, never, always (anywhere), opened (the reply begins in one).
+    think: str = "auto"
+    think_tags: tuple[str, str] = TAGS
+    # vLLM's further parameters, by their names there; see serving/extensions.py.
+    options: dict[str, Any] = {}
 
 
 class Cancel(msgspec.Struct, tag="cancel", tag_field="type"):
@@ -76,6 +94,10 @@ class Piece(msgspec.Struct, array_like=True):
     cached_tokens: int = 0
     # OpenAI's `logprobs.content` entries for the tokens in `text`
     logprobs: list[dict[str, Any]] | None = None
+    reasoning: str = ""
+    # Pieces of tool calls: index, id, name, arguments to append.
+    tool_calls: list[tuple[int, str, str, str]] | None = None
+    reasoning_tokens: int = 0
 
 
 class Step(msgspec.Struct, tag="step", tag_field="type"):

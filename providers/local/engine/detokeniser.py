@@ -33,6 +33,7 @@ class ByteVocabulary:
         added = tokenizer.get_added_tokens_decoder()
         vocabulary = tokenizer.get_vocab(with_added_tokens=True)
         self.bytes_of = [b""] * (max(vocabulary.values()) + 1)
+        self._special = {token: added[token].content.encode() for token in added if added[token].special}
         for text, token in vocabulary.items():
             if token in added and added[token].special:
                 continue
@@ -45,20 +46,22 @@ class ByteVocabulary:
         """The token's bytes; none for an id that the tokeniser does not know (a padded vocabulary has such)."""
         return self.bytes_of[token] if token < len(self.bytes_of) else b""
 
-    def detokeniser(self) -> ByteDetokeniser:
-        return ByteDetokeniser(self)
+    def detokeniser(self, special: bool = False) -> ByteDetokeniser:
+        """special   whether special tokens are text too"""
+        return ByteDetokeniser(self, self._special if special else {})
 
 
 class ByteDetokeniser:
     """One reply's text."""
 
-    def __init__(self, vocabulary: ByteVocabulary) -> None:
+    def __init__(self, vocabulary: ByteVocabulary, special: dict[int, bytes]) -> None:
         self._vocabulary = vocabulary
+        self._special = special
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, token: int) -> str:
         """The characters that `token` completes; often none, or several."""
-        return self._decoder.decode(self._vocabulary.of(token))
+        return self._decoder.decode(self._special.get(token) or self._vocabulary.of(token))
 
 
 class WindowVocabulary:
@@ -68,15 +71,19 @@ class WindowVocabulary:
         self._tokenizer = tokenizer
         self._special = {token for token, added in tokenizer.get_added_tokens_decoder().items() if added.special}
 
-    def decode(self, tokens: list[int]) -> str:
+    def decode(self, tokens: list[int], special: bool = False) -> str:
+        """special   whether special tokens are text too"""
+        if special:
+            return self._tokenizer.decode(tokens, skip_special_tokens=False)
         return self._tokenizer.decode([token for token in tokens if token not in self._special])
 
     def of(self, token: int) -> bytes:
         """The token's bytes as its text tells them: behind itself, where the decoder drops no space of it."""
         return self.decode([token, token])[len(self.decode([token])) :].encode()
 
-    def detokeniser(self) -> WindowDetokeniser:
-        return WindowDetokeniser(self)
+    def detokeniser(self, special: bool = False) -> WindowDetokeniser:
+        """special   whether special tokens are text too"""
+        return WindowDetokeniser(self, special)
 
 
 class WindowDetokeniser:
@@ -85,15 +92,16 @@ class WindowDetokeniser:
     # A character has at most four bytes: after this many tokens an unfinished one will not be finished any more.
     MAX_HELD = 8
 
-    def __init__(self, vocabulary: WindowVocabulary) -> None:
+    def __init__(self, vocabulary: WindowVocabulary, special: bool) -> None:
         self._vocabulary = vocabulary
+        self._special = special
         self._shown: list[int] = []
         self._held: list[int] = []
 
     def push(self, token: int) -> str:
         self._held.append(token)
-        before = self._vocabulary.decode(self._shown)
-        after = self._vocabulary.decode(self._shown + self._held)
+        before = self._vocabulary.decode(self._shown, self._special)
+        after = self._vocabulary.decode(self._shown + self._held, self._special)
         if after.endswith(REPLACEMENT) and len(self._held) < self.MAX_HELD:
             return ""
         self._shown, self._held = self._held[-self.MAX_HELD :], []

@@ -67,14 +67,12 @@ class Loop:
         scheduler: Scheduler,
         runner: Runner,
         preprocessing: Preprocessing,
-        end_tokens: frozenset[int],
         draft_rows: int,
     ) -> None:
         self.scheduler = scheduler
         self.preprocessing = preprocessing
         self.counters = Counters()
         self._runner = runner
-        self._ends = end_tokens
         self._draft_rows = draft_rows
         self._sequences: dict[Key, Sequence] = {}
         self._in_flight: InFlightStep | None = None
@@ -156,10 +154,10 @@ class Loop:
                 self.scheduler.add(made)
 
     def _draft(self, sequence: Sequence) -> list[int]:
-        """A draft for `sequence`; none with a constraint, whose masks change with every token."""
+        """A draft for `sequence`; none where masks or edits change with every token."""
         running = len(self.scheduler.running)
         most = min(self._draft_rows // running, sequence.max_new_tokens - sequence.generated) - 1
-        if most < 1 or sequence.constraint or self.scheduler.blocks.available < running:
+        if most < 1 or sequence.constraint or sequence.edits or self.scheduler.blocks.available < running:
             return []
         return sequence.drafts.propose(sequence.tokens, most)
 
@@ -233,7 +231,7 @@ class Loop:
             mine.tokens.append(token)
             if sequence.constraint:
                 sequence.constraint.advance(token)
-            if token in self._ends:
+            if token in sequence.ends:
                 mine.finish_reason = "stop"
             elif sequence.generated >= sequence.max_new_tokens:
                 mine.finish_reason = "length"
@@ -263,7 +261,7 @@ class Loop:
                 # Tokens behind the end are discarded.
                 del sequence.tokens[len(sequence.tokens) - (last - i) :]
                 break
-        if buffer.text or buffer.finish_reason:
+        if buffer.unsent:
             self._emitted.append((sequence.key, self._piece(sequence, buffer)))
         if buffer.finish_reason:
             self.counters.ended(sequence)
@@ -275,11 +273,14 @@ class Loop:
 
     def _piece(self, sequence: Sequence, buffer: OutputBuffer) -> Piece:
         piece = Piece(sequence.key[1], buffer.text, logprobs=buffer.logprobs or None)
-        buffer.text, buffer.logprobs = "", []
+        piece.reasoning = buffer.reasoning
+        piece.tool_calls = [(each.index, each.id, each.name, each.arguments) for each in buffer.call_pieces] or None
+        buffer.text, buffer.reasoning, buffer.call_pieces, buffer.logprobs = "", "", [], []
         if buffer.finish_reason:
             piece.finish_reason = buffer.finish_reason
             piece.prompt_tokens, piece.completion_tokens = sequence.prompt_len, sequence.generated
             piece.cached_tokens = sequence.num_cached_tokens or 0
+            piece.reasoning_tokens = buffer.reasoning_tokens
         return piece
 
     def _fail(self, sequence: Sequence, code: str, message: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from providers.local.engine.drafts import Drafts
+from providers.local.engine.edits import Edits
 
 
 @dataclass(slots=True)
@@ -42,6 +43,8 @@ class Sequence:
     num_cached_tokens     prompt tokens that the cache had when the sequence was admitted; None before that
     blocks                the cache blocks that hold keys and values, in order
     chain                 digests of the full blocks' contents, in order; see blocks.py
+    ends                  tokens that end it
+    edits                 changes to its logits, where the request asks for such
     cache_salt            the tenant; sequences of one tenant share cached blocks
     """
 
@@ -50,6 +53,8 @@ class Sequence:
     max_new_tokens: int
     sampling: Sampling = field(default_factory=Sampling)
     cache_salt: str = ""
+    ends: frozenset[int] = frozenset()
+    edits: Edits | None = None
     prompt_len: int = 0
     num_computed_tokens: int = 0
     blocks: list[int] = field(default_factory=list)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from providers.local.engine.thoughts import overlap
+
 
 class StopStrings:
     """Passes text on up to the stop string that is completed first; of two completed together the longer counts."""
 
-    def __init__(self, stops: Sequence[str] = ()) -> None:
+    def __init__(self, stops: Sequence[str] = (), include: bool = False) -> None:
+        """include   whether the stop string itself is shown"""
         self._stops = tuple(stops)
+        self._include = include
         self._held = ""
 
     def push(self, text: str) -> tuple[str, bool]:
@@ -20,8 +24,9 @@ class StopStrings:
         ends = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
         if ends:
             self._held = ""
-            return text[: min(ends)[1]], True
-        held = max(_overlap(text, stop) for stop in self._stops)
+            end, at = min(ends)
+            return text[: end if self._include else at], True
+        held = max(overlap(text, stop) for stop in self._stops)
         self._held = text[len(text) - held :]
         return text[: len(text) - held], False
 
@@ -29,11 +34,3 @@ class StopStrings:
         """The reply ended otherwise: what was held back belongs to it."""
         held, self._held = self._held, ""
         return held
-
-
-def _overlap(text: str, stop: str) -> int:
-    """The length of the longest end of `text` that `stop` begins with, `stop` itself excluded."""
-    for length in range(min(len(text), len(stop) - 1), 0, -1):
-        if stop.startswith(text[-length:]):
-            return length
-    return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 TEMPLATE = (
@@ -48,10 +49,16 @@ def make_tokenizer(folder: Path, vocabulary: int = 400):
 
 def make_model(folder: Path, family: str, seed: int = 0, **changes):
     """A random model of `family` and its tokeniser in `folder`; returns transformers' model."""
+    model = random_model(make_tokenizer(folder), family, seed, **changes)
+    model.save_pretrained(folder)
+    return model
+
+
+def random_model(tokenizer, family: str, seed: int = 0, **changes):
+    """transformers' random model of `family` for a tokeniser."""
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
-    tokenizer = make_tokenizer(folder)
     sizes = {
         "vocab_size": tokenizer.get_vocab_size(), "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": None,
@@ -69,5 +76,53 @@ def make_model(folder: Path, family: str, seed: int = 0, **changes):
         for name, parameter in model.named_parameters():
             if name.endswith(("bias", "norm.weight")):
                 parameter.add_(torch.randn_like(parameter) * 0.1)
-    model.save_pretrained(folder)
     return model
+
+
+THINKING_TEMPLATE = (
+    "{% for message in messages %}{% set said = message.content %}"
+    "{% if message.role == 'assistant' and '</think>' in said %}{% set said = said.split('</think>')[-1] %}{% endif %}"
+    "{{ '<|im_start|>' + message.role + '\n' + said + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{% if enable_thinking is defined and not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
+)
+OPENED_TEMPLATE = THINKING_TEMPLATE.replace("{% if enable_thinking", "{{ '<think>\n' }}{% if enable_thinking")
+TOOL_TEMPLATE = (
+    "{% if tools %}{{ '<|im_start|>system\n' }}{% for tool in tools %}{{ tool | tojson + '\n' }}{% endfor %}"
+    "{{ 'Answer with <tool_call>…</tool_call>.<|im_end|>\n' }}{% endif %}"
+) + THINKING_TEMPLATE
+LLAMA_TEMPLATE = (
+    '{% if tools %}{{ \'Answer with {"name": …, "parameters": …}.\n\' }}'
+    "{% for tool in tools %}{{ tool | tojson + '\n' }}{% endfor %}{% endif %}"
+) + TEMPLATE
+
+
+def make_speaker(folder: Path, pieces: list[str], template: str = THINKING_TEMPLATE) -> Path:
+    """A model that says `pieces` one after the other, whatever it is asked, and ends; each piece is one token.
+
+    Attention and MLP are 0, so a token's logits depend on that token alone: the next piece has the highest one. A
+    prompt that ends in a line end starts with the first piece.
+    """
+    import torch
+    from tokenizers import AddedToken
+
+    tokenizer = make_tokenizer(folder)
+    tokenizer.add_tokens([AddedToken(piece, special=False, normalized=False) for piece in pieces])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = json.loads((folder / "tokenizer_config.json").read_text()) | {"chat_template": template}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    chain = [tokenizer.token_to_id(text) for text in ("Ċ", *pieces, "<|im_end|>")]
+    model = random_model(tokenizer, "llama", num_hidden_layers=1, max_position_embeddings=2048)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "layers" in name and not name.endswith("norm.weight"):
+                parameter.zero_()
+            elif name.endswith("norm.weight"):
+                parameter.fill_(1.0)
+        embedding = model.model.embed_tokens.weight
+        torch.nn.init.normal_(embedding)
+        model.lm_head.weight.zero_()
+        for token, following in pairwise(chain):
+            model.lm_head.weight[following] = 4 * embedding[token] / embedding[token].norm()
+    model.save_pretrained(folder)
+    return folder

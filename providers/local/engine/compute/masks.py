@@ -1,40 +1,60 @@
-"""A step's masks of the tokens that its constraints allow.
+"""A step's masks of the tokens that its constraints allow: one bit per token, all rows in one piece.
 
-While the model computes a step's logits, another thread computes the step's masks. The grammar library releases the
-interpreter's lock meanwhile, so a mask costs a step only the time by which it is slower than the forward pass.
+While the model computes a step's logits, other threads compute the step's masks, several rows in parallel. The grammar
+library releases the interpreter's lock meanwhile, so a mask costs a step only the time by which it is slower than the
+forward pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from providers.local.engine.constraint import Constraint
 
-PendingMasks = Future[list[tuple[int, bytes]]]
-"""Row and mask of each constrained row, while they are being computed."""
+WORD = 32
+PendingMasks = Future[tuple[list[int], Tensor]]
+"""The constrained rows and their masks (rows, words) int32, while they are being computed."""
 
 
 class Masks:
-    """A step's masks, computed beside its forward pass."""
+    """A step's masks, computed beside its forward pass. `vocabulary` is the width of the logits."""
 
-    def __init__(self) -> None:
+    def __init__(self, vocabulary: int) -> None:
+        self._words = -(-vocabulary // WORD)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="masks")
+        self._executor: Any = None
 
     def begin(self, constraints: Sequence[Constraint | None]) -> PendingMasks | None:
-        """Start on the masks of the rows that have a constraint."""
-        wanted = [(row, each) for row, each in enumerate(constraints) if each is not None]
-        return self._thread.submit(lambda: [(row, each.mask()) for row, each in wanted]) if wanted else None
+        """Start on the masks of the rows that have a constraint, and are not free just now."""
+        constrained = [(row, each) for row, each in enumerate(constraints) if each is not None and not each.free]
+        return self._thread.submit(self._compute, constrained) if constrained else None
 
-    def apply(self, begun: PendingMasks | None, logits: Tensor) -> None:
+    def _compute(self, constrained: list[tuple[int, Constraint]]) -> tuple[list[int], Tensor]:
+        from llguidance import LLExecutor
+        from llguidance.torch import fill_next_token_bitmask_par
+
+        self._executor = self._executor or LLExecutor()
+        bits = torch.zeros(len(constrained), self._words, dtype=torch.int32)
+        sound = [(each.matcher, i) for i, (_, each) in enumerate(constrained) if not each.failed]
+        fill_next_token_bitmask_par(self._executor, sound, bits)
+        for i, (_, each) in enumerate(constrained):
+            if each.failed:
+                bits[i] = 0
+            elif each.also is not None:
+                bits[i, each.also // WORD] |= torch.tensor(1 << each.also % WORD).to(torch.int32)
+        return [row for row, _ in constrained], bits
+
+    def apply(self, pending: PendingMasks | None, logits: Tensor) -> None:
         """Forbid in `logits` (rows, vocabulary) what the masks do not allow."""
-        if begun is None:
+        if pending is None:
             return
-        rows, masks = zip(*begun.result(), strict=True)
-        allowed = torch.frombuffer(bytearray(b"".join(masks)), dtype=torch.uint8).view(len(rows), -1)
+        rows, bits = pending.result()
+        shifts = torch.arange(WORD, dtype=torch.int32, device=logits.device)
+        allowed = (bits.to(logits.device).unsqueeze(-1) >> shifts & 1).flatten(1)[:, : logits.shape[1]]
         at = torch.tensor(rows, device=logits.device)
-        forbidden = allowed.to(logits.device)[:, : logits.shape[1]] == 0
-        logits.index_copy_(0, at, logits.index_select(0, at).masked_fill_(forbidden, float("-inf")))
+        logits.index_copy_(0, at, logits.index_select(0, at).masked_fill_(allowed == 0, float("-inf")))

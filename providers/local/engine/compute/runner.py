@@ -24,7 +24,7 @@ from providers.local.engine.compute.graphs import DecodeGraphs
 from providers.local.engine.compute.kvcache import BLOCK_TOKENS, KVCache
 from providers.local.engine.compute.masks import Masks, PendingMasks
 from providers.local.engine.compute.model import Model
-from providers.local.engine.compute.sampler import Batch, logprobs, sent
+from providers.local.engine.compute.sampler import Batch, Edited, edits, logprobs, sent
 from providers.local.engine.errors import CannotLoad, OutOfMemory
 from providers.local.engine.output import TokenLogprobs
 from providers.local.engine.sequence import ScheduledTokens, Sequence
@@ -176,7 +176,7 @@ class Runner:
         self._kernel = has_kernel(model, cache)
         self._graphs: DecodeGraphs | None = None
         self._order: list[Sequence] = []
-        self._masks = Masks()
+        self._masks = Masks(model.config.vocabulary)
         self._batch = self._empty = Batch([], 0, model.device)
 
     def run(self, chunks: list[ScheduledTokens]) -> list[StepOutput]:
@@ -239,7 +239,9 @@ class Runner:
                 Layout(sent(slots, device), self._groups(parts)),
                 self.cache,
             )
-        return self._draw([chunk for chunk in chunks if chunk.draws], logits, masks, graphs)
+        return self._draw(
+            [chunk for chunk in chunks if chunk.draws], logits, masks, edits(rows, counts, device), graphs
+        )
 
     def _in_place(self, chunks: list[ScheduledTokens]) -> list[ScheduledTokens]:
         """The chunks in the rows of the last decode step; new ones take the rows of those that ended.
@@ -303,7 +305,12 @@ class Runner:
         self._batch = batch
 
     def _draw(
-        self, chunks: list[ScheduledTokens], logits: Tensor, masks: PendingMasks | None, graphs: DecodeGraphs | None
+        self,
+        chunks: list[ScheduledTokens],
+        logits: Tensor,
+        masks: PendingMasks | None,
+        edited: Edited | None,
+        graphs: DecodeGraphs | None,
     ) -> Launched:
         """Draw for the chunks, and start to copy the ids to the host."""
         batch = self._batch
@@ -311,10 +318,12 @@ class Runner:
         plain = logits.clone() if wants_logprobs else logits
         if not chunks:
             ids = torch.empty(0, dtype=torch.int64)
-        elif graphs and batch.shared and masks is None and not wants_logprobs:
+        elif graphs and batch.shared and masks is None and edited is None and not wants_logprobs:
             ids = graphs.draw(batch)
         else:
             self._masks.apply(masks, logits)
+            if edited is not None:
+                logits.index_put_(edited[:2], edited[2].to(logits.dtype), accumulate=True)
             logits = batch.penalise(logits)
             ids = batch.draw(logits)
         done = None

@@ -375,6 +375,25 @@ def sent(values: list[int] | list[list[int]], device: torch.device) -> Tensor:
     return pinned.to(device, non_blocking=True)
 
 
+Edited = tuple[Tensor, Tensor, Tensor]
+"""Rows, tokens, and what is added to their logits."""
+
+
+def edits(sequences: list[Sequence], generated: list[int], device: torch.device) -> Edited | None:
+    """The changes that the rows' sequences ask for, see edits.py; None where there are none."""
+    entries = [
+        (row, token, value)
+        for row, (sequence, count) in enumerate(zip(sequences, generated, strict=True))
+        if sequence.edits is not None and sequence.edits.active(count)
+        for token, value in sequence.edits.entries(sequence.tokens, count)
+    ]
+    if not entries:
+        return None
+    rows, tokens, values = zip(*entries, strict=True)
+    at = sent([list(rows), list(tokens)], device)
+    return at[0], at[1], torch.tensor(values, dtype=torch.float32).to(device, non_blocking=True)
+
+
 def logprobs(logits: Tensor, token: int, top: int) -> TokenLogprobs:
     """log softmax of one row of the model's logits: the drawn token's, and the `top` most likely tokens with theirs."""
     scores = logits.float().log_softmax(-1)

@@ -102,7 +102,7 @@ def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tupl
     )
     # A GPU's decode steps are CUDA graphs of one token per sequence; a step with drafts would run without one.
     draft_rows = 0 if runner.ahead else DRAFT_ROWS
-    return Loop(scheduler, runner, Preprocessing(make), chat.end_tokens, draft_rows), planned
+    return Loop(scheduler, runner, Preprocessing(make), draft_rows), planned
 
 
 def report(loop: Loop, folder: Folder, options: Options, planned: Plan) -> Report:

@@ -8,6 +8,7 @@ transformers takes longer than loading a small model.
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from providers.errors import ContextTooLong, Rejected
 from providers.local.engine.detokeniser import vocabulary
@@ -25,6 +26,14 @@ from providers.local.engine.serving.folder import Folder, reading
 # A private-use character that is put into message text where it spells a control token, so that it stays text.
 BREAK = "\ue0ff"
 MOST_LEVELS = 100
+
+
+def _is_tag(token: AddedToken) -> bool:
+    """Whether it is mark-up inside a message (<think>, </tool_call>) and no control token of the conversation.
+
+    Templates read and cut such tags, and transformers reads them as their tokens wherever they stand.
+    """
+    return not token.special and re.fullmatch(r"</?[a-z_]+>", token.content) is not None
 
 
 class Chat:
@@ -41,7 +50,9 @@ class Chat:
         vocabulary_size = folder.config.get("vocab_size")
         self._unknown = {token for token in added if isinstance(vocabulary_size, int) and token >= vocabulary_size}
         # A single character cannot be broken: special ones are removed from messages, others are text anyway.
-        controls = [token for token in added.values() if len(token.content) > 1 or token.special]
+        controls = [
+            token for token in added.values() if (len(token.content) > 1 or token.special) and not _is_tag(token)
+        ]
         self._controls = sorted({token.content for token in controls}, key=len, reverse=True)
         self._normalised: list[str] = []
         if (normalizer := self.tokenizer.normalizer) is not None:
@@ -52,26 +63,51 @@ class Chat:
         self._special = _special_tokens(folder.tokenizer)
         with reading(f"the chat template of {folder.name}"):
             self._template = _environment().from_string(folder.chat_template)
+            self._tool_template = _environment().from_string(folder.tool_template) if folder.tool_template else None
+        self.written = folder.tool_template + folder.chat_template
+        self.special = {token.content: number for number, token in added.items() if token.special}
         ends = folder.end_tokens
         end = self._special.get("eos_token")
         end_token = self.tokenizer.token_to_id(end) if isinstance(end, str) else None
         self.end_tokens = ends if end_token is None else ends | {end_token}
 
     def prompt(self, messages: list[dict[str, Any]], template: dict[str, Any], most: int = 1 << 40) -> list[int]:
-        """The tokens of a conversation, up to where the reply begins. Raises Rejected if the template refuses it.
+        """The tokens of a conversation, up to where the reply begins; see text() and tokens()."""
+        return self.tokens(self.text(messages, template), most)
 
-        Raises ContextTooLong where they are more than `most`; where that is certain, before they are counted.
+    def text(
+        self,
+        messages: list[dict[str, Any]],
+        template: dict[str, Any],
+        tools: list[dict[str, Any]] | None = None,
+        continued: bool = False,
+    ) -> str:
+        """A conversation as the template writes it, up to where the reply begins.
+
+        continued   the reply goes on with the last message, instead of beginning a new one
+
+        Raises Rejected if the template refuses the conversation.
         """
-        safe = [self._safe({**message, "content": _joined(message.get("content"))}) for message in messages]
+        safe = [self._safe(_as_templates_expect(message)) for message in messages]
+        variables = {
+            "messages": safe,
+            "tools": self._safe(tools) if tools else None,
+            "documents": None,
+            "add_generation_prompt": not continued,
+        }
+        chosen = self._tool_template if tools and self._tool_template else self._template
         try:
-            text = self._template.render(
-                **{"messages": safe, "tools": None, "documents": None, "add_generation_prompt": True}
-                | self._special
-                | template
-            )
+            text = chosen.render(**variables | self._special | template)
         except Exception as error:  # noqa: BLE001 - a template may raise anything
             # Template and conversation are this request's alone, so any error is the request's.
             raise Rejected(f"messages: the model's chat template refuses this conversation: {error}") from None
+        return _up_to(text, safe[-1].get("content")) if continued and safe else text
+
+    def tokens(self, text: str, most: int = 1 << 40) -> list[int]:
+        """The tokens of what text() gave.
+
+        Raises ContextTooLong where they are more than `most`; where that is certain, before they are counted.
+        """
         if len(text) > most * self._longest:
             raise ContextTooLong(
                 f"messages: the prompt must have at most {most:,} tokens, got {len(text):,} characters"
@@ -84,6 +120,11 @@ class Chat:
         if self._unknown and not self._unknown.isdisjoint(tokens):
             raise Rejected("messages: the model's chat template wrote a control token that the model does not have")
         return tokens
+
+    def words(self, text: str) -> list[int]:
+        """The tokens of a text by itself."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
 
     def shortest(self) -> int:
         """The length of a minimal prompt; 1 if the template refuses a minimal conversation."""
@@ -114,8 +155,40 @@ class Chat:
         return _break(text, self._controls)
 
 
+def _as_templates_expect(message: dict[str, Any]) -> dict[str, Any]:
+    """A message in the shape that templates read: content is one text, a call's arguments are an object."""
+    changed = {**message, "content": _joined(message.get("content"))}
+    if isinstance(calls := message.get("tool_calls"), list):
+        changed["tool_calls"] = [_with_object(call) for call in calls]
+    return changed
+
+
+def _with_object(call: Any) -> Any:
+    """A tool call of the history. OpenAI sends its arguments as a string of JSON, templates write them as JSON."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+        return call
+    try:
+        arguments = json.loads(function["arguments"] or "{}")
+    except ValueError:
+        return call
+    return {**call, "function": {**function, "arguments": arguments}} if isinstance(arguments, dict) else call
+
+
+def _up_to(text: str, content: Any) -> str:
+    """A rendered conversation up to the end of its last message's content; as transformers' continue_final_message."""
+    said = content if isinstance(content, str) else ""
+    at = text.rfind(said.strip())
+    if not said.strip() or at < 0:
+        raise Rejected("continue_final_message: the chat template changes or leaves out the last message's content")
+    whole = text[at : at + len(said.lstrip())]
+    return text[:at] + (whole if whole == said.lstrip() else said.strip())
+
+
 def _joined(content: Any) -> Any:
-    """A message's content as one text."""
+    """A message's content as one text. OpenAI's clients send null beside tool calls."""
+    if content is None:
+        return ""
     if not isinstance(content, list):
         return content
     parts = [part.get("text") if isinstance(part, dict) else part for part in content]

@@ -48,6 +48,7 @@ class Folder:
     generation: dict[str, Any]
     chat_template: str
     weight_files: list[Path]
+    tool_template: str = ""
 
     @property
     def end_tokens(self) -> frozenset[int]:
@@ -82,7 +83,9 @@ def open_folder(model: str) -> Folder:
     template = _template(path, tokenizer)
     if not template:
         raise CannotLoad(f"{model} has no chat template, neither as chat_template.jinja nor in tokenizer_config.json")
-    return Folder(path, model, config, tokenizer, generation, template, _weights(path, model))
+    return Folder(
+        path, model, config, tokenizer, generation, template, _weights(path, model), _named(tokenizer, "tool_use")
+    )
 
 
 def _from_hub(model: str) -> Path:
@@ -124,8 +127,16 @@ def _template(path: Path, tokenizer: dict[str, Any]) -> str:
             return file.read_text(encoding="utf-8")
     template = tokenizer.get("chat_template") or ""
     if isinstance(template, list):
-        named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
-        template = named[0].get("template") if named else ""
+        return _named(tokenizer, "default")
+    return template if isinstance(template, str) else ""
+
+
+def _named(tokenizer: dict[str, Any], name: str) -> str:
+    """The template of that name, where tokenizer_config.json has several; "" where it has none."""
+    templates = tokenizer.get("chat_template")
+    entries = templates if isinstance(templates, list) else []
+    named = [entry for entry in entries if isinstance(entry, dict) and entry.get("name") == name]
+    template = named[0].get("template") if named else ""
     return template if isinstance(template, str) else ""
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
 from providers.errors import Rejected
-from providers.local.engine.constraint import Constraint
+from providers.local.engine.constraint import Constraint, FreeThought
 from providers.local.engine.serving.sqlgrammar import grammar
 
 log = logging.getLogger("sluice.engine")
@@ -19,6 +19,7 @@ KEPT_GRAMMARS = 64
 MOST_COLUMNS = 3000
 # A column's name counts twice and its table's once, as often as the grammar has them at least.
 MOST_NAMES = 500_000
+MOST_GRAMMAR = 200_000
 
 
 class Grammars:
@@ -31,6 +32,7 @@ class Grammars:
 
     def __init__(self, tokenizer: str, vocabulary: int, ends: Collection[int], prose: int | None = None) -> None:
         self._prose = prose
+        self.vocabulary = vocabulary
         self._compiled: OrderedDict[Hashable, Any] = OrderedDict()
         self._one_compiles = Lock()
         self._cannot = "" if ends else "needs a model that has an end token"
@@ -42,18 +44,19 @@ class Grammars:
         except ImportError:
             self._cannot = "needs llguidance, which is not installed"
         except Exception as error:  # noqa: BLE001 - llguidance raises many kinds
-            log.warning("constrain sql cannot be used: llguidance does not read the tokeniser: %s", error)
+            log.warning("no constrained replies: llguidance does not read the tokeniser: %s", error)
             self._cannot = self._cannot or "cannot be used with this model's tokeniser"
 
-    def constraint(self, kind: str, schema: Mapping[str, Sequence[str]], dialect: str = "") -> Constraint:
+    def constraint(
+        self, kind: str, schema: Mapping[str, Sequence[str]], dialect: str = "", thought: FreeThought | None = None
+    ) -> Constraint:
         """A fresh constraint of `kind` (sql) over `schema`, table → columns, in `dialect`. Raises Rejected.
 
         May be called in several threads.
         """
         if kind != "sql":
             raise Rejected(f"constrain: must be sql, got {kind}")
-        if self._cannot:
-            raise Rejected(f"constrain: sql {self._cannot}")
+        self._usable("constrain")
         if (columns := sum(map(len, schema.values()))) > MOST_COLUMNS:
             raise Rejected(f"constrain: sql takes schemas of at most {MOST_COLUMNS:,} columns, got {columns:,}")
         letters = sum(len(table) + 2 * len(column) for table, names in schema.items() for column in names)
@@ -62,22 +65,53 @@ class Grammars:
         if not any(schema.values()):
             raise Rejected("constrain: sql needs a schema that has columns")
         key = dialect, tuple((table, tuple(columns)) for table, columns in schema.items())
+        return Constraint(self._matcher(key, lambda: self._compile_sql(schema, dialect)), thought)
+
+    def structure(self, member: str, lark: str, thought: FreeThought | None = None) -> Constraint:
+        """A fresh constraint by a grammar; `member` of the request asked for it. Raises Rejected.
+
+        Behind a thought models write a line or two of nothing.
+        """
+        self._usable(member)
+        if len(lark) > MOST_GRAMMAR:
+            raise Rejected(f"{member}: must be at most {MOST_GRAMMAR:,} characters as a grammar, got {len(lark):,}")
+        if thought is not None:
+            lark = lark.replace("start:", "start: /[ \\n]{0,8}/ begin\nbegin:", 1)
+
+        def compiled() -> Any:
+            matcher = self._compile(lark)
+            if matcher.is_error():
+                reason = (matcher.get_error() or "").splitlines()[0]
+                raise Rejected(f"{member}: is not a structure that can be followed: {reason}")
+            return matcher
+
+        return Constraint(self._matcher(lark, compiled), thought)
+
+    def _usable(self, member: str) -> None:
+        if self._cannot:
+            raise Rejected(f"{member}: {self._cannot}")
+
+    def _matcher(self, key: Hashable, compiled: Callable[[], Any]) -> Any:
+        """A copy of the matcher for `key`, compiled at its first use."""
         with self._one_compiles:
             if key not in self._compiled:
-                self._compiled[key] = self._compile(schema, dialect)
+                self._compiled[key] = compiled()
                 if len(self._compiled) > KEPT_GRAMMARS:
                     self._compiled.popitem(last=False)
             self._compiled.move_to_end(key)
-            return Constraint(self._compiled[key].deep_copy())
+            return self._compiled[key].deep_copy()
 
-    def _compile(self, schema: Mapping[str, Sequence[str]], dialect: str) -> Any:
-        from llguidance import LLMatcher, LLParserLimits
-
+    def _compile_sql(self, schema: Mapping[str, Sequence[str]], dialect: str) -> Any:
         lark = grammar(schema, dialect, self._prose)
         if not lark:
             raise Rejected("constrain: sql needs a schema that has columns whose names can be written")
-        text = LLMatcher.grammar_from_lark(lark)
-        matcher = LLMatcher(self._tokenizer, text, limits=LLParserLimits(max_items_in_row=20_000), log_level=0)
+        matcher = self._compile(lark)
         if matcher.is_error():
             raise Rejected("constrain: sql cannot be used with this schema, whose grammar does not compile")
         return matcher
+
+    def _compile(self, lark: str) -> Any:
+        from llguidance import LLMatcher, LLParserLimits
+
+        limits = LLParserLimits(max_items_in_row=20_000)
+        return LLMatcher(self._tokenizer, LLMatcher.grammar_from_lark(lark), limits=limits, log_level=0)

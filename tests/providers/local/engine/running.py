@@ -29,6 +29,8 @@ class Answer:
     completion_tokens: int = 0
     failed: Failed | None = None
     logprobs: list[dict[str, Any]] = field(default_factory=list)
+    reasoning: str = ""
+    calls: list[tuple[int, str, str, str]] = field(default_factory=list)
 
 
 WAYS = ["text first", "next step first", "captured"]
@@ -102,6 +104,8 @@ def run(
                 continue
             answer.pieces.append(message.text)
             answer.logprobs += message.logprobs or []
+            answer.reasoning += message.reasoning
+            answer.calls += message.tool_calls or []
             answer.finish_reason, answer.cached = message.finish_reason, message.cached_tokens
             answer.completion_tokens = message.completion_tokens
         step += 1

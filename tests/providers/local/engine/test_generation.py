@@ -187,8 +187,7 @@ def test_half_precision_stays_near_full(models, dtype):
 def test_an_end_token_ends_the_reply_counts_and_is_no_text(models, judged):
     reply = judged("qwen3", "hello")[-24:]
     loop = a_loop(models["qwen3"][0])
-    loop._ends = frozenset([reply[10]])
-    answer = run(loop, [asking("hello")])[0]
+    answer = run(loop, [asking("hello", options={"stop_token_ids": [reply[10]]})])[0]
     assert answer.finish_reason == "stop"
     assert answer.tokens[-11:] == reply[: reply.index(reply[10]) + 1][-11:]
 
