@@ -30,7 +30,7 @@ class Walker:
         self.grammars = Grammars(self.tokenizer.to_str(), self.vocabulary, [self.end])
 
     def matcher(self, schema=SCHEMA, dialect="sqlite"):
-        return self.grammars.constraint("sql", schema, dialect)._matcher
+        return self.grammars.constraint("sql", schema, dialect).matcher
 
     def bytes(self, text: str) -> list[int]:
         return [self.grammars._tokenizer.tokenize_bytes(bytes([byte]))[0] for byte in text.encode()]
