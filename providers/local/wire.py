@@ -66,7 +66,7 @@ class Ask(msgspec.Struct, tag="ask", tag_field="type", omit_defaults=True):
     tool_choice: Any = None
     parallel_tool_calls: bool = True
     response_format: dict[str, Any] = {}
-    # Whether thoughts are told from the text: auto, never, always (anywhere), opened (the reply begins in one).
+    # How thoughts are split off the text: auto, never, always (anywhere), opened (the reply begins in one).
     think: str = "auto"
     think_tags: tuple[str, str] = TAGS
     # vLLM's further parameters, by their names there; see serving/extensions.py.

@@ -1,4 +1,4 @@
-"""The text of a sequence: its tokens are decoded, stop strings end it, thoughts and tool calls are told apart.
+"""The text of a sequence: its tokens are decoded, stop strings end it, thoughts and tool calls are split off.
 
 token → detokeniser → stop strings → thoughts → tool calls → text, reasoning, pieces of calls
 """
@@ -21,7 +21,7 @@ TokenLogprobs = tuple[float, list[tuple[int, float]]]
 class OutputBuffer:
     """A sequence's output that was not sent yet, and whether the sequence has ended.
 
-    thoughts           None if a thought is not told from the text
+    thoughts           None if thoughts stay in the text
     calls              None if the reply has no tool calls
     min_tokens         stop strings are not looked for in so many first tokens
     reasoning_tokens   tokens of its thoughts, so far

@@ -1,4 +1,4 @@
-"""A reply's thinking, told apart from its text while both come in pieces.
+"""A reply's thinking, split off its text while both come in pieces.
 
     <think>First I count.</think>There are 42.     →  reasoning "First I count.", text "There are 42."
 

@@ -1,4 +1,4 @@
-"""From an ask to a sequence: prompt, parameters, what ends it, what is told apart in it, what constrains it."""
+"""From an ask to a sequence: prompt, parameters, what ends it, its channels, what constrains it."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _edits(further: Extensions, chat: Chat, ends: frozenset[int]) -> Edits | Non
 
 
 def _thoughts(ask: Ask, text: str) -> Thoughts | None:
-    """Where the reply's thoughts are, if they are told from its text: the prompt may end inside one."""
+    """What splits thoughts off the text, if that is wanted: the prompt may end inside one."""
     if ask.think == "never":
         return None
     opened = ask.think == "opened" or text.rstrip().endswith(ask.think_tags[0])
