@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install run test lint coverage instructions bench soak clean
+.PHONY: lock sbom install run test lint coverage instructions bench soak clean
 
 install: .venv/.installed
 
@@ -47,6 +47,16 @@ bench: .venv/.installed-test
 # A random fault each second, ten minutes; `make soak SOAK="--seed 7 --seconds 60"` plays a certain one.
 soak: .venv/.installed-test
 	$(BIN)/python -m tests.reliability.soak $(SOAK)
+
+# The versions and hashes that the image installs; needs uv.
+lock:
+	uv pip compile setup.cfg --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-annotate \
+	  --no-header -q -o deploy/requirements.lock
+	sed -i '1i # What the image of the gateway installs, with hashes. Written by `make lock` from setup.cfg.' deploy/requirements.lock
+
+# What is in the image, as CycloneDX; needs cyclonedx-bom.
+sbom:
+	cyclonedx-py requirements deploy/requirements.lock --output-reproducible -o sbom.json
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -11,7 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import kubernetes_validate
 import yaml
+from packaging.requirements import Requirement
 
 from gateway import cli
 from gateway.server.master import GRACE_S
@@ -45,9 +47,10 @@ def test_the_compose_file_names_files_that_exist():
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]
     root = DEPLOY.parent
     assert (root / services["sluice"]["build"]["dockerfile"]).exists()
-    assert (root / services["sluice"]["environment"]["SLUICE_CONFIG"].removeprefix("/opt/sluice/")).exists()
-    for volume in services["nginx"]["volumes"]:
+    for volume in [*services["nginx"]["volumes"], *services["sluice"]["volumes"]]:
         assert (DEPLOY / volume.split(":")[0]).exists()
+    image = (DEPLOY / "Dockerfile").read_text("utf-8")
+    assert f"SLUICE_CONFIG={services['sluice']['volumes'][0].split(':')[1]} " in image
 
 
 def test_the_containers_are_reached_by_this_machine_alone_and_their_metrics_by_it():
@@ -67,8 +70,49 @@ def test_the_image_is_built_with_what_the_installer_reads():
     given = set(re.findall(r"^ARG (\w+)", (DEPLOY / "Dockerfile").read_text("utf-8"), re.MULTILINE))
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]
     assert set(services["sluice"]["build"]["args"]) <= given
-    read = set(re.findall(r'environ\.get\("(\w+)"\)', (DEPLOY.parent / "install.py").read_text("utf-8")))
-    assert read and read <= given
+
+
+def test_the_image_copies_only_what_is_there_and_runs_without_rights():
+    image = (DEPLOY / "Dockerfile").read_text("utf-8")
+    for source in re.findall(r"^COPY ([\w./]+) ", image, re.MULTILINE):
+        assert (DEPLOY.parent / source).exists(), source
+    last = image.rpartition("FROM ")[2]
+    assert "USER 10001" in last and "COPY . ." not in last  # the tests and the source stay in the first stage
+    assert yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]["sluice"]["read_only"] is True
+
+
+def test_the_lock_has_a_hash_for_each_package_that_setup_cfg_asks_for():
+    lock = (DEPLOY / "requirements.lock").read_text("utf-8")
+    hashed = r"^([A-Za-z0-9_.-]+)==([^ ;]+)[^\n]*\\\n    --hash=sha256:[0-9a-f]{64}"
+    found = re.findall(hashed, lock, re.MULTILINE)
+    assert len(found) == len(re.findall(r"^[A-Za-z0-9_.-]+==", lock, re.MULTILINE))
+    pinned = dict(found)
+    configuration = configparser.ConfigParser()
+    configuration.read(DEPLOY.parent / "setup.cfg")
+    for line in configuration["options"]["install_requires"].splitlines():
+        if line.strip() and not line.startswith("#"):
+            wanted = Requirement(line)
+            assert wanted.specifier.contains(pinned[wanted.name.lower()]), line
+    assert "://" not in lock
+
+
+def test_kubernetes_accepts_the_manifests_and_the_gateway_their_configuration(tmp_path):
+    manifests = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8")))
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, "1.31", strict=True)
+    by_kind = {manifest["kind"]: manifest for manifest in manifests}
+    file = tmp_path / "sluice.yaml"
+    file.write_text(by_kind["ConfigMap"]["data"]["sluice.yaml"], "utf-8")
+    settings = load(file, environ={"DASHSCOPE_API_KEY": "k", "SLUICE_KEY_SHA256": "0" * 64})
+    assert settings.problems() == []
+    pod = by_kind["Deployment"]["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert settings.server.bind.endswith(f":{ports['http']}")
+    assert settings.server.metrics_bind.endswith(f":{ports['metrics']}")
+    wait_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert pod["terminationGracePeriodSeconds"] > settings.server.drain_s + wait_s + GRACE_S
+    assert container["securityContext"]["readOnlyRootFilesystem"] and pod["securityContext"]["runAsNonRoot"]
 
 
 def test_nginx_takes_the_shipped_file_as_it_is(tmp_path):
