@@ -25,6 +25,11 @@ def test_a_connection_takes_a_socket_that_was_opened_for_it():
     assert list(inspect.signature(Connection.connect).parameters) == ["self", "sock"]
 
 
+def test_the_bytes_of_a_packet_are_read_by_a_method_that_knows_their_number():
+    assert list(inspect.signature(Connection._read_bytes).parameters) == ["self", "num_bytes"]
+    assert "self._read_bytes(bytes_to_read)" in inspect.getsource(Connection._read_packet), "see how packets are read"
+
+
 def test_a_connection_can_be_closed_without_a_word_to_the_server():
     source = inspect.getsource(Connection._force_close)
     assert "_sock.close" in source, "see how PyMySQL closes its socket now"

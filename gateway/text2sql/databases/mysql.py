@@ -94,7 +94,9 @@ class MySQL:
             arguments["ssl"] = self._tls
         else:
             arguments["ssl_disabled"] = True
-        connection = pymysql.connect(**{**arguments, **self._arguments}, defer_connect=True, autocommit=True)
+        connection = pymysql_connection.Connection(
+            **{**arguments, **self._arguments}, defer_connect=True, autocommit=True
+        )
         if not self._needs_tls:
             pymysql_connection.offer_tls(connection, self._tls)
         # The limit covers a peer that accepts and stays silent: in this protocol the server speaks first.
@@ -195,13 +197,17 @@ class MySQL:
             stamps = [n for n, field in enumerate(fields) if zoned and field.type_code == FIELD_TYPE.TIMESTAMP]
             words = [("timestamptz" if n in stamps else _word(field)) for n, field in enumerate(fields)]
             collected.describe([field.name for field in fields], words)
-            # Row by row: a batch of wide rows could be far more than `byte_limit`.
-            while (row := cursor.fetchone()) is not None:
+            # Row by row: a batch of wide rows could be far more than `byte_limit`. One that is more by itself stays in
+            # the socket.
+            connection.row_bytes = self._settings.byte_limit
+            while (row := _next_row(cursor, collected)) is not None:
                 if not collected.add([_with_zone(row, stamps, zoned) if stamps else row]):
-                    # The protocol would have us read all remaining rows first: drop the connection instead.
-                    pymysql_connection.drop(connection)
-                    self._leaving.spawn(self._kill, connection.thread_id())
-                    return
+                    break
+            if collected.truncated:
+                # The protocol would have us read all remaining rows first: drop the connection instead.
+                pymysql_connection.drop(connection)
+                self._leaving.spawn(self._kill, connection.thread_id())
+                return
             connection.rollback()
 
     def close(self) -> None:
@@ -234,6 +240,14 @@ def _tls(options: dict[str, Any]) -> ssl.SSLContext:
     if options.get("cert"):
         context.load_cert_chain(options["cert"], options.get("key"))
     return context
+
+
+def _next_row(cursor: SSCursor, collected: Collected) -> Any:
+    try:
+        return cursor.fetchone()
+    except pymysql_connection.RowTooLarge:
+        collected.truncated = True
+        return None
 
 
 def _with_zone(row: Any, stamps: list[int], zoned: Any) -> list[Any]:

@@ -48,6 +48,14 @@ WORDS = {
 }  # fmt: skip
 
 
+# Types whose values are short; octet_length() takes those of TEXTS as they are.
+NARROW = {
+    "bool", "int2", "int4", "int8", "oid", "float4", "float8", "date", "time", "timetz", "timestamp", "timestamptz",
+    "interval", "uuid",
+}  # fmt: skip
+TEXTS = {"text", "varchar", "bpchar", "bytea"}
+
+
 class Connection(psycopg.Connection[Any]):
     """A connection that gives way to other greenlets while it waits."""
 
@@ -160,18 +168,52 @@ class PostgreSQL:
             connection.execute("BEGIN READ ONLY; " + "; ".join(f"SET LOCAL {item}" for item in settings if item))
             cursor = connection.cursor(name="rows", row_factory=tuple_row)
             cursor.execute(sql)
+            columns = list(cursor.description or ())
             collected.describe(
-                [column.name for column in cursor.description or ()],
-                [_word(connection, column.type_code) for column in cursor.description or ()],
+                [column.name for column in columns], [_word(connection, column.type_code) for column in columns]
             )
+            kinds = [_type_name(connection, column.type_code) for column in columns]
+            is_bounded = {*kinds} <= NARROW
+            if not is_bounded:
+                cursor.close()
+                cursor = connection.cursor(name="rows", row_factory=tuple_row)
+                cursor.execute(within_bytes(sql, kinds, self._settings.byte_limit))
             while batch := cursor.fetchmany(BATCH):
-                if not collected.add(batch):
+                if not is_bounded:
+                    batch, is_over = _until_over(batch)
+                    collected.truncated = collected.truncated or is_over
+                if not collected.add(batch) or collected.truncated:
                     break
             connection.execute("ROLLBACK")
 
     def close(self) -> None:
         self._leaving.join(CANCEL_S)
         self._engine.dispose()
+
+
+def within_bytes(sql: str, kinds: list[str], most: int) -> str:
+    """`sql` in a query that gives its rows as they are, in their order, until they have `most` bytes.
+
+    From the first row on that is too much every value is NULL, and a last column, added here, is true: a value of
+    100 MB stays on the server. The statement itself is read unchanged; its columns go through by their places.
+    """
+    names = [f"c{n}" for n in range(1, len(kinds) + 1)]
+    sizes = [
+        f"coalesce(octet_length({name}{'' if kind in TEXTS else '::text'}), 0)"
+        for name, kind in zip(names, kinds, strict=True)
+        if kind not in NARROW
+    ]
+    values = ", ".join(f"CASE WHEN size <= {most:d} THEN {name} END" for name in names)
+    return (  # the statement passed the guard; what is added are numbers and names of ours
+        f"SELECT {values}, size > {most:d} FROM (SELECT *, sum(({' + '.join(sizes)})::bigint) "  # noqa: S608
+        f"OVER (ROWS UNBOUNDED PRECEDING) AS size FROM ({sql}\n) AS q({', '.join(names)})) AS r"
+    )
+
+
+def _until_over(batch: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], bool]:
+    """The rows of within_bytes() without its last column, up to the first that was too much; whether there was one."""
+    kept = [row[:-1] for row in batch if not row[-1]]
+    return kept, len(kept) < len(batch)
 
 
 def _quoted(text: str) -> str:
@@ -200,6 +242,11 @@ def _refused(error: psycopg.Error, statement: str) -> SqlFailed:
 def _words(error: psycopg.Error) -> str:
     words = error.diag.message_primary or str(error) or type(error).__name__
     return words.strip().split("\n")[0][:300]
+
+
+def _type_name(connection: Connection, code: int) -> str:
+    known = connection.adapters.types.get(code)
+    return "" if known is None or known.array_oid == code else known.name
 
 
 def _word(connection: Connection, code: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import decimal
 import json
-from functools import partial
+import re
 from typing import Any
 
 import psycopg
@@ -17,6 +17,9 @@ from psycopg.adapt import Buffer, Loader
 from psycopg.types import datetime
 from psycopg.types import json as json_types
 
+# JSON that nests deeper stays text.
+DEPTH = 100
+_BRACKETS = re.compile(r"[\[\]{}]")
 # rows.py writes arrays as JSON.
 ARRAY = "json"
 
@@ -52,6 +55,23 @@ def _number(digits: str) -> float | decimal.Decimal:
     return number if repr(number) == digits else decimal.Decimal(digits)
 
 
+def _json(data: str | bytes) -> Any:
+    """A JSON value; one that nests deeper than DEPTH is left as text, for readers of JSON give up on it."""
+    written = data if isinstance(data, str) else data.decode("utf-8", "replace")
+    if written.count("[") + written.count("{") > DEPTH and _depth(written) > DEPTH:
+        return written
+    return json.loads(written, parse_float=_number)
+
+
+def _depth(written: str) -> int:
+    """How deep brackets nest in `written`; those inside of texts count too, which only makes it more."""
+    depth = deepest = 0
+    for letter in _BRACKETS.findall(written):
+        depth += 1 if letter in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
 LOADERS: dict[str, type[Loader]] = {
     "date": _or_text(datetime.DateLoader),
     "time": _or_text(datetime.TimeLoader),
@@ -66,4 +86,4 @@ def load_into(connection: psycopg.Connection[Any]) -> None:
     """Let `connection` read values so."""
     for name, loader in LOADERS.items():
         connection.adapters.register_loader(name, loader)
-    json_types.set_json_loads(partial(json.loads, parse_float=_number), connection)
+    json_types.set_json_loads(_json, connection)

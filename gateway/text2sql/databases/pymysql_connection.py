@@ -2,6 +2,7 @@
 
 `tests/contracts/test_pymysql.py` names each of these attributes and fails where a release of PyMySQL drops one.
 
+    Connection._read_bytes      reads so many bytes of a packet, whose length has been read
     Connection._result          the result that is still being read
     Connection._force_close     closes the socket without a word to the server
     Connection.ssl, .ctx        whether TLS is asked for, and its context
@@ -17,6 +18,22 @@ from typing import Any
 import pymysql
 from gevent import socket, ssl
 from pymysql.cursors import SSCursor
+
+
+class RowTooLarge(Exception):
+    """A row is larger than `row_bytes`; it was not read."""
+
+
+class Connection(pymysql.connections.Connection):  # type: ignore[misc, type-arg, unused-ignore]
+    """A connection that reads no row that is larger than `row_bytes`, where that is set."""
+
+    row_bytes = 0
+
+    def _read_bytes(self, num_bytes: int) -> bytes:
+        if 0 < self.row_bytes < num_bytes:
+            raise RowTooLarge
+        data: bytes = super()._read_bytes(num_bytes)
+        return data
 
 
 def offer_tls(connection: pymysql.Connection[Any], context: ssl.SSLContext) -> None:

@@ -31,7 +31,6 @@ from prompts.tables import Schema
 
 T = TypeVar("T")
 
-BATCH = 50
 # How many steps of SQLite's virtual machine run between two looks at the clock: some milliseconds. Each look takes the
 # interpreter's lock, for which the event loop may have to wait. A step on a long value takes far longer than others, so
 # from outside a statement is interrupted at its time, too, and again every so often: SQLite forgets an interrupt that
@@ -170,8 +169,9 @@ class SQLite:
             connection.set_authorizer(self._open)
             cursor = connection.execute(sql)
             collected.describe([column[0] for column in cursor.description or ()])
-            while batch := cursor.fetchmany(BATCH):
-                if not collected.add(batch):
+            # Row by row: a batch of wide rows could be far more than `byte_limit`.
+            for row in cursor:
+                if not collected.add([row]):
                     break
         except sqlite3.OperationalError as error:
             if str(error) == "interrupted":
