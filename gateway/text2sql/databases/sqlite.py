@@ -7,6 +7,7 @@ Its threads are real ones (gevent's pool), and come back into Python as seldom a
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import sqlite3
@@ -29,6 +30,8 @@ from gateway.text2sql.errors import SqlFailed, SqlLimit, refused
 from gateway.text2sql.rows import Collected
 from prompts.tables import Schema
 
+log = logging.getLogger("sluice.sql")
+
 T = TypeVar("T")
 
 # How many steps of SQLite's virtual machine run between two looks at the clock: some milliseconds. Each look takes the
@@ -37,6 +40,9 @@ T = TypeVar("T")
 # comes while nothing runs.
 STEPS = 200_000
 AGAIN_S = 0.02
+# Seconds after which a statement that no interrupt ends counts as hanging, and how many spare threads there may be.
+HANGS_S = 1.0
+SPARES = 4
 # No interrupt comes within one step, so values and patterns are so short that a step takes 0.3 s at most: instr and
 # replace with half of LENGTH in LENGTH bytes, LIKE with LIKE_BYTES. (With 1 MiB it was 5 s. A trim of as much takes
 # longer, which is for the guard to see: size_bounds.py.)
@@ -62,14 +68,20 @@ class Job:
     def stops(self) -> bool:
         return self.cancelled or time.monotonic() > self.deadline
 
-    def end(self) -> None:
-        """Interrupt it until its thread is free."""
+    def end(self, spare: Callable[[int], None]) -> None:
+        """Interrupt it until its thread is free; one that no interrupt ends is replaced by a spare thread meanwhile."""
         self.cancelled = True
+        began, is_hanging = time.monotonic(), False
         while not self.is_done:
+            if not is_hanging and time.monotonic() - began > HANGS_S:
+                is_hanging = True
+                spare(1)
             if self.connection is not None:
                 with contextlib.suppress(sqlite3.ProgrammingError):  # it is closed by now
                     self.connection.interrupt()
             gevent.sleep(AGAIN_S)
+        if is_hanging:
+            spare(-1)
 
 
 class SQLite:
@@ -77,7 +89,9 @@ class SQLite:
         self._settings = settings
         self._path = make_url(settings.url).database or ""
         # More of them would only take the processor from the streams: SQLite computes, it does not wait.
-        self._threads = ThreadPool(min(settings.connections, max(2, os.cpu_count() or 2)))
+        self._size = min(settings.connections, max(2, os.cpu_count() or 2))
+        self._hanging = 0  # statements that no interrupt has ended yet
+        self._threads = ThreadPool(self._size)
         self._open: Callable[..., int] | None = None
 
     def _connect(self, job: Job | None = None) -> sqlite3.Connection:
@@ -101,17 +115,25 @@ class SQLite:
             finally:
                 job.is_done = True
 
-        overdue = gevent.spawn_later(job.deadline - time.monotonic(), job.end)
+        overdue = gevent.spawn_later(job.deadline - time.monotonic(), job.end, self._spare)
         try:
             result, error = self._threads.spawn(caught).get()
         finally:
             overdue.kill(block=False)
             if not job.is_done:
                 # Killed, or out of time: this greenlet may not wait any more.
-                gevent.spawn(job.end)
+                gevent.spawn(job.end, self._spare)
         if error is not None:
             raise error
         return cast(T, result)
+
+    def _spare(self, change: int) -> None:
+        """A thread more while one hangs, one less when it is free again."""
+        self._hanging += change
+        spares = min(self._hanging, SPARES)
+        self._threads.maxsize = self._size + spares
+        if change > 0:
+            log.warning("a statement on %s cannot be interrupted; %d such", os.path.basename(self._path), self._hanging)
 
     def read_schema(self) -> Schema:
         settings, job = self._settings, Job(READ_S)
@@ -155,7 +177,8 @@ class SQLite:
 
     def _query(self, sql: str, collected: Collected, job: Job) -> None:
         if job.stops():
-            raise SqlLimit("the database is busy: the statement's time was over before its turn came")
+            words = f"{self._hanging} statements do not end" if self._hanging else "other statements are running"
+            raise SqlLimit(f"the database is busy: the statement's time was over before its turn came; {words}")
         connection = None
         try:
             connection = self._connect(job)

@@ -37,6 +37,9 @@ LITERALS = {
 }  # fmt: skip
 
 
+Piece = tuple[str, str, str]  # kind, text, the gap in front
+
+
 @dataclass(frozen=True, slots=True)
 class Lexeme:
     """
@@ -66,7 +69,7 @@ def read(sql: str, dialect: Dialect) -> Statement:
         raise Refused(f"the statement must have at most {STATEMENT_CHARACTERS:,} characters, got {len(sql):,}")
     if "\0" in sql:
         raise Refused("the statement has a NUL character in it")
-    pieces = _pieces(_as_meant(sql, dialect), dialect)
+    pieces = _without_materialized(_pieces(_as_meant(sql, dialect), dialect))
     while pieces and pieces[-1][1] == ";":
         pieces.pop()
     if not pieces:
@@ -74,6 +77,21 @@ def read(sql: str, dialect: Dialect) -> Statement:
     if any(text == ";" for _, text, _ in pieces):
         raise Refused("there must be one statement, got several")
     return _joined(pieces, dialect)
+
+
+def _without_materialized(pieces: list[Piece]) -> list[Piece]:
+    """The pieces without AS [NOT] MATERIALIZED's last words: they say how a server plans, never what it answers."""
+    kept: list[Piece] = []
+    for n, piece in enumerate(pieces):
+        kept.append(piece)
+        following = pieces[n + 1 : n + 2]
+        if piece[0] == "word" and piece[1].lower() == "materialized" and following and following[0][1] == "(":
+            words = [word[1].lower() for word in kept[-3:]]
+            if words[-2:-1] == ["as"]:
+                kept.pop()
+            elif words[-3:-1] == ["as", "not"]:
+                del kept[-2:]
+    return kept
 
 
 def _as_meant(sql: str, dialect: Dialect) -> str:
@@ -103,9 +121,9 @@ def _as_meant(sql: str, dialect: Dialect) -> str:
     return "".join(written)
 
 
-def _pieces(sql: str, dialect: Dialect) -> list[tuple[str, str, str]]:
+def _pieces(sql: str, dialect: Dialect) -> list[Piece]:
     """(kind, text, gap in front) of each lexeme."""
-    pieces: list[tuple[str, str, str]] = []
+    pieces: list[Piece] = []
     gap, had_comment, at, depth = "", False, 0, 0
     while at < len(sql):
         found = dialect.lexemes.match(sql, at)
@@ -135,7 +153,7 @@ def _pieces(sql: str, dialect: Dialect) -> list[tuple[str, str, str]]:
     return pieces
 
 
-def _check_comment(text: str, pieces: list[tuple[str, str, str]], gap: str) -> None:
+def _check_comment(text: str, pieces: list[Piece], gap: str) -> None:
     if text.startswith("#") and pieces and "\n" not in gap:
         # In PostgreSQL # is an operator, and so are #> and #>>.
         raise Refused("# begins a comment in MySQL: write -- for a comment, or JSON_EXTRACT(…) to read JSON")
@@ -152,7 +170,7 @@ def _unreadable(sql: str, at: int) -> str:
     return f"a statement cannot have the character {letter!r} outside of quotes"
 
 
-def _joined(pieces: list[tuple[str, str, str]], dialect: Dialect) -> Statement:
+def _joined(pieces: list[Piece], dialect: Dialect) -> Statement:
     written: list[str] = []
     lexemes: list[Lexeme] = []
     at = 0
@@ -167,7 +185,7 @@ def _joined(pieces: list[tuple[str, str, str]], dialect: Dialect) -> Statement:
     return Statement("".join(written), lexemes)
 
 
-def _is_call(piece: tuple[str, str, str], dialect: Dialect) -> bool:
+def _is_call(piece: Piece, dialect: Dialect) -> bool:
     kind, text, _ = piece
     return kind == "word" and text.lower() in dialect.functions and text.lower() not in dialect.words
 

@@ -155,7 +155,7 @@ class Names:
             else:
                 # Its own name inside it means something else, so it joins the known ones afterwards.
                 columns = self._renamed(self._query(cte.this, known, outer), cte.args["alias"])
-            known[name] = Expression(columns, self._expanded - before)
+            known[name] = Expression(columns, max(1, self._expanded - before))
         return known
 
     def _recursive(self, cte: exp.CTE, name: str, known: Mapping[str, Expression], outer: list[Scope]) -> list[str]:
