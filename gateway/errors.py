@@ -16,6 +16,8 @@ import msgspec
 from flask import Response, current_app, g, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
+from gateway.printable import printable
+
 log = logging.getLogger("sluice")
 
 # code → HTTP status, retryable, OpenAI's type
@@ -76,6 +78,7 @@ class Failure(Exception):
         status, retryable, _ = TABLE[self.code]
         self.status = self.status or status
         self.retryable = retryable if self.retryable is None else self.retryable
+        self.message = printable(self.message)
         if len(self.message) > MAX_MESSAGE_CHARACTERS:
             self.message = self.message[: MAX_MESSAGE_CHARACTERS - 1] + "…"
         if self.retry_after is None:

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -130,7 +131,7 @@ def test_nginxs_own_errors_have_the_form_of_the_gateways(tmp_path):
         for path, body, status, code in (
             ("/", b"", 502, "overloaded"),
             ("/getAnwser?question=x", b"", 502, "overloaded"),
-            ("/getAnwser", b"x" * (1 << 21), 413, "too_large"),
+            ("/getAnwser", b"x" * (21 << 20), 413, "too_large"),
             (f"/getAnwser?question={'x' * 20_000}", b"", 414, "too_large"),
         ):
             connection = http.client.HTTPConnection(*nginx.address, timeout=30)
@@ -143,6 +144,37 @@ def test_nginxs_own_errors_have_the_form_of_the_gateways(tmp_path):
             assert (reply.status, told["error"]["code"]) == (status, code)
             assert reply.headers["Content-Type"] == "application/json"
             assert set(told["error"]) == {"code", "message", "retryable", "retry_after", "request_id"}
+    finally:
+        nginx.kill()
+
+
+NGINX_ERRORS = {
+    "a malformed request": (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "bad_request"),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", 400, "bad_request"),
+    "a header too large": (
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 40_000 + b"\r\n\r\n", 400, "bad_request",
+    ),
+    "an unknown transfer coding": (
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: foo\r\n\r\n", 501, "bad_request",
+    ),
+    "HTTP/3": (b"GET / HTTP/3.0\r\nHost: localhost\r\n\r\n", 505, "bad_request"),
+}  # fmt: skip
+
+
+def test_what_nginx_cannot_read_is_refused_as_json_without_a_redirect(tmp_path):
+    nginx = Nginx(tmp_path, free_port())
+    try:
+        for what, (data, status, code) in NGINX_ERRORS.items():
+            with socket.create_connection(nginx.address, 20) as sock:
+                sock.settimeout(20)
+                sock.sendall(data)
+                got = b""
+                while not got.endswith(b"}}") and (piece := sock.recv(65536)):
+                    got += piece
+            head, _, body = got.partition(b"\r\n\r\n")
+            assert head.split()[1] == b"%d" % status, (what, head)
+            assert json.loads(body)["error"]["code"] == code, what
+            assert b"ocation:" not in head and b"application/json" in head, what
     finally:
         nginx.kill()
 

@@ -14,19 +14,23 @@ TOO_LATE_S = 0.25
 
 
 class Lateness:
-    """Measured by a timer that the loop should run at a certain moment. Times are seconds, monotonic."""
+    """Measured by a timer that the loop should run at certain moments. Times are seconds, monotonic.
+
+    One late run is no overload: a worker that imports a module, or that the system did not let run, is late once.
+    """
 
     def __init__(self) -> None:
-        self._measured_s = 0.0
+        self._last_s = self._before_s = 0.0
         self._due_at = float("inf")
 
     def ran(self, late_s: float, due_at: float) -> None:
         """The timer ran `late_s` too late, and is due again at `due_at`."""
-        self._measured_s, self._due_at = late_s, due_at
+        self._before_s, self._last_s, self._due_at = self._last_s, late_s, due_at
 
     def seconds(self, now: float | None = None) -> float:
-        """How late the loop was at the timer's last run, or is by now."""
-        return max(self._measured_s, (time.monotonic() if now is None else now) - self._due_at)
+        """How late the loop has been twice in a row, its current turn included."""
+        overdue_s = (time.monotonic() if now is None else now) - self._due_at
+        return max(min(self._before_s, self._last_s), min(self._last_s, overdue_s))
 
     @property
     def too_late(self) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 import yaml
 
 from gateway.installed import path_of
+from gateway.printable import printable
 from providers.redaction import redacted
 
 ANSWERS = logging.getLogger("sluice.answers")
@@ -27,7 +28,8 @@ def configure(folder: Path) -> None:
         if file is not None and file.exists():
             logging.config.dictConfig(yaml.safe_load(file.read_text("utf-8")))
             return
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO)
+    logging.getLogger().handlers[0].setFormatter(TextLines())
     logging.getLogger().handlers[0].addFilter(WithoutSecrets())
 
 
@@ -54,12 +56,33 @@ class WithoutSecrets(logging.Filter):
         return True
 
 
+def _stamp(record: logging.LogRecord) -> str:
+    """When the record was made: UTC, to the millisecond, the same in text and in JSON."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+
+
+class TextLines(logging.Formatter):
+    """A record as text: time, level, logger, message; nothing in it steers the terminal that shows the log."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        return _stamp(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 class JsonLines(logging.Formatter):
     """A record as one JSON object: time, level, event, and the members given as `extra={"fields": {…}}`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
-        fields: dict[str, Any] = {"time": stamp, "level": record.levelname.lower(), "event": record.getMessage()}
+        fields: dict[str, Any] = {
+            "time": _stamp(record),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
         fields |= getattr(record, "fields", {})
         return msgspec.json.encode(fields).decode()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,10 +19,13 @@ from prometheus_client import CollectorRegistry, values
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from gateway.observability.metric_files import ENDED, SUMMED
+
 log = logging.getLogger("sluice.metrics")
 
 # The size of a process's new file for one kind of metric: room for some hundred series. It grows.
 FILE_BYTES = 64 << 10
+_folding = threading.Lock()
 # A scrape that meets a file while it is created or removed is repeated: how often, and after how many seconds.
 TRIES, AGAIN_S = 4, 0.02
 
@@ -84,10 +88,40 @@ def samples(file: Path) -> Iterator[tuple[str, float]]:
         yield json.loads(key)[1], value
 
 
+def fold(folder: Path) -> None:
+    """Add the files of ended processes to one file for each kind, and remove them: a scrape reads only what is left.
+
+    Called by the one process that reads the files, before it reads them. Raises OSError.
+    """
+    for kind in SUMMED:
+        ended = list(folder.glob(f"{kind}_{ENDED}*.db"))
+        if not ended:
+            continue
+        folded = folder / f"{kind}_folded.db"
+        sums: dict[str, float] = {}
+        for file in [*ended, *([folded] if folded.exists() else [])]:
+            for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):
+                sums[key] = sums.get(key, 0.0) + value
+        new = folder / f"{kind}_folded.new"
+        new.unlink(missing_ok=True)
+        written = MmapedDict(str(new))
+        for key, value in sums.items():
+            written.write_value(key, value, 0.0)
+        written.close()
+        os.replace(new, folded)
+        for file in ended:
+            file.unlink(missing_ok=True)
+
+
 class Collector(MultiProcessCollector):
     """Sums the files; a file that is removed while they are read must not fail the scrape."""
 
     def collect(self) -> Any:
+        with _folding:
+            try:
+                fold(Path(self._path))
+            except (OSError, ValueError) as error:
+                log.error("metrics: files of ended workers are not folded: %s", type(error).__name__)
         for _ in range(TRIES - 1):
             try:
                 return super().collect()

@@ -12,8 +12,9 @@ from typing import Any
 import click
 import requests
 
+from gateway.printable import printable
 from gateway.tools.command_options import fail, settings_of
-from gateway.tools.terminal import PRINTERS, Reading, clean
+from gateway.tools.terminal import PRINTERS, Reading
 
 # Turns of a conversation that are sent with the next question, and the longest answer kept of one.
 MAX_TURNS = 20
@@ -26,7 +27,7 @@ class Target:
     def __init__(self, url: str | None, config: str | None, key: str | None, **fields: str | None) -> None:
         self.url = (url or _own_url(config)).rstrip("/")
         if not self.url.startswith(("http://", "https://")):
-            fail(f"--url: must begin with http:// or https://, got {clean(self.url)[:100]}", 2)
+            fail(f"--url: must begin with http:// or https://, got {printable(self.url)[:100]}", 2)
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.fields = {name: value for name, value in fields.items() if value is not None}
 
@@ -130,7 +131,7 @@ def error_of(reply: requests.Response) -> tuple[str, str]:
     """The sentence of a failed reply with its code, and the code."""
     try:
         error = reply.json()["error"]
-        return f"{clean(str(error['message']))} ({clean(str(error['code']))})", str(error["code"])
+        return f"{printable(str(error['message']))} ({printable(str(error['code']))})", str(error["code"])
     except (ValueError, KeyError, TypeError):
         return f"the server answered {reply.status_code} without saying why", ""
 

@@ -17,10 +17,9 @@ from typing import Any
 import click
 import msgspec
 
+from gateway.printable import printable
 from providers.stream.sse import Decoder
 
-# Control characters but tab and line feed; C1 controls; and marks that turn the direction of what follows.
-_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _KEYWORDS = re.compile(
     r"\b(?:select|from|where|group|by|order|having|limit|offset|join|left|right|inner|outer|full|cross|on|using|and|or"
     r"|not|in|is|null|as|with|recursive|union|all|distinct|case|when|then|else|end|between|like|exists|asc|desc|over"
@@ -30,16 +29,6 @@ _KEYWORDS = re.compile(
 _FENCE = re.compile(r"^\s*```\s*(\w*)")
 # A column is folded when the table is wider than the terminal, but never below this width.
 NARROWEST = 8
-
-
-def clean(text: str) -> str:
-    """`text` with what would steer a terminal written out, such as \\x1b."""
-    return _STEERING.sub(lambda found: _written(found[0]), text)
-
-
-def _written(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +55,9 @@ def raw(reads: Iterable[bytes]) -> int:
         # Whole lines, so that no character is cut.
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
-            write(clean(line.decode("utf-8", "replace").rstrip("\r")) + "\n")
+            write(printable(line.decode("utf-8", "replace").rstrip("\r")) + "\n")
     if rest:
-        write(clean(rest.decode("utf-8", "replace")))
+        write(printable(rest.decode("utf-8", "replace")))
     return 0
 
 
@@ -177,7 +166,7 @@ class Reading:
             if self.thinking:
                 self._wait("")
                 self._thought = True
-                write(click.style(clean(data["text"]), dim=True) if self.colours else clean(data["text"]))
+                write(click.style(printable(data["text"]), dim=True) if self.colours else printable(data["text"]))
             elif not self.text:
                 self._wait("thinking …")
             return None
@@ -187,12 +176,12 @@ class Reading:
                 self._thought = False
                 write("\n\n")
             self.text += data["text"]
-            write(sql.feed(clean(data["text"])))
+            write(sql.feed(printable(data["text"])))
         elif event == "correcting":
             write(sql.rest() + "\n\n")
         elif event == "sql":
             self._refused = _refused(data)
-            write(sql.rest() + ("\n" if data["ok"] else f"\n\n✗ {clean(data['reason'])}\n"))
+            write(sql.rest() + ("\n" if data["ok"] else f"\n\n✗ {printable(data['reason'])}\n"))
         elif event == "rows":
             write("\n" + table([column["name"] for column in data["columns"]], data["rows"], self._width()))
             more = ", more were cut off" if data["truncated"] else ""
@@ -203,7 +192,7 @@ class Reading:
             return int(self._refused)
         elif event == "failed":
             write(sql.rest())
-            print(f"\nsluice: {clean(data['message'])} ({data['code']})", file=sys.stderr)
+            print(f"\nsluice: {printable(data['message'])} ({data['code']})", file=sys.stderr)
             return 1
         return None
 
@@ -285,7 +274,7 @@ def table(columns: list[str], rows: list[list[Any]], columns_wide: int | None = 
 
 
 def _cell(value: Any) -> str:
-    return clean(str(value)).replace("\n", "\\n").replace("\t", "\\t")
+    return printable(str(value)).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _is_numeric(values: Iterable[Any]) -> bool:

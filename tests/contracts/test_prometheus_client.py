@@ -44,3 +44,9 @@ def test_the_files_are_named_by_kind_and_process():
     assert "multiprocess_mode" in source
     assert callable(multiprocess.MultiProcessCollector.collect)
     assert callable(multiprocess.MultiProcessCollector.merge)
+
+
+def test_a_collector_knows_its_folder_and_reads_every_file_there(tmp_path):
+    collector = multiprocess.MultiProcessCollector(None, str(tmp_path))
+    assert collector._path == str(tmp_path)
+    assert "'*.db'" in inspect.getsource(multiprocess.MultiProcessCollector.collect)

@@ -13,10 +13,10 @@ from pathlib import Path
 import click
 import pytest
 
+from gateway.printable import printable
 from gateway.tools.terminal import (
     Reading,
     SqlColours,
-    clean,
     raw_events,
     raw_lines,
     raw_object,
@@ -197,8 +197,8 @@ SHOWN = "hi \\x1b]52;c;ZXZpbA==\\x07 \\x1b]0;owned\\x07 \\x9b31m \\u202e\\x7f"
 
 
 def test_nothing_steers_the_terminal():
-    assert clean(HOSTILE) == SHOWN
-    assert clean("a\tb\n站") == "a\tb\n站"
+    assert printable(HOSTILE) == SHOWN
+    assert printable("a\tb\n站") == "a\tb\n站"
     drawn = table([f"a{HOSTILE}"], [[f"b\n{HOSTILE}"]])
     assert "\x1b" not in drawn and "\\x1b]52" in drawn and "b\\nhi" in drawn
     events = [
