@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from providers import sampling
+from providers.delta import Delta
 from providers.sampling import Sampling
+
+
+@dataclass(slots=True)
+class Delivery:
+    """How the batches after the first one reach the consumer.
+
+    take   called with each batch from the event loop, must not block; None: the consumer iterates over all of them.
+           Saves two greenlet switches and the generators of each layer per batch. The last batch is iterated always.
+    """
+
+    take: Callable[[list[Delta]], None] | None = None
+
 
 Message = dict[str, Any]
 """OpenAI's message: role (system, user, assistant, tool) and content (a string, or a list of parts), tool_calls, …"""
@@ -35,6 +49,8 @@ class ChatRequest:
     constrain: str | None = None
     constrain_schema: dict[str, list[str]] = field(default_factory=dict)
     constrain_dialect: str = ""
+    # Belongs to one asking of one consumer; adapters that cannot deliver from the event loop ignore it.
+    delivery: Delivery = field(default_factory=Delivery, compare=False, repr=False)
 
     @classmethod
     def of(cls, messages: list[Message], **members: Any) -> Self:

@@ -58,9 +58,7 @@ def test_prompts_know_only_the_plain_types_of_providers():
 def test_the_plain_types_import_the_standard_library_msgspec_and_each_other_only():
     for module in PLAIN:
         names = imported(ROOT / (module.replace(".", "/") + ".py"))
-        plain = {
-            name for name in names if name in PLAIN or name == "providers" or name.startswith("providers.sampling")
-        }
+        plain = {name for name in names if name == "providers" or name.startswith(("providers.sampling", *PLAIN))}
         others = {name.split(".")[0] for name in names - plain}
         assert others <= sys.stdlib_module_names | {"msgspec"}, module
 

@@ -117,7 +117,7 @@ class Worker:
         environment = {"SLUICE_CONFIG": str(file), "SLUICE_RUN_DIR": str(folder / "run"), "PYTHONHASHSEED": "1"}
         with (folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, "-c", "gateway/server/gunicorn_conf.py", "wsgi:app"],
+                [*command, "-c", "benchmarks/gateway/counted_conf.py", "wsgi:app"],
                 cwd=ROOT, env=os.environ | environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self._dumps = 0

@@ -153,10 +153,17 @@ class Answer(Followable):
         flow = self.request.flow
         self._begun_at = time.monotonic()
         try:
-            for steps in flow:
+            # A generator is sent what takes its further batches: a plain chat then delivers them from the event loop.
+            send = getattr(flow, "send", None)
+            steps = next(flow, None)
+            while steps is not None:
                 self.take(steps)
                 if self.complete:
                     return
+                try:
+                    steps = next(flow) if send is None else send(self.take)
+                except StopIteration:
+                    break
             self.fail(Failure("internal", "answer: its flow stopped without an end"))
         except gevent.GreenletExit:
             self.fail(Failure("internal", "answer: its producer was stopped by the gateway"))

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.answers.chat import answer as reply_steps
 from gateway.answers.question import Question
@@ -40,7 +41,7 @@ log = logging.getLogger("sluice.sql")
 
 def answer(
     question: Question, providers: Providers, databases: Databases, record: Record | None = None
-) -> Iterator[list[Step]]:
+) -> Generator[list[Step], Any, None]:
     """The steps of the answer, a list for each batch of the upstream's; the last one is Done.
 
     Raises ProviderError, SqlError and KeyError (a database that is not configured); killing the greenlet that iterates
@@ -64,7 +65,7 @@ class _Reply:
 
     def follow(
         self, messages: list[Message], constrain: dict[str, list[str]] | None = None
-    ) -> Generator[list[Step], None, None]:
+    ) -> Generator[list[Step], Any, None]:
         request = self.question.request(messages)
         if constrain:
             request.constrain_schema = constrain

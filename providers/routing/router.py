@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import gevent
 
 from providers.catalogue import WIRES
-from providers.chat import ChatRequest
+from providers.chat import ChatRequest, Delivery
 from providers.configuration import ProviderConfiguration
 from providers.delta import Delta
 from providers.errors import (
@@ -87,6 +87,7 @@ class RoutedStream:
         self._sleep = sleep
         self._answering = candidates[0]
         self._requests: dict[str, ChatRequest] = {}
+        self._delivery = Delivery()
         self._reader: Any = None
         self._batches = self._run()
 
@@ -111,7 +112,15 @@ class RoutedStream:
     def _request_for(self, provider: Provider) -> ChatRequest:
         if provider.name not in self._requests:
             self._requests[provider.name] = with_defaults(self.request, provider)
+            self._requests[provider.name].delivery = self._delivery
         return self._requests[provider.name]
+
+    def deliver_to(self, take: Callable[[list[Delta]], None]) -> None:
+        """After the first batch: the next ones may come by `take`, called from the event loop, which must not block.
+
+        The consumer goes on iterating: it gets the batches that an adapter did not deliver, always the last one.
+        """
+        self._delivery.take = take
 
     def __iter__(self) -> Iterator[list[Delta]]:
         return self._batches

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, Self
 
 import gevent
@@ -164,6 +164,33 @@ class Response:
                 self.cut = not self._framing.at_close()
                 break
         if self._inflate and not self._inflate.complete:
+            self.cut = True
+
+    @property
+    def deliverable(self) -> bool:
+        """Whether `deliver` can read the rest: not through TLS or compression, which hold bytes back themselves."""
+        return self._connection is not None and not self._connection.where.secure and self._inflate is None
+
+    def deliver(self, took: Callable[[bytes], bool]) -> None:
+        """As `pieces`, for the rest of the body, but each piece goes to `took` from the event loop.
+
+        Returns when `took` returns False, or the body has ended; this greenlet sleeps until then.
+        """
+
+        def arrived(data: bytes) -> bool:
+            if not data:
+                self.cut = not self._framing.at_close()
+                return False
+            data = self._framing.feed(data)
+            if data and not took(data):
+                return False
+            return not self._framing.complete
+
+        if self._connection is None or self._framing.complete:
+            return
+        try:
+            self._connection.deliver(arrived)
+        except OSError:
             self.cut = True
 
     def body(self, max_bytes: int = MAX_ERROR_BYTES) -> bytes:

@@ -10,6 +10,7 @@ import os
 import ssl
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,6 +20,7 @@ import certifi
 import gevent.socket
 import gevent.ssl
 from gevent import get_hub
+from gevent.hub import Waiter
 
 from providers.errors import Unreachable
 
@@ -80,6 +82,7 @@ class Connection:
         self._emptied = False  # the last read left nothing behind
         self._overdue: Exception | None = None
         self._lapse: Any = None
+        self._delivering: _Delivering | None = None
 
     def recv(self) -> bytes:
         """Some bytes, b"" at the end; waits for them. Raises OSError, or what `interrupt` was given."""
@@ -96,6 +99,33 @@ class Connection:
                 self._wait(self._readable)
             except ssl.SSLWantWriteError:
                 self._wait(self._writable)
+
+    def deliver(self, arrived: Callable[[bytes], bool]) -> None:
+        """Call `arrived` from the event loop with what comes (b"" at the end) until it returns False; waits for that.
+
+        `arrived` must not block. Raises OSError, what `arrived` raises, or what `interrupt` was given. Not for TLS.
+        """
+        if self._overdue is not None:
+            raise self._overdue
+        self._emptied = False
+        delivering = self._delivering = _Delivering(self._hub, self._readable)
+        descriptor = self._sock.fileno()
+
+        def readable() -> None:
+            try:
+                # os.read: one call less than the socket's recv, for every chunk.
+                data = os.read(descriptor, RECV_BYTES)
+                if not arrived(data) or not data:
+                    delivering.end(None)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except BaseException as error:  # noqa: BLE001 - raised again in the greenlet that waits
+                delivering.end(error)
+
+        try:
+            delivering.wait(readable)
+        finally:
+            self._delivering = None
 
     def recv_now(self) -> bytes | None:
         """Some bytes, b"" at the end, None if there is nothing yet."""
@@ -126,6 +156,10 @@ class Connection:
     def interrupt(self, error: Exception | None) -> None:
         """End the wait that is on with `error`, or else the next one that would begin; None takes it back."""
         self._overdue = error
+        if self._delivering is not None:
+            if error is not None:
+                self._delivering.end(error)
+            return
         for watcher in (self._readable, self._writable):
             if error is not None and watcher.active:
                 self._hub.cancel_wait(watcher, error)
@@ -168,6 +202,34 @@ class Connection:
             return self.recv_now() is None
         except OSError:
             return False
+
+
+class _Delivering:
+    """A greenlet that sleeps while the event loop reads for it."""
+
+    def __init__(self, hub: Any, readable: Any) -> None:
+        self._waiter = Waiter(hub)
+        self._readable = readable
+        self._ended = False
+        self._error: BaseException | None = None
+
+    def wait(self, callback: Callable[[], None]) -> None:
+        """Run `callback` whenever the connection is readable, until `end` is called; raises the error given there."""
+        self._readable.start(callback)
+        try:
+            self._waiter.get()
+        finally:
+            self._ended = True
+            self._readable.stop()
+        if self._error is not None:
+            raise self._error
+
+    def end(self, error: BaseException | None) -> None:
+        """Wake the greenlet; may be called again. Called from the event loop."""
+        if not self._ended:
+            self._ended, self._error = True, error
+            self._readable.stop()
+            self._waiter.switch(None)
 
 
 class Pool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from providers.catalogue import WIRES
-from providers.chat import ChatRequest
+from providers.chat import ChatRequest, Delivery
 from providers.configuration import ProviderConfiguration
 from providers.delta import Delta
 from providers.errors import (
@@ -208,21 +208,21 @@ class HostedAdapter:
             if response.status != 200:
                 raise self._refused(response)
             reading = self.reply_reader(response.headers.get("content-type", ""))
-            yield from self._batches(response, reading)
+            yield from self._batches(response, reading, request.delivery)
 
-    def _batches(self, response: Response, reading: ReplyReader) -> Iterator[list[Delta]]:
-        seen = 0
+    def _batches(
+        self, response: Response, reading: ReplyReader, delivery: Delivery | None = None
+    ) -> Iterator[list[Delta]]:
         try:
             for data in response.pieces():
-                batch = reading.feed(data)
+                batch = _fed(response, reading, data)
                 if reading.ended or reading.failure:
                     break
-                if reading.events != seen:
-                    seen = reading.events
-                    response.deadlines.event(reading.answering)
-                response.deadlines.finished(reading.finished)
                 if batch:
                     yield batch
+                    if delivery is not None and delivery.take is not None and response.deliverable:
+                        batch = _delivered(response, reading, delivery.take)
+                        break
             else:
                 batch = reading.end(cut=response.cut)
         except ProviderError as error:
@@ -256,6 +256,38 @@ def redirected(host: str, status: int, location: str) -> BrokenProtocol:
     there += f":{parts.port}" if parts.hostname and parts.port else ""
     to = f" to {there}{parts.path[:100]}" if location else ""
     return BrokenProtocol(f"{host} redirects{to} (status {status}), which is not followed: write that as base_url")
+
+
+def _fed(response: Response, reading: ReplyReader, data: bytes) -> list[Delta]:
+    """The batch that `data` brings; keeps the deadlines up to date."""
+    seen = reading.events
+    batch = reading.feed(data)
+    if not (reading.ended or reading.failure):
+        if reading.events != seen:
+            response.deadlines.event(reading.answering)
+        response.deadlines.finished(reading.finished)
+    return batch
+
+
+def _delivered(response: Response, reading: ReplyReader, take: Callable[[list[Delta]], None]) -> list[Delta]:
+    """Read the rest of the reply in the event loop, each batch to `take`; returns the last batch, which is not taken.
+
+    Raises what `_batches` handles: deadlines, and what the body's framing finds.
+    """
+    last: list[Delta] = []
+
+    def arrived(data: bytes) -> bool:
+        nonlocal last
+        batch = _fed(response, reading, data)
+        if reading.ended or reading.failure:
+            last = batch
+            return False
+        if batch:
+            take(batch)
+        return True
+
+    response.deliver(arrived)
+    return last if reading.ended or reading.failure else reading.end(cut=response.cut)
 
 
 def failed_status(status: int, headers: Mapping[str, str], message: str) -> ProviderError:
