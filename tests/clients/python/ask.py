@@ -1,0 +1,96 @@
+"""One client, one model: `python ask.py <client> <url> <model>`; prints {"text", "calls", "error"} as JSON."""
+
+import asyncio
+import json
+import sys
+
+
+def body(model):
+    return {"question": f"python {model}", "provider": model, "database": "none"}
+
+
+def of_events(events):
+    text, error = "", ""
+    for name, data in events:
+        told = json.loads(data)
+        if name in ("", "message"):
+            text += told["text"]
+        elif name == "failed":
+            error = told["code"]
+    return {"text": text, "calls": "", "error": error}
+
+
+def httpx_sse(url, model):
+    import httpx
+    from httpx_sse import connect_sse
+
+    with (
+        httpx.Client(timeout=20) as client,
+        connect_sse(client, "POST", f"{url}/getAnwser", json=body(model)) as source,
+    ):
+        return of_events((event.event, event.data) for event in source.iter_sse())
+
+
+def sseclient(url, model):
+    import requests
+    import sseclient
+
+    reply = requests.post(f"{url}/getAnwser", json=body(model), stream=True, timeout=20)
+    return of_events((event.event, event.data) for event in sseclient.SSEClient(reply).events())
+
+
+def aiohttp_lines(url, model):
+    import aiohttp
+
+    async def ask():
+        found, name = [], ""
+        async with aiohttp.ClientSession() as session, session.post(f"{url}/getAnwser", json=body(model)) as reply:
+            async for raw in reply.content:
+                line = raw.decode().rstrip("\n")
+                if line.startswith("event: "):
+                    name = line[7:]
+                elif line.startswith("data: "):
+                    found.append((name, line[6:]))
+                elif not line:
+                    name = ""
+        return of_events(found)
+
+    return asyncio.run(ask())
+
+
+def langchain(url, model):
+    from langchain_openai import ChatOpenAI
+
+    chat = ChatOpenAI(base_url=f"{url}/v1", api_key="any", model=model, max_retries=0, use_responses_api=False)
+    text, calls, error = "", "", ""
+    try:
+        for chunk in chat.stream(f"python {model}"):
+            text += chunk.content
+            calls += "".join(call["args"] or "" for call in chunk.tool_call_chunks)
+    except Exception as raised:  # noqa: BLE001 - each client has classes of its own
+        error = getattr(raised, "code", None) or type(raised).__name__
+    return {"text": text, "calls": calls, "error": error}
+
+
+def pydantic_ai(url, model):
+    from pydantic_ai import Agent
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    agent = Agent(OpenAIChatModel(model, provider=OpenAIProvider(base_url=f"{url}/v1", api_key="any")))
+
+    async def ask():
+        text, error = "", ""
+        try:
+            async with agent.run_stream(f"python {model}") as result:
+                async for delta in result.stream_text(delta=True, debounce_by=None):
+                    text += delta
+        except Exception as raised:  # noqa: BLE001 - each client has classes of its own
+            error = getattr(raised, "code", None) or type(raised).__name__
+        return {"text": text, "calls": "", "error": error}
+
+    return asyncio.run(ask())
+
+
+client, url, model = sys.argv[1:]
+print(json.dumps(globals()[client](url, model)))
