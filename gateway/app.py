@@ -116,6 +116,6 @@ def create_app(
     if server.cors:
         from flask_cors import CORS
 
-        exposed = ["X-Answer-Id", "X-Request-Id", "Server-Timing", "Retry-After"]
+        exposed = ["X-Answer-Id", "X-Sluice-Adjusted", "X-Request-Id", "Server-Timing", "Retry-After"]
         CORS(app, origins=server.cors, expose_headers=exposed, max_age=600)
     return app

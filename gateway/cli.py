@@ -129,6 +129,22 @@ def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+@main.command(name="providers")
+@click.argument("name", required=False)
+def services(name: str | None) -> None:
+    """Services that a row of `providers:` fits as it is shipped; with a NAME, the lines to paste."""
+    from providers.services import SERVICES, table
+
+    if name is None:
+        click.echo(table())
+        click.echo("\nThe lines for one of them: sluice providers NAME")
+        return
+    service = SERVICES.get(name)
+    if service is None:
+        raise click.UsageError(f"NAME: must be one of {', '.join(SERVICES)}, got {name}")
+    click.echo(f"# {service.title}; refuses: {service.refuses}\nproviders:\n{service.snippet()}", nl=False)
+
+
 @main.command()
 @click.argument("question")
 @_asking

@@ -1,4 +1,4 @@
-"""Every wire Sluice speaks, one row each: the only place that names them.
+"""Every wire Sluice speaks, one row each: routes, tests and docs read them here.
 
 Adding a wire is its module, its row here and its recorded cases under tests/cases/. A service on a known wire is a few
 lines of configuration and no code.
@@ -7,7 +7,8 @@ lines of configuration and no code.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import ModuleType
 
 
@@ -19,6 +20,8 @@ class Wire:
     secrets     keys of the configuration without which it cannot be asked
     sdk         the module of its vendor's SDK transport, or ""
     own_process it is answered by a process of ours, which can be asked how it does
+    path        where chats are asked behind base_url; one that ends in it is taken for the whole address
+    roles       roles that its service is known to refuse → what they are sent as
     incremental the mode of its text when nothing else is said: True = deltas, False = all the text so far
     """
 
@@ -27,6 +30,8 @@ class Wire:
     base_url: str = ""
     secrets: tuple[str, ...] = ()
     sdk: str = ""
+    path: str = ""
+    roles: Mapping[str, str] = field(default_factory=dict)
     incremental: bool = True
     own_process: bool = False
 
@@ -39,12 +44,14 @@ WIRES = {
     wire.name: wire
     for wire in (
         Wire("local", module="providers.local.client", own_process=True),
-        Wire("openai", module="providers.wires.openai"),
+        Wire("openai", module="providers.wires.openai", path="/chat/completions"),
         Wire(
             "dashscope",
             module="providers.wires.dashscope",
             base_url="https://dashscope.aliyuncs.com/api/v1",
             secrets=("api_key",),
+            path="/services/aigc/text-generation/generation",
+            roles={"developer": "system"},
             sdk="providers.wires.sdk.dashscope",
             incremental=False,
         ),
@@ -53,6 +60,8 @@ WIRES = {
             module="providers.wires.openai",
             base_url="https://dashscope.aliyuncs.com/compatible-mode/v1",
             secrets=("api_key",),
+            path="/chat/completions",
+            roles={"developer": "system"},
         ),
         Wire(
             "ernie",
@@ -65,6 +74,8 @@ WIRES = {
             module="providers.wires.qianfan",
             base_url="https://qianfan.baidubce.com/v2",
             secrets=("api_key",),
+            path="/chat/completions",
+            roles={"developer": "system"},
             sdk="providers.wires.sdk.qianfan",
         ),
     )

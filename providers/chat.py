@@ -40,6 +40,10 @@ class ChatRequest:
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
+    # Members of a request that we do not know; OpenAI-like wires pass them on, others drop them and say so.
+    extra: dict[str, Any] = field(default_factory=dict)
+    # The name under which the caller sent the limit of tokens.
+    max_tokens_name: str = "max_tokens"
     logprobs: bool = False
     top_logprobs: int | None = None
     # Prompts with the same salt may share a prefix cache; one salt per tenant, never sent to an upstream.

@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationInfo,
     create_model,
     field_validator,
@@ -19,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from providers import sampling
+from providers import address, sampling
 from providers.catalogue import WIRES
 
 
@@ -45,6 +46,19 @@ class Timeouts(Section):
     """Between events with data: comments and lone bytes do not reset it."""
     total: Seconds = 600
     """The whole answer."""
+
+
+class Tls(Section):
+    """How the upstream's certificate is judged, and ours shown."""
+
+    ca: str = ""
+    """A file with the certificates to trust, in place of the system's."""
+    verify: bool = True
+    """False: trust any certificate. For tests only: anybody on the way can then read the key."""
+    cert: str = ""
+    """A file with our own certificate, where the upstream wants one; its key too, unless `key` has it."""
+    key: str = ""
+    """The file with the key of `cert`."""
 
 
 class Breaker(Section):
@@ -121,7 +135,27 @@ class ProviderConfiguration(Section):
     max_answer_bytes: int = Field(16 << 20, ge=1024)
     """Cap on the whole answer."""
     extra: dict[str, Any] = {}
-    """Sent as it is, beside the parameters."""
+    """Sent as it is, beside the parameters; a member that is null is left out, whatever the request says."""
+    headers: dict[str, str] = {}
+    """Further headers of each request."""
+    query: dict[str, str] = {}
+    """Further parameters of the address, such as Azure's `api-version`."""
+    auth: str = Field("bearer", pattern=r"^[A-Za-z][A-Za-z0-9-]*$")
+    """Where the key goes: `bearer`, `none`, or the name of a header, such as Azure's `api-key`."""
+    path: str = Field("", pattern=r"^(/[!-~]*)?$")
+    """The path behind `base_url`, where it is not the wire's own."""
+    drop: list[str] = []
+    """Parameters that the service refuses: they are left out, and `start.adjusted` says so."""
+    rename: dict[str, str] = {}
+    """Parameters that the service knows under another name, such as `max_tokens: max_completion_tokens`."""
+    roles: dict[str, str] = {}
+    """Roles that the service knows under another name, such as `developer: system`."""
+    stream_options: bool = True
+    """Ask for usage with `stream_options`; false where the service refuses it."""
+    tls: Tls = Tls()
+    """Certificates, where the system's do not do."""
+    multimodal: bool | None = None
+    """`dashscope` only. Ask at the multimodal endpoint; if left out, the model's name decides."""
     constrain: Literal["sql"] | None = None
     """`local` only. `sql`: only statements over the schema's tables and columns can be generated."""
     device: Annotated[list[str], BeforeValidator(_list)] = ["auto"]
@@ -138,6 +172,8 @@ class ProviderConfiguration(Section):
     """`local` only. Tokens of prompt and reply together, at most the model's own, which is `auto`."""
     kv_cache_mb: int | Literal["auto"] = "auto"
     """`local` only. Memory for the KV cache; `auto` is a share of what is free."""
+
+    _unset: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @field_validator("type")
     @classmethod
@@ -165,16 +201,25 @@ class ProviderConfiguration(Section):
     @field_validator("base_url")
     @classmethod
     def _urls(cls, value: list[str]) -> list[str]:
-        for url in value:
-            if not url.startswith(("http://", "https://")):
-                raise ValueError("must begin with http:// or https://")
-        return [url.rstrip("/") for url in value]
+        return [address.checked(url) for url in value]
+
+    @field_validator("proxy")
+    @classmethod
+    def _spoken_proxy(cls, value: str) -> str:
+        if value.lower().startswith("socks"):
+            raise ValueError("must be an http:// address; SOCKS is not spoken")
+        return value
 
     @model_validator(mode="after")
     def _fits_its_wire(self) -> ProviderConfiguration:
         wire = WIRES[self.type]
         if not self.base_url and wire.base_url:
             self.base_url = [wire.base_url]
+        http_only = ("headers", "query", "path", "tls", "auth", "drop", "rename")
+        if self.transport == "sdk" and (used := [name for name in http_only if name in self.model_fields_set]):
+            raise _at("transport", f"must be http where {' and '.join(used)} is set: the vendor's client has none")
+        self.base_url, self.query = address.fitted(self.base_url, self.query, self.path or wire.path)
+        self.roles = {**wire.roles, **self.roles}
         if not self.base_url and self.type != "local":
             raise _at("base_url", "is required, but missing; write where the server is, such as http://gpu1:8000/v1")
         if not self.model:
@@ -204,5 +249,20 @@ class ProviderConfiguration(Section):
 
     @property
     def missing_secrets(self) -> list[str]:
-        """Names of the keys that this wire cannot do without and that are not set."""
-        return [name for name in WIRES[self.type].secrets if not getattr(self, name)]
+        """Names of the keys that this wire cannot do without, or that name an unset variable, and are not set."""
+        needed = [name for name in WIRES[self.type].secrets if not getattr(self, name)]
+        return [*needed, *(name for name in self._unset if name not in needed)]
+
+    @property
+    def missing(self) -> str:
+        """Why the provider cannot be asked: its missing keys and their variables; "" if it can."""
+        names = [f"{name} (${{{self._unset[name]}}})" if name in self._unset else name for name in self.missing_secrets]
+        return f"{' and '.join(names)} not set" if names else ""
+
+    def unset_variable(self, key: str) -> str:
+        """The environment variable that `key` names and that is not set, or ""."""
+        return self._unset.get(key, "")
+
+    def note_unset(self, key: str, variable: str) -> None:
+        """`key` of this row names an environment variable that is not set: the provider is unavailable."""
+        self._unset[key] = variable

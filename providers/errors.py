@@ -54,6 +54,7 @@ class ProviderError(Exception):
         self.upstream_id = upstream_id
         self.request_sent = request_sent
         self.upstream_said_retry = upstream_said_retry
+        self.parameter = ""  # the request's member that the upstream says is at fault, where it names one
 
     @property
     def retryable(self) -> bool:

@@ -81,9 +81,9 @@ class Text:
     def write(self, batch: Batch) -> bytes:
         pieces = []
         for name, data in batch.events:
-            if name == EventName.MESSAGE and data["text"]:
-                pieces.append(data["text"])
-                self._last = data["text"][-1]
+            if name == EventName.MESSAGE and (text := data["text"].replace("\x00", "")):
+                pieces.append(text)
+                self._last = text[-1]
             elif name == EventName.FAILED:
                 pieces.append(self._line(f"[failed: {data['code']}] {data['message']}"))
             elif name == EventName.DONE and data["finish_reason"] == "cancelled":

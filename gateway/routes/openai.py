@@ -2,7 +2,7 @@
 
 `model` is a provider's name, or sql/<database>[@<provider>] for text to SQL; see v1_models.py.
 
-OpenAI's fields and vLLM's are members of the body; known ones are checked, unknown ones are ignored, as both do.
+OpenAI's fields and vLLM's are members of the body; known ones are checked, unknown ones pass on to wires like OpenAI's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gateway.answers.followable import Followable
 from gateway.answers.question import MAX_QUESTION_CHARACTERS, Question
 from gateway.decoding import BadQuestion, decode, in_words, plain
 from gateway.formats import openai
-from gateway.routes import answers, replies, v1_models
+from gateway.routes import answers, passed_on, replies, v1_models
 from gateway.routes.request_body import body
 from providers.chat import ChatRequest
 from providers.sampling import MAX_INT32, MAX_INT64, Sampling, StopString
@@ -70,7 +70,8 @@ _decoder = msgspec.json.Decoder(Fields)
 
 @routes.post("/v1/chat/completions")
 def completions() -> Response:
-    fields = decode(_decoder, body())
+    data = passed_on.flattened(body())
+    fields = decode(_decoder, data)
     _judge(fields)
     asked = v1_models.target(fields.model, fields.database)
     with_usage = bool(fields.stream_options and fields.stream_options.include_usage)
@@ -81,6 +82,7 @@ def completions() -> Response:
             return replies.stream(answer, openai.Chunks(with_usage, model=name, tables=True))
         return replies.whole(answer, partial(openai.completion, model=name, tables=True))
     chat_request = _request(fields)
+    chat_request.extra = passed_on.members(data, frozenset(Fields.__struct_fields__))
     flow = chat.answer(chat_request, context.current().providers, asked.provider)
     answer = replies.begin(flow, [asked.provider, chat_request], asked.provider, window_s=_window_s())
     if fields.stream:
@@ -179,6 +181,7 @@ def _sampling(fields: Fields | Prompt) -> Sampling:
 def _request(fields: Fields) -> ChatRequest:
     sampling = _sampling(fields)
     sampling.max_tokens = _set(fields.max_completion_tokens) or sampling.max_tokens
+    limit_name = "max_completion_tokens" if _set(fields.max_completion_tokens) else "max_tokens"
     return ChatRequest(
         fields.messages,
         sampling,
@@ -188,6 +191,7 @@ def _request(fields: Fields) -> ChatRequest:
         response_format=fields.response_format,
         logprobs=bool(fields.logprobs),
         top_logprobs=fields.top_logprobs,
+        max_tokens_name=limit_name,
         cache_salt=g.owner,
     )
 

@@ -193,9 +193,21 @@ def so_far(answer: Followable) -> list[Event]:
     return batch.events if batch else []
 
 
+def _adjusted(answer: Followable) -> str:
+    """What the provider could not do as asked: `start.adjusted` as one line."""
+    batch = answer.after(0)
+    if batch is None or b'"adjusted":' not in batch.sse:
+        return ""
+    start = batch.events[0].data
+    line = "; ".join(start.get("adjusted", ())) if isinstance(start, dict) else ""
+    return line.encode("ascii", "replace").decode()[:1000]
+
+
 def described(reply: Response, answer: Followable) -> Response:
-    """`reply` with X-Answer-Id and Server-Timing, which every reply about an answer has."""
+    """`reply` with X-Answer-Id, X-Sluice-Adjusted and Server-Timing, as far as they are known."""
     reply.headers["X-Answer-Id"] = answer.id
+    if adjusted := _adjusted(answer):
+        reply.headers["X-Sluice-Adjusted"] = adjusted
     if timing := answer.timing_so_far():
         reply.headers["Server-Timing"] = ", ".join(f"{name};dur={ms}" for name, ms in timing.items())
     return reply

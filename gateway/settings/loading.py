@@ -69,7 +69,8 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
 def parse(raw: dict[str, Any], folder: Path = Path("."), environ: Mapping[str, str] = os.environ) -> Settings:
     """Settings from the file's content; raises SettingsError as `load` does, without lines."""
     unset: list[Problem] = []
-    filled = _fill(raw, environ, (), unset)
+    secrets: list[Problem] = []
+    filled = _fill(raw, environ, (), unset, secrets)
     # A section whose keys are all commented out is an absent one.
     filled = {key: value for key, value in filled.items() if value is not None}
     try:
@@ -80,6 +81,9 @@ def parse(raw: dict[str, Any], folder: Path = Path("."), environ: Mapping[str, s
         found = [one for one in problems(error, raw, Settings) if one.key not in keys]
         raise SettingsError(unset + found) from None
     settings.folder = folder
+    for one in secrets:
+        name, _, key = one.key.removeprefix("providers.").partition(".")
+        settings.providers[name].note_unset(key, one.values["name"])
     keys = {one.key for one in unset}
     if found := unset + [_discreet(one, raw) for one in settings.problems() if one.key not in keys]:
         raise SettingsError(found)
@@ -87,12 +91,14 @@ def parse(raw: dict[str, Any], folder: Path = Path("."), environ: Mapping[str, s
     return settings
 
 
-def _fill(value: Any, environ: Mapping[str, str], path: tuple[str, ...], unset: list[Problem]) -> Any:
-    """`value` with its ${VAR}s replaced; an unset one is "" in a provider's secret, else a problem."""
+def _fill(
+    value: Any, environ: Mapping[str, str], path: tuple[str, ...], unset: list[Problem], secrets: list[Problem]
+) -> Any:
+    """`value` with its ${VAR}s replaced; an unset one makes a provider unavailable (`secrets`), or is a problem."""
     if isinstance(value, dict):
-        return {str(key): _fill(item, environ, (*path, str(key)), unset) for key, item in value.items()}
+        return {str(key): _fill(item, environ, (*path, str(key)), unset, secrets) for key, item in value.items()}
     if isinstance(value, list):
-        return [_fill(item, environ, (*path, str(n)), unset) for n, item in enumerate(value)]
+        return [_fill(item, environ, (*path, str(n)), unset, secrets) for n, item in enumerate(value)]
     if not isinstance(value, str):
         return value
 
@@ -100,8 +106,11 @@ def _fill(value: Any, environ: Mapping[str, str], path: tuple[str, ...], unset: 
         name, default = match.groups()
         if environ.get(name):
             return environ[name]
-        if default is None and not (path and path[0] == "providers" and path[-1] in OPTIONAL):
-            unset.append(Problem(".".join(path), "unset_variable", {"name": name}))
+        if default is None:
+            of_a_provider = path[:1] == ("providers",) and (
+                path[-1] in OPTIONAL or path[2:3] in (("headers",), ("query",))
+            )
+            (secrets if of_a_provider else unset).append(Problem(".".join(path), "unset_variable", {"name": name}))
         return default or ""
 
     return _VARIABLE.sub(replaced, value)

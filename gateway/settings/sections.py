@@ -333,8 +333,8 @@ class Settings(Section):
         elif self.default not in self.providers:
             found.append(_unknown("default", "provider", self.default, names))
         else:
-            missing = self.providers[self.default].missing_secrets
-            found += [Problem(f"providers.{self.default}.{key}", "default_secret") for key in missing]
+            chosen = self.providers[self.default]
+            found += [Problem(f"providers.{self.default}.{key}", "default_secret") for key in chosen.missing_secrets]
         found += [
             _unknown(f"fallbacks.{n}", "provider", name, names)
             for n, name in enumerate(self.fallbacks)

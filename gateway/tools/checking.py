@@ -54,8 +54,7 @@ def report(settings: Settings) -> dict[str, Any]:
     """What there is to say about a configuration that can be used."""
     providers = []
     for name, provider in settings.providers.items():
-        missing = provider.missing_secrets
-        reason = f"{', '.join(missing)} not set" if missing else None
+        reason = provider.missing or None
         if not provider.has_its_folder:
             reason = f"there is no folder {provider.model}"
         row = {"name": name, "type": provider.type, "model": provider.shown_model, "default": name == settings.default}

@@ -59,8 +59,7 @@ class Provider:
     @property
     def missing(self) -> str:
         """Why it cannot be asked; "" if it can."""
-        missing = self.configuration.missing_secrets
-        return f"{' and '.join(missing)} not set" if missing else ""
+        return self.configuration.missing
 
     def ready(self) -> Adapter:
         """Its adapter, imported and made when it is first needed. Raises BadKey if its secret is not set."""

@@ -37,6 +37,15 @@ class Timeouts(Protocol):
     total: float
 
 
+class Tls(Protocol):
+    """The configuration's section of that name."""
+
+    ca: str
+    verify: bool
+    cert: str
+    key: str
+
+
 class Deadlines:
     """The four deadlines of one try, on one timer: a read costs nothing, the timer looks when it fires."""
 
@@ -250,8 +259,9 @@ class Response:
 class Client:
     """Asks one upstream; keeps the connections that ended cleanly."""
 
-    def __init__(self, timeouts: Timeouts, proxy: str = "") -> None:
+    def __init__(self, timeouts: Timeouts, proxy: str = "", tls: Tls | None = None) -> None:
         self._timeouts = timeouts
+        self._tls = tls
         self._proxy = proxy
         self._pool = Pool()
 
@@ -275,7 +285,7 @@ class Client:
         connection = self._pool.take(where)
         if connection is None:
             with deadlines.connecting():
-                connection = connect(where)
+                connection = connect(where, self._tls)
         try:
             deadlines.asked(connection)
             sent = connection.send(request)

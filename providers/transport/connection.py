@@ -272,7 +272,7 @@ class Pool:
         connection.close()
 
 
-def connect(where: Address) -> Connection:
+def connect(where: Address, tls: Any = None) -> Connection:
     """A new connection; may take as long as the caller's timeout lets it. Raises Unreachable: nothing was asked."""
     sock = None
     try:
@@ -285,7 +285,7 @@ def connect(where: Address) -> Connection:
         if via and where.secure:
             _tunnel(sock, where)
         if where.secure:
-            sock = tls_context().wrap_socket(sock, server_hostname=where.host)
+            sock = _context(tls).wrap_socket(sock, server_hostname=where.host)
         return Connection(sock, where)
     except BaseException as error:
         if sock is not None:
@@ -379,6 +379,28 @@ def _tunnel(sock: Any, where: Address) -> None:
     if not status or not status[0].startswith(b"2"):
         code = status[0][:3].decode("latin-1") if status else "?"
         raise Unreachable(f"the proxy refused the way to {where.host} (status {code})", request_sent=False)
+
+
+def _context(tls: Any) -> Any:
+    """The TLS context of a provider: the shared one where its configuration says nothing of TLS."""
+    if tls is None or (tls.verify and not (tls.ca or tls.cert)):
+        return tls_context()
+    return _own_context(tls.ca, tls.verify, tls.cert, tls.key)
+
+
+@lru_cache(maxsize=64)
+def _own_context(ca: str, verify: bool, cert: str, key: str) -> Any:
+    context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    elif ca:
+        context.load_verify_locations(ca)
+    else:
+        context.load_default_certs()
+    if cert:
+        context.load_cert_chain(cert, key or None)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 @lru_cache(maxsize=1)

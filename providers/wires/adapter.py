@@ -38,6 +38,7 @@ from providers.routing.replicas import Replicas
 from providers.stream.normaliser import Normaliser
 from providers.stream.reader import ChunkParser, ReplyReader
 from providers.transport.client import Client, Response
+from providers.wires.fitting import MAX_LESSONS, Fitting
 
 MAX_MESSAGE = 300
 # Models whose chat templates write <think> into the prompt: the reply may hold the closing tag alone. Where the
@@ -56,11 +57,14 @@ _TAG = re.compile(
 class HostedAdapter:
     """Asks one configured provider. Subclasses say how its wire looks; nothing here knows which wire it is."""
 
+    passes_unknown = False  # members of a request that we do not know go out on this wire
+
     def __init__(self, configuration: ProviderConfiguration, name: str = "") -> None:
         """name: the provider's, as the configuration calls it."""
         self.name = name
         self.configuration = configuration
-        self.client = Client(configuration.timeouts, configuration.proxy)
+        self.client = Client(configuration.timeouts, configuration.proxy, configuration.tls)
+        self.fitting = Fitting(configuration)
         self.replicas = Replicas(configuration.base_url)
 
     # -- what a wire says
@@ -71,15 +75,15 @@ class HostedAdapter:
 
     def headers(self, base_url: str) -> dict[str, str]:
         """Headers of this wire, its key among them; may itself ask for a token."""
-        return {"Authorization": f"Bearer {self.configuration.api_key}"} if self.configuration.api_key else {}
+        return self.fitting.headers()
 
     def payload(self, request: ChatRequest) -> dict[str, Any]:
         """The JSON to send, without the configuration's `extra`."""
         raise NotImplementedError
 
     def body(self, request: ChatRequest) -> dict[str, Any]:
-        """What is sent: the payload with the configuration's `extra` over it."""
-        return self.payload(request) | self.configuration.extra
+        """What is sent: the payload with the configuration's `extra` over it, made to fit the service."""
+        return self.fitting.body(self.payload(request), request, self.passes_unknown)
 
     def parser(self) -> ChunkParser:
         """Reads the chunks of one reply."""
@@ -98,7 +102,13 @@ class HostedAdapter:
 
     def parameter_changes(self, request: ChatRequest) -> list[str]:
         """What of the request this wire cannot do as asked, and what is done instead, a sentence each."""
-        return []
+        return self.fitting.changes(self.payload(request)) + self.unknown_dropped(request)
+
+    def unknown_dropped(self, request: ChatRequest) -> list[str]:
+        """A sentence for each member that we do not know and that this wire cannot pass on."""
+        if self.passes_unknown:
+            return []
+        return [f"{name} dropped: {self.configuration.type} has no such parameter" for name in request.extra]
 
     # -- one attempt
 
@@ -108,7 +118,7 @@ class HostedAdapter:
         Raises a ProviderError after what came before it was yielded. Closing the iterator closes the connection.
         """
         self.check(request)
-        passed_over, credentials_refreshed, begun = 0, False, False
+        passed_over, credentials_refreshed, begun, lessons = 0, False, False, 0
         while True:
             try:
                 for batch in self._ask_one(request):
@@ -126,6 +136,8 @@ class HostedAdapter:
                     passed_over += 1
                 elif not begun and not credentials_refreshed and self.credentials_refreshed(error):
                     credentials_refreshed = True
+                elif not begun and lessons < MAX_LESSONS and self.fitting.learn(error, self.body(request)):
+                    lessons += 1
                 else:
                     raise
 
@@ -160,7 +172,13 @@ class HostedAdapter:
 
     def clean(self, message: str) -> str:
         """A message for a person: short, on one line, without this provider's secrets and without HTML."""
-        for secret in (self.configuration.api_key, self.configuration.secret_key):
+        configuration = self.configuration
+        written = (*configuration.headers.values(), *configuration.query.values())
+        for secret in (
+            configuration.api_key,
+            configuration.secret_key,
+            *(value for value in written if len(value) > 7),
+        ):
             if len(secret) > 3:
                 message = message.replace(secret, "…")
         return presentable(message)

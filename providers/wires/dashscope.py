@@ -42,7 +42,12 @@ TEXT_PATH = "/services/aigc/text-generation/generation"
 EMBEDDINGS_PATH = "/services/embeddings/text-embedding/text-embedding"
 MULTIMODAL_PATH = "/services/aigc/multimodal-generation/generation"
 # Models that see: their messages are lists of parts, both ways.
-_SEES = re.compile(r"-vl\b|^(qwen3\.5-plus|qwen3\.7-plus|qvq)", re.IGNORECASE)
+# Source: Model Studio's list of models that take images, and its "url error" for qwen3.6-plus at the text endpoint.
+_SEES = re.compile(r"-vl\b|-omni\b|^qvq|^qwen3\.[5-9]-(plus|flash)", re.IGNORECASE)
+# Parameters of the service that a caller may pass on and we have no other name for.
+PASSED_ON = frozenset(
+    {"enable_thinking", "thinking_budget", "enable_search", "search_options", "logit_bias", "translation_options"}
+)
 HIGHEST_TEMPERATURE = 1.99  # the range is [0, 2)
 
 # What a code means; the longest beginning counts. What is not here is judged by its status.
@@ -103,21 +108,25 @@ class Adapter(HostedAdapter):
     @property
     def sees(self) -> bool:
         """Whether the model takes images, and so is asked at the multimodal endpoint."""
-        return bool(_SEES.search(self.configuration.model))
+        wanted = self.configuration.multimodal
+        return bool(_SEES.search(self.configuration.model)) if wanted is None else wanted
 
     def url(self, base_url: str) -> str:
-        return base_url + (MULTIMODAL_PATH if self.sees else TEXT_PATH)
+        return self.fitting.url(base_url, MULTIMODAL_PATH if self.sees else TEXT_PATH)
 
     def headers(self, base_url: str) -> dict[str, str]:
         return {**super().headers(base_url), "X-DashScope-SSE": "enable"}
 
     def body(self, request: ChatRequest) -> dict[str, Any]:
         payload = self.payload(request)
-        payload["parameters"] |= self.configuration.extra
+        known = {name: value for name, value in request.extra.items() if name in PASSED_ON}
+        payload["parameters"] = self.fitting.body(known | payload["parameters"], request, passes_unknown=False)
         return payload
 
     def payload(self, request: ChatRequest) -> dict[str, Any]:
+        roles = self.configuration.roles
         turned = [_message(message, self.sees) for message in request.messages]
+        turned = [{**message, "role": roles.get(message.get("role", ""), message.get("role"))} for message in turned]
         return {
             "model": self.configuration.model,
             "input": {"messages": turned},
@@ -133,6 +142,9 @@ class Adapter(HostedAdapter):
         temperature = request.sampling.temperature
         if temperature is not None and temperature > HIGHEST_TEMPERATURE:
             changes.append(f"temperature lowered to {HIGHEST_TEMPERATURE}: DashScope's range ends before 2")
+        unknown = [name for name in request.extra if name not in PASSED_ON]
+        changes += [f"{name} dropped: DashScope has no such parameter" for name in unknown]
+        changes += self.fitting.changes(parameters(request))
         return changes + dropped(request, "DashScope", "min_p", "frequency_penalty")
 
     def embed(self, request: EmbeddingsRequest) -> Embeddings:

@@ -105,7 +105,9 @@ class Adapter(HostedAdapter):
         check(request)
 
     def parameter_changes(self, request: ChatRequest) -> list[str]:
-        return [*parameter_changes(request), *ernie_messages(request, "ERNIE")[2]]
+        changes = [*parameter_changes(request), *ernie_messages(request, "ERNIE")[2]]
+        changes += self.fitting.changes(self.payload(request))
+        return changes + [f"{name} dropped: ERNIE has no such parameter" for name in request.extra]
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         """A status that is not 2xx comes from the access control in front, or from something between."""

@@ -30,14 +30,18 @@ def payload(request: ChatRequest, model: str) -> dict[str, Any]:
     body |= {name: value for name in _OTHERS if (value := getattr(request, name)) is not None}
     if request.logprobs:
         body["logprobs"] = True
+    if "max_tokens" in body and request.max_tokens_name != "max_tokens":
+        body[request.max_tokens_name] = body.pop("max_tokens")
     return body
 
 
 class Adapter(HostedAdapter):
     """One provider of type `openai` or of a row that speaks the same."""
 
+    passes_unknown = True
+
     def url(self, base_url: str) -> str:
-        return f"{base_url}/chat/completions"
+        return self.fitting.url(base_url, "/chat/completions")
 
     def parser(self) -> ChunkParser:
         return Parser()

@@ -49,6 +49,7 @@ class _Report:
     kind: type[ProviderError] | None = None
     upstream_id: str | None = None
     retry_after: float | None = None
+    parameter: str = ""
 
     @property
     def sentence(self) -> str:
@@ -161,6 +162,8 @@ def _read_object(error: dict[str, Any], report: _Report, depth: int) -> None:
         _read(base.get("status_msg"), report, depth + 1)
     for name in _CODES:
         _read_code(error.get(name), report, depth)
+    if isinstance(error.get("param"), str):
+        report.parameter = report.parameter or error["param"]
     inner = error.get("error")
     if isinstance(inner, str) and any(isinstance(error.get(name), str) for name in ("message", "msg")):
         report.codes.append(inner.lower())
@@ -209,6 +212,7 @@ def _read_details(details: Any, report: _Report, depth: int) -> None:
     for detail in details if isinstance(details, list) else [details]:
         if isinstance(detail, dict) and isinstance(detail.get("loc"), list):
             place = ".".join(str(part) for part in detail["loc"])
+            report.parameter = report.parameter or str(detail["loc"][-1] if detail["loc"] else "")
             report.sentences.append(f"{place}: {detail.get('msg') or detail.get('type') or 'not accepted'}")
         elif isinstance(detail, dict):
             reason = detail.get("reason")
@@ -231,7 +235,7 @@ def _failure(report: _Report, status: int) -> ProviderError:
         failure.upstream_said_retry = failure.upstream_said_retry or busy
     else:
         failure = kind(said or _plain(kind, status), upstream_said_retry=kind is RateLimited or busy)
-    failure.upstream_id = report.upstream_id
+    failure.upstream_id, failure.parameter = report.upstream_id, report.parameter
     return failure
 
 

@@ -41,7 +41,7 @@ class Adapter(OpenAIAdapter):
 
     def payload(self, request: ChatRequest) -> dict[str, Any]:
         body = openai.payload(request, self.configuration.model)
-        for name in ("top_k", "min_p", "top_logprobs"):
+        for name in ("top_k", "min_p", "top_logprobs"):  # names that Qianfan does not know
             body.pop(name, None)
         if "max_tokens" in body:
             body["max_completion_tokens"] = body.pop("max_tokens")
@@ -70,7 +70,7 @@ class Adapter(OpenAIAdapter):
             if wanted is not None and body[theirs] != wanted:
                 way = "raised" if body[theirs] > wanted else "lowered"
                 changes.append(f"{ours} {way} to {body[theirs]:g}: the limit of ERNIE's {theirs}")
-        changes += dropped(request, "Qianfan", "top_k", "min_p")
+        changes += dropped(request, "Qianfan", "top_k", "min_p") + super().parameter_changes(request)
         if self.is_ernie and not self._as_they_are(request):
             changes += ernie_messages(request, "ERNIE")[2]
         return changes

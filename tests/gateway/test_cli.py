@@ -67,7 +67,7 @@ def test_check_says_what_is_there_and_what_is_missing():
     told = sluice("check", DASHSCOPE_API_KEY="", QIANFAN_AK=SECRET, QIANFAN_SK=SECRET)
     assert told.returncode == 0
     assert "provider local (local, metro-sql, the default): ok" in told.stdout
-    assert "provider qwen (dashscope, qwen-max-longcontext): unavailable: api_key not set" in told.stdout
+    assert "provider qwen (dashscope, qwen-max-longcontext): unavailable: api_key (${" in told.stdout
     assert "provider ernie (ernie, completions_pro): ok" in told.stdout
     assert "database metro: dtzpt, lines, riders" in told.stdout
     assert SECRET not in told.stdout + told.stderr

@@ -185,7 +185,8 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     "an address without http": (
         "default: a\nproviders:\n  a: {type: openai, model: m, base_url: 'gpu1:8000'}\n",
-        "providers.a.base_url: must begin with http:// or https:// (line 3)",
+        "providers.a.base_url: must begin with http:// or https://; "
+        "write https://gpu1:8000 or http://gpu1:8000 (line 3)",
     ),
     "a database of an unknown kind": (
         "databases: {d: {url: 'oracle://u@h/x'}}\n",

@@ -106,16 +106,17 @@ def test_openais_and_vllms_fields_reach_the_upstream(client, upstream):
         response_format={"type": "json_object"},
         logprobs=True,
         top_logprobs=2,
-        extra_body={"top_k": 40, "min_p": 0.1, "repetition_penalty": 1.1, "surprise": {"ignored": True}},
+        extra_body={"top_k": 40, "min_p": 0.1, "repetition_penalty": 1.1, "surprise": {"known": False}},
     )
     body = upstream.asked[0].body
     told = {
-        "temperature": 0.3, "top_p": 0.9, "max_tokens": 7, "stop": ["a", "b"], "seed": 5, "presence_penalty": 0.5,
+        "temperature": 0.3, "top_p": 0.9, "max_completion_tokens": 7, "stop": ["a", "b"], "seed": 5,
+        "presence_penalty": 0.5,
         "frequency_penalty": -0.5, "response_format": {"type": "json_object"}, "logprobs": True, "top_logprobs": 2,
         "top_k": 40, "min_p": 0.1, "repetition_penalty": 1.1,
     }  # fmt: skip
     assert {name: body.get(name) for name in told} == told
-    assert "surprise" not in body
+    assert body["surprise"] == {"known": False} and "max_tokens" not in body
     assert body["messages"] == HI
 
 
