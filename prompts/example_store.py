@@ -6,12 +6,15 @@ pair in the store carries the hash of its tables' columns, and is not given out 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import yaml
 
@@ -35,7 +38,11 @@ WHERE found MATCH ? ORDER BY bm25(found), p.id LIMIT ?
 
 
 class BadExamples(ValueError):
-    """The file of examples cannot be used; the message says where and why."""
+    """The file of examples cannot be used; `reason` says why, the message also where."""
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +67,32 @@ def load(path: str | Path) -> list[Pair]:
     try:
         rows = yaml.safe_load(Path(path).read_text("utf-8")) or []
     except OSError as error:
-        raise BadExamples(f"{path}: {error.strerror or error}") from None
+        raise BadExamples(path, str(error.strerror or error)) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadExamples(f"{path}: not valid YAML: {error}") from None
+        raise BadExamples(path, f"not valid YAML: {error}") from None
     pairs = []
     for n, row in enumerate(rows if isinstance(rows, list) else [rows], 1):
         if not isinstance(row, dict) or not isinstance(row.get("question"), str) or not isinstance(row.get("sql"), str):
-            raise BadExamples(f"{path}: entry {n} must have the texts question and sql, got {row!r:.60}")
+            raise BadExamples(path, f"entry {n} must have the texts question and sql, got {row!r:.60}")
         pairs.append(Pair(one_line(row["question"]), row["sql"].strip()))
     return pairs
+
+
+def unusable(path: str) -> str | None:
+    """Why `path` cannot be a store of examples; None where it can. Nothing is created."""
+    file = Path(path)
+    if not file.exists():
+        return None if os.access(file.parent, os.W_OK) else "its folder must exist and be writable"
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=2)) as database:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        return None if "locked" in str(error) else str(error)
+    except sqlite3.Error as error:
+        return str(error)
+    return None
 
 
 class ExampleStore:

@@ -15,6 +15,7 @@ from gateway.settings.document import Document
 from gateway.settings.problems import Problem, SettingsError, may_be_secret, shown
 from gateway.settings.sections import Settings
 from gateway.settings.translation import at, each, problems
+from prompts import example_store
 
 DEFAULT_FILE = "sluice.yaml"
 
@@ -88,6 +89,8 @@ def parse(raw: dict[str, Any], folder: Path = Path("."), environ: Mapping[str, s
     if found := unset + [_discreet(one, raw) for one in settings.problems() if one.key not in keys]:
         raise SettingsError(found)
     _resolve_paths(settings, folder)
+    if found := _unusable_examples(settings):
+        raise SettingsError(found)
     return settings
 
 
@@ -149,6 +152,21 @@ def _cured(problem: Problem, document: Document) -> Problem:
         if isinstance(value, str) and (found := re.match(r"([a-z_]+):\S", value)):
             return Problem(problem.key, "no_space", {"name": found[1]}, document.value_line(path))
     return problem
+
+
+def _unusable_examples(settings: Settings) -> list[Problem]:
+    """A file of examples that cannot be read, a memory that cannot be opened: else each question would fail."""
+    found = []
+    for name, database in settings.databases.items():
+        if database.examples:
+            try:
+                example_store.load(database.examples)
+            except example_store.BadExamples as error:
+                reason = error.reason.split("\n")[0]
+                found.append(Problem(f"databases.{name}.examples", "unreadable", {"reason": reason}))
+        if database.memory and (words := example_store.unusable(database.memory)):
+            found.append(Problem(f"databases.{name}.memory", "unreadable", {"reason": words}))
+    return found
 
 
 def _resolve_paths(settings: Settings, folder: Path) -> None:

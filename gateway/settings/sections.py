@@ -188,6 +188,8 @@ class DatabaseSettings(Section):
     @classmethod
     def _a_url(cls, value: str) -> str:
         try:
+            # Hosters write postgres://, which libpq takes, too.
+            value = re.sub(r"^postgres(?=[:+])", "postgresql", value)
             url = make_url(value)
         except (ArgumentError, ValueError):
             raise ValueError("not a database URL; expected one such as postgresql://role@host:5432/name") from None

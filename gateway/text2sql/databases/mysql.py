@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -194,14 +195,15 @@ class MySQL:
             if fields is None:
                 raise SqlFailed("the statement gives no rows")
             zoned = zone(self._settings.timezone) if self._settings.timezone else None
-            stamps = [n for n, field in enumerate(fields) if zoned and field.type_code == FIELD_TYPE.TIMESTAMP]
-            words = [("timestamptz" if n in stamps else _word(field)) for n, field in enumerate(fields)]
+            readers = [_reader(field, zoned) for field in fields]
+            are_read = any(readers)
+            words = [("timestamptz" if zoned and _is_stamp(field) else _word(field)) for field in fields]
             collected.describe([field.name for field in fields], words)
             # Row by row: a batch of wide rows could be far more than `byte_limit`. One that is more by itself stays in
             # the socket.
             connection.row_bytes = self._settings.byte_limit
             while (row := _next_row(cursor, collected)) is not None:
-                if not collected.add([_with_zone(row, stamps, zoned) if stamps else row]):
+                if not collected.add([_read(row, readers) if are_read else row]):
                     break
             if collected.truncated:
                 # The protocol would have us read all remaining rows first: drop the connection instead.
@@ -250,16 +252,30 @@ def _next_row(cursor: SSCursor, collected: Collected) -> Any:
         return None
 
 
-def _with_zone(row: Any, stamps: list[int], zoned: Any) -> list[Any]:
-    """`row` with the session's zone in its TIMESTAMP values, which the driver gives as local times."""
-    values = list(row)
-    for n in stamps:
-        if isinstance(values[n], datetime.datetime):
-            values[n] = values[n].replace(tzinfo=zoned)
-    return values
+def _is_stamp(field: Any) -> bool:
+    return bool(field.type_code == FIELD_TYPE.TIMESTAMP)
+
+
+def _reader(field: Any, zoned: datetime.tzinfo | None) -> Callable[[Any], Any] | None:
+    """What the driver leaves undone for a column: the session's zone of a TIMESTAMP, the truth of a BIT(1)."""
+    if zoned is not None and _is_stamp(field):
+        return lambda value: value.replace(tzinfo=zoned) if isinstance(value, datetime.datetime) else value
+    if _is_flag(field):
+        return lambda value: value if value is None else value != b"\0"
+    return None
+
+
+def _read(row: Any, readers: list[Callable[[Any], Any] | None]) -> list[Any]:
+    return [reader(value) if reader else value for value, reader in zip(row, readers, strict=True)]
+
+
+def _is_flag(field: Any) -> bool:
+    return bool(field.type_code == FIELD_TYPE.BIT and field.length == 1)
 
 
 def _word(field: Any) -> str:
+    if _is_flag(field):
+        return "boolean"
     if field.type_code in TEXTS:
         return "bytes" if field.charsetnr == BINARY_CHARSET else "text"
     return WORDS.get(field.type_code, "text")

@@ -7,6 +7,7 @@ database always gives the same bytes and an upstream's prefix cache hits.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,13 +16,15 @@ import sqlalchemy
 from sqlalchemy import Engine, func, inspect, select, text
 from sqlalchemy.engine import Inspector
 from sqlalchemy.engine.reflection import ObjectKind
-from sqlalchemy.exc import CompileError, SQLAlchemyError
+from sqlalchemy.exc import CompileError, SAWarning, SQLAlchemyError
 
 from gateway.text2sql.databases import information_schema
 from gateway.text2sql.databases.create_table import comments
 from prompts.tables import Column, ForeignKey, Schema, Table, clean
 
 log = logging.getLogger("sluice.sql")
+
+ENUM_VALUES = 20
 
 
 class Unmatched(ValueError):
@@ -42,6 +45,18 @@ def read(
 
     The keys of `open_columns` and `samples` name tables as `allowed` does. Raises Unmatched, SQLAlchemyError.
     """
+    with warnings.catch_warnings():
+        # SQLAlchemy warns on standard error of types that it does not know; the prompt shows a column without one.
+        warnings.simplefilter("ignore", SAWarning)
+        return _read(engine, allowed, open_columns, samples)
+
+
+def _read(
+    engine: Engine,
+    allowed: Sequence[str] | None,
+    open_columns: Mapping[str, Sequence[str]] | None,
+    samples: Mapping[str, int] | None,
+) -> Schema:
     inspector = inspect(engine)
     default = inspector.default_schema_name or "main"
     wanted: dict[str | None, list[str] | None] = {}
@@ -96,6 +111,9 @@ def _tables(inspector: Inspector, engine: Engine, schema: str | None, names: lis
             if names is None or table.name in names
         ]
     about: dict[str, Any] = {"schema": schema, "filter_names": names, "kind": ObjectKind.ANY}
+    if names is None and engine.dialect.name == "postgresql":
+        names = _without_partitions(inspector, engine, schema)
+        about["filter_names"] = names
     if names == []:
         return []
     columns = inspector.get_multi_columns(**about)
@@ -138,7 +156,23 @@ def _tables(inspector: Inspector, engine: Engine, schema: str | None, names: lis
     return read
 
 
+def _without_partitions(inspector: Inspector, engine: Engine, schema: str | None) -> list[str]:
+    """The tables and views of a schema; of a partitioned table its own name alone."""
+    names = [*inspector.get_table_names(schema), *inspector.get_view_names(schema)]
+    names += inspector.get_materialized_view_names(schema)
+    with engine.connect() as connection:
+        query = "SELECT relname FROM pg_class WHERE relispartition AND relnamespace = CAST(:name AS regnamespace)"
+        where = schema or inspector.default_schema_name or "public"
+        quoted = engine.dialect.identifier_preparer.quote(where)
+        partitions = {name for (name,) in connection.execute(text(query), {"name": quoted})}
+    return [name for name in dict.fromkeys(names) if name not in partitions]
+
+
 def _type(column_type: object, engine: Engine) -> str:
+    if isinstance(column_type, sqlalchemy.Enum) and column_type.enums:
+        # Its values are what a condition has to name; PostgreSQL's own word for the type is a name alone.
+        values = ", ".join(f"'{clean(value, 40)}'" for value in column_type.enums[:ENUM_VALUES])
+        return f"ENUM({values}{', …' if len(column_type.enums) > ENUM_VALUES else ''})"
     try:
         return str(column_type.compile(dialect=engine.dialect))  # type: ignore[attr-defined]
     except CompileError:

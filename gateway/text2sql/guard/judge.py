@@ -14,6 +14,7 @@ text is read again, and gives the judged tree. This is one layer of several: doc
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, field
 
 from sqlglot import exp
@@ -84,6 +85,9 @@ def parse(statement: lexemes.Statement | str, dialect: Dialect) -> exp.Query:
         trees = [tree for tree in reader.parser().parse(tokens, statement.text) if tree is not None]
     except SqlglotError as error:
         raise Refused(f"it could not be read as SQL of {dialect.title}: {_first_line(error)}") from None
+    except (AttributeError, TypeError, ValueError, LookupError, re.error):
+        # The parser's own faults: a function without the argument that its kind needs, a path into JSON.
+        raise Refused(f"it could not be read as SQL of {dialect.title}: check its functions' arguments") from None
     if len(trees) != 1:
         raise Refused("there must be one statement, got several" if trees else "there is no statement")
     tree = trees[0]
