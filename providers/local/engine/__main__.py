@@ -66,7 +66,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     heartbeat = Heartbeat(arguments.heartbeat)
     try:
-        folder = open_folder(arguments.options.model)
+        folder = open_folder(arguments.options.model, lambda: heartbeat("loading"))
         # Imported here because it takes a second; errors of the folder are reported before.
         from providers.local.engine.serving.assembly import assemble
 

@@ -16,13 +16,21 @@ PRIVATE_OPERATORS = (
     "mkldnn._linear_pointwise",
     "mkldnn._linear_pointwise.binary",
     "aten._scaled_dot_product_flash_attention_for_cpu",
+    "mkldnn._is_mkldnn_bf16_supported",
 )
 """Names under torch.ops, as this module calls them."""
 
 
 def can_pack(weight: Tensor) -> bool:
     """Whether oneDNN can reorder this weight and multiply with it."""
-    return weight.device.type == "cpu" and weight.dtype != torch.float16 and torch.backends.mkldnn.is_available()
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and packs_bfloat16())
+
+
+def packs_bfloat16() -> bool:
+    """Whether this CPU has what oneDNN needs for bfloat16: AVX-512. Without it packing raises."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def pack(weight: Tensor) -> Tensor:

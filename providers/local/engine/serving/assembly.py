@@ -25,10 +25,10 @@ from providers.local.engine.serving.chat import Chat
 from providers.local.engine.serving.folder import Folder, reading
 from providers.local.engine.serving.grammars import Grammars
 from providers.local.engine.serving.memory import MB, Plan, plan
-from providers.local.engine.serving.requests import sampling, sequence
+from providers.local.engine.serving.requests import sequence
 from providers.local.engine.serving.server import Server
 from providers.local.options import Options
-from providers.local.wire import Ask, Hello, Report
+from providers.local.wire import Hello, Report
 
 log = logging.getLogger("sluice.engine")
 
@@ -73,8 +73,6 @@ def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tupl
                 f"got {config.vocabulary}"
             )
         planned = plan(folder, config, options, chat.shortest())
-    with reading(f"generation_config.json of {folder.name}"):
-        sampling(Ask(0, 0, []), folder.generation)
     log.info(
         "%s: %s, %.0f M parameters, %s on %s, weights %.0f MB",
         folder.name, str(folder.config["architectures"]), config.parameters / 1e6,

@@ -10,7 +10,8 @@ generation_config.json                      how its makers sample; where it ends
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,10 @@ from typing import Any
 
 from providers.local.engine.errors import CannotLoad
 
+log = logging.getLogger("sluice.engine")
+
 ARCHITECTURES = ("Qwen2ForCausalLM", "Qwen3ForCausalLM", "LlamaForCausalLM")
-WANTED = ["*.json", "*.safetensors", "*.jinja"]
+WAY_OUT = "; serve it with vLLM, behind a provider of type openai"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -60,26 +63,35 @@ class Folder:
         return frozenset(ends)
 
 
-def open_folder(model: str) -> Folder:
-    """The folder of `model`, a path or a hub name. Raises CannotLoad."""
+def open_folder(model: str, loading: Callable[[], None] = lambda: None) -> Folder:
+    """The folder of `model`, a path or a hub name. Raises CannotLoad.
+
+    loading   called while it is fetched, whenever something came
+    """
     path = Path(model)
     if path.is_dir():
         # Only the last part: errors are shown to clients, who must not see this machine's paths.
         model = path.name
     else:
-        path = _from_hub(model)
+        path = _elsewhere(model, loading)
+    if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
+        raise CannotLoad(
+            f"{model} is a LoRA adapter, not a model: merge it into its base model (peft: merge_and_unload){WAY_OUT}"
+        )
     config = _read(path, "config.json", model)
     if "auto_map" in config:
-        raise CannotLoad(f"{model} wants to run code of its own (auto_map in config.json), which the engine never does")
+        raise CannotLoad(
+            f"{model} wants to run code of its own (auto_map in config.json), which the engine never does{WAY_OUT}"
+        )
     named = config.get("architectures") or ["none named"]
     architecture = named[0] if isinstance(named, list) else named
     if architecture not in ARCHITECTURES:
-        raise CannotLoad(f"{model} is a {architecture}; the engine knows {', '.join(ARCHITECTURES)}")
+        raise CannotLoad(f"{model} is a {architecture}; the engine knows {', '.join(ARCHITECTURES)}{WAY_OUT}")
     _check_variant(model, config)
     tokenizer = _read(path, "tokenizer_config.json", model)
     if not (path / "tokenizer.json").is_file():
         raise CannotLoad(f"{model} has no tokenizer.json")
-    generation = _read(path, "generation_config.json", model) if (path / "generation_config.json").exists() else {}
+    generation = _generation(path, model)
     template = _template(path, tokenizer)
     if not template:
         raise CannotLoad(f"{model} has no chat template, neither as chat_template.jinja nor in tokenizer_config.json")
@@ -88,17 +100,18 @@ def open_folder(model: str) -> Folder:
     )
 
 
-def _from_hub(model: str) -> Path:
+def _elsewhere(model: str, loading: Callable[[], None]) -> Path:
+    """The folder of a model that is no folder: a hub's name. Raises CannotLoad for anything else."""
+    path = Path(model)
+    if path.suffix == ".gguf" and path.is_file():
+        raise CannotLoad(f"model: {path.name} is a GGUF file; the engine reads folders of safetensors{WAY_OUT}")
+    if path.is_file():
+        raise CannotLoad(f"model: must be a folder or a hub's name, got the file {path.name}")
     if model.startswith((".", "/", "~")) or model.count("/") != 1:
-        raise CannotLoad(f"there is no folder {Path(model).name}")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise CannotLoad(f"there is no folder {model}, and huggingface_hub is not installed to fetch it") from None
-    try:
-        return Path(snapshot_download(model, allow_patterns=WANTED))
-    except Exception as error:  # noqa: BLE001 - the hub's client raises many kinds
-        raise CannotLoad(f"there is no folder {model}, and the hub did not give it: {type(error).__name__}") from None
+        raise CannotLoad(f"model: there is no folder {path.name}")
+    from providers.local.engine.serving.hub import fetch
+
+    return fetch(model, loading)
 
 
 def _read(path: Path, name: str, model: str) -> dict[str, Any]:
@@ -111,13 +124,50 @@ def _read(path: Path, name: str, model: str) -> dict[str, Any]:
     return read
 
 
+def _generation(path: Path, model: str) -> dict[str, Any]:
+    """generation_config.json without the values that cannot be meant, which are named in the log."""
+    if not (path / "generation_config.json").exists():
+        return {}
+    read = _read(path, "generation_config.json", model)
+    odd = [name for name, fits in SENSIBLE.items() if read.get(name) is not None and not fits(read[name])]
+    for name in odd:
+        log.warning("generation_config.json of %s: %s is left out, got %s", model, name, json.dumps(read[name])[:60])
+    return {name: value for name, value in read.items() if name not in odd}
+
+
+def _number(low: float, high: float, open_low: bool = False) -> Callable[[Any], bool]:
+    def fits(value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return (low < value if open_low else low <= value) and value <= high
+
+    return fits
+
+
+def _tokens(value: Any) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in values)
+
+
+SENSIBLE: dict[str, Callable[[Any], bool]] = {
+    "temperature": _number(0, 2),
+    "top_p": _number(0, 1, open_low=True),
+    "min_p": _number(0, 1),
+    "top_k": lambda value: _number(-1, 2**31)(value) and float(value).is_integer(),
+    "repetition_penalty": _number(0, 2, open_low=True),
+    "max_new_tokens": lambda value: _number(1, 2**31)(value) and isinstance(value, int),
+    "eos_token_id": _tokens,
+}
+"""What values of generation_config.json are used; the ranges are those of a request."""
+
+
 def _check_variant(model: str, config: dict[str, Any]) -> None:
     if config.get("hidden_act", "silu") != "silu":
-        raise CannotLoad(f"{model} uses {config['hidden_act']} in its MLP; the engine knows silu")
+        raise CannotLoad(f"{model} uses {config['hidden_act']} in its MLP; the engine knows silu{WAY_OUT}")
     if config.get("quantization_config"):
-        raise CannotLoad(f"{model} is quantised; the engine takes bfloat16, float16 and float32 weights")
+        raise CannotLoad(f"{model} is quantised; the engine takes bfloat16, float16 and float32 weights{WAY_OUT}")
     if config.get("use_sliding_window") or "sliding_attention" in (config.get("layer_types") or []):
-        raise CannotLoad(f"{model} uses sliding-window attention; the engine knows full attention")
+        raise CannotLoad(f"{model} uses sliding-window attention; the engine knows full attention{WAY_OUT}")
 
 
 def _template(path: Path, tokenizer: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,12 @@ import torch
 from providers.local.engine.compute.config import ModelConfig
 from providers.local.engine.compute.graphs import graph_bytes
 from providers.local.engine.compute.kvcache import BLOCK_TOKENS, block_bytes
+from providers.local.engine.compute.torch_private import packs_bfloat16
 from providers.local.engine.errors import CannotLoad
 from providers.local.engine.serving.folder import Folder
 from providers.local.options import Options
+
+log = logging.getLogger("sluice.engine")
 
 MB = 1 << 20
 CGROUP = Path("/sys/fs/cgroup")
@@ -110,10 +114,17 @@ def plan(folder: Folder, config: ModelConfig, options: Options, shortest: int = 
         )
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device, config)
-    weight_bytes = config.parameters * dtype.itemsize
-    if config.tied and device.type == "cpu":
-        # oneDNN keeps a reordered copy of the embedding for the last product.
-        weight_bytes += config.vocabulary * config.hidden * dtype.itemsize
+    # oneDNN keeps a reordered copy of a tied embedding for the last product.
+    copied = config.vocabulary * config.hidden if config.tied and device.type == "cpu" else 0
+    numbers = config.parameters + copied
+    if dtype == torch.bfloat16 and device.type == "cpu" and not packs_bfloat16():
+        # Its products of bfloat16 are several times slower than those of float32.
+        if numbers * torch.float32.itemsize + WORKING_BYTES < free_bytes(device):
+            log.warning("this CPU has no AVX-512 to multiply bfloat16 with: float32 is used, twice the memory")
+            dtype = torch.float32
+        else:
+            log.warning("this CPU has no AVX-512 to multiply bfloat16 with, and float32 does not fit: it will be slow")
+    weight_bytes = numbers * dtype.itemsize
     working = WORKING_BYTES
     if device.type == "cuda":
         # Graphs and the sampler's buffers are allocated after the cache: 1.9 GB for 256 sequences and 152k tokens.

@@ -14,6 +14,7 @@ from providers.local.engine.serving import memory
 from providers.local.engine.serving.assembly import build
 from providers.local.engine.serving.folder import open_folder
 from providers.local.options import Options
+from tests.providers.local.engine.running import a_loop, asking, run
 
 
 @pytest.fixture
@@ -40,23 +41,7 @@ def test_a_missing_file_is_named(folder, name):
 
 
 def test_a_missing_folder_is_told(tmp_path):
-    assert sentence(tmp_path / "elsewhere") == "there is no folder elsewhere"
-
-
-def test_a_hub_name_is_fetched_and_a_hub_that_fails_is_told(models, monkeypatch):
-    asked = []
-
-    def snapshot(name, allow_patterns):
-        asked.append((name, "*.safetensors" in allow_patterns, any("bin" in pattern for pattern in allow_patterns)))
-        if name == "nobody/nothing":
-            raise OSError("no such repository at some address")
-        return str(models["qwen2"][0])
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
-    assert open_folder("somebody/model").name == "somebody/model"
-    with pytest.raises(CannotLoad, match=r"the hub did not give it: OSError$"):
-        open_folder("nobody/nothing")
-    assert asked == [("somebody/model", True, False), ("nobody/nothing", True, False)]
+    assert sentence(tmp_path / "elsewhere") == "model: there is no folder elsewhere"
 
 
 def test_weights_that_are_pickles_are_not_read(folder):
@@ -237,18 +222,47 @@ def test_a_configuration_that_is_not_the_weights(folder, told, words):
 
 
 @pytest.mark.parametrize(
-    "told",
+    ("odd", "name"),
     [
-        {"eos_token_id": "x"},
-        {"do_sample": True, "temperature": 9.0},
-        {"do_sample": True, "top_p": 0.0},
-        {"do_sample": True, "top_k": 20.5},
-        {"do_sample": True, "top_k": float("nan")},
+        ({"eos_token_id": "x"}, "eos_token_id"),
+        ({"do_sample": True, "temperature": 9.0}, "temperature"),
+        ({"do_sample": True, "top_p": 0.0}, "top_p"),
+        ({"do_sample": True, "top_k": 20.5}, "top_k"),
+        ({"do_sample": True, "top_k": float("nan")}, "top_k"),
+        ({"max_new_tokens": True}, "max_new_tokens"),
     ],
 )
-def test_a_generation_configuration_that_cannot_be_meant(folder, told):
-    (folder / "generation_config.json").write_text(json.dumps(told))
-    assert "model" in sentence(folder) and list(told)[-1] in sentence(folder)
+def test_odd_values_of_a_generation_configuration_are_left_out_and_named(folder, odd, name, caplog):
+    (folder / "generation_config.json").write_text(json.dumps(odd | {"repetition_penalty": 1.1}))
+    opened = open_folder(str(folder))
+    assert name not in opened.generation and opened.generation["repetition_penalty"] == 1.1
+    assert name in caplog.text
+    assert run(a_loop(folder), [asking("x", temperature=None, max_tokens=2)])[0].completion_tokens > 0
+
+
+def test_a_file_and_an_adapter_are_named_for_what_they_are(folder, tmp_path):
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    assert sentence(tmp_path / "x.gguf").startswith("model: x.gguf is a GGUF file; ")
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    assert sentence(tmp_path / "adapter").startswith("adapter is a LoRA adapter")
+    change(folder, architectures=["Unheard"])
+    for refused in (tmp_path / "x.gguf", tmp_path / "adapter", folder):
+        assert "type openai" in sentence(refused)
+
+
+def test_a_cpu_without_avx512_serves_a_bfloat16_model(folder, monkeypatch, caplog):
+    from providers.local.engine.compute import torch_private
+
+    monkeypatch.setattr(memory, "packs_bfloat16", lambda: False)
+    monkeypatch.setattr(torch_private, "packs_bfloat16", lambda: False)
+    _, planned = build(open_folder(str(folder)), Options(str(folder), dtype="bfloat16", kv_cache_mb=1), lambda: None)
+    assert planned.dtype == torch.float32 and "AVX-512" in caplog.text
+    monkeypatch.setattr(memory, "free_bytes", lambda device: (256 << 20) + planned.weight_bytes)
+    small = {"dtype": "bfloat16", "kv_cache_mb": None, "max_context": 64}
+    loop, planned = build(open_folder(str(folder)), Options(str(folder), **small), lambda: None)
+    assert planned.dtype == torch.bfloat16
+    assert run(loop, [asking("x", max_tokens=4)])[0].completion_tokens > 0
 
 
 @pytest.mark.parametrize(
