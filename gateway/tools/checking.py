@@ -44,7 +44,8 @@ def run(config: str | None, echo: Echo, *, as_json: bool = False) -> int:
     for note in found["notes"]:
         echo(f"note: {note}")
     if not found["ok"]:
-        click.echo("sluice: the default provider cannot answer: its model's folder is missing", err=True)
+        (reason,) = (row["reason"] for row in found["providers"] if row["default"])
+        click.echo(f"sluice: the default provider cannot answer: {reason}", err=True)
         return 1
     echo("the configuration is good")
     return 0
@@ -57,10 +58,14 @@ def report(settings: Settings) -> dict[str, Any]:
         reason = provider.missing or None
         if not provider.has_its_folder:
             reason = f"there is no folder {provider.model}"
+        elif provider.type == "local":
+            from providers.local.supervisor import refusal
+
+            reason = refusal(provider.model) or reason
         row = {"name": name, "type": provider.type, "model": provider.shown_model, "default": name == settings.default}
         providers.append(row | {"available": reason is None, "reason": reason})
     return {
-        "ok": settings.providers[settings.default].has_its_folder,
+        "ok": all(row["available"] for row in providers if row["default"]),
         "providers": providers,
         "databases": [{"name": name, "tables": database.tables} for name, database in settings.databases.items()],
         "keys": len(settings.auth.keys),

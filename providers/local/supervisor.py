@@ -208,6 +208,18 @@ def start(name: str, configuration: ProviderConfiguration, run_dir: Path) -> sub
     return subprocess.Popen(command, stdin=subprocess.PIPE)
 
 
+def refusal(model: str) -> str | None:
+    """Why the engine would refuse the folder `model`, in one sentence; None if it would not, as far as files tell.
+
+    It takes a process of its own, without torch: 0.1 s. Nothing is fetched: only a folder that is there is judged.
+    """
+    if not Path(model).exists():
+        return None
+    command = [sys.executable, "-m", "providers.local.engine.serving.folder", model]
+    judged = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return judged.stdout.strip() or None
+
+
 def main() -> None:
     """`python -m providers.local.supervisor --socket PATH --options JSON [--socket PATH --options JSON …]`."""
     parser = argparse.ArgumentParser(prog="providers.local.supervisor")

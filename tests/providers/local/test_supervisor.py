@@ -186,3 +186,13 @@ def test_the_run_folder_is_closed_to_others(tmp_path):
         process.stdin.close()
         assert process.wait(30) == 0
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_folder_is_judged_without_starting_an_engine(models, tmp_path):
+    from providers.local.supervisor import refusal
+
+    assert refusal(str(models["qwen3"][0])) is None
+    assert refusal(str(tmp_path / "elsewhere")) is None, "a hub's name is not asked for"
+    assert refusal(str(tmp_path)).endswith("has no config.json")
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    assert "is a GGUF file" in refusal(str(tmp_path / "x.gguf"))

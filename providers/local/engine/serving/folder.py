@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -206,3 +207,21 @@ def _weights(path: Path, model: str) -> list[Path]:
             raise CannotLoad(f"{model} has only pickled weights, which can run any code; convert them to safetensors")
         raise CannotLoad(f"{model} has no weights: neither model.safetensors nor an index of several")
     return files
+
+
+def main() -> int:
+    """`python -m providers.local.engine.serving.folder FOLDER`: one sentence on standard output if it is refused."""
+    from providers.local.engine.compute.config import read_config, rope_frequencies
+
+    try:
+        folder = open_folder(sys.argv[1])
+        with reading(f"config.json of {folder.name}"):
+            rope_frequencies(read_config(folder.config))
+    except CannotLoad as error:
+        print(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
