@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import kubernetes_validate
+import pytest
 import yaml
 from packaging.requirements import Requirement
 
@@ -36,6 +37,27 @@ def test_the_dashboard_asks_only_for_metrics_that_exist():
         for target in panel["targets"]:
             for name in re.findall(r"sluice_\w+", target["expr"]):
                 assert re.sub(r"_(total|bucket)$", "", name) in defined
+
+
+def test_the_alerts_are_rules_of_metrics_that_exist_and_each_is_explained():
+    """As `promtool check rules` judges: keys of a rule, durations, expressions in Prometheus' grammar."""
+    import promql_parser
+
+    from gateway.observability import metrics
+
+    defined = set(re.findall(r'"(sluice_\w+)"', Path(metrics.__file__).read_text("utf-8")))
+    explained = (DEPLOY.parent / "docs" / "operating.md").read_text("utf-8")
+    [group] = yaml.safe_load((DEPLOY / "alerts.yaml").read_text("utf-8"))["groups"]
+    assert group.keys() == {"name", "rules"} and len(group["rules"]) >= 8
+    for rule in group["rules"]:
+        assert {"alert", "expr"} <= rule.keys() <= {"alert", "expr", "for", "labels", "annotations"}
+        assert re.fullmatch(r"[A-Za-z_]\w*", rule["alert"]) and f"| `{rule['alert']}` |" in explained
+        assert re.fullmatch(r"\d+[smh]", rule.get("for", "1m"))
+        promql_parser.parse(rule["expr"])
+        for name in re.findall(r"sluice_\w+", rule["expr"]):
+            assert re.sub(r"_(total|bucket)$", "", name) in defined, name
+    with pytest.raises(ValueError):
+        promql_parser.parse("sum(rate(a_total[5m])")
 
 
 def test_the_containers_configuration_is_good():

@@ -186,11 +186,11 @@ class Page:
 
 
 @contextlib.contextmanager
-def chromium(program: str) -> Iterator[Chromium]:
+def chromium(program: str, *flags: str) -> Iterator[Chromium]:
     """A browser with an empty profile of its own, ended with everything it started."""
     with tempfile.TemporaryDirectory(prefix="page-", ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
-            [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [program, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
