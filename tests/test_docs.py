@@ -39,12 +39,17 @@ def test_every_key_of_the_configuration_is_explained(section):
 
 
 @pytest.mark.parametrize(("where", "text"), blocks("yaml"), ids=lambda value: value if "#" in value[:40] else "")
-def test_an_example_configuration_is_accepted(where, text):
+def test_an_example_configuration_is_accepted(where, text, tmp_path):
     raw = yaml.safe_load(text)
+    for database in raw.get("databases", {}).values():
+        for name in {database.get("examples"), database.get("memory")} - {None}:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        if database.get("examples"):
+            (tmp_path / database["examples"]).write_text("[]", "utf-8")
     raw.setdefault("providers", {}).setdefault("local", {"type": "local", "model": "m"})
     raw.setdefault("default", "local")
     environ = dict.fromkeys(re.findall(r"\$\{(\w+)", text), "set-in-a-test")
-    parse(raw, environ=environ)
+    parse(raw, folder=tmp_path, environ=environ)
 
 
 @pytest.mark.parametrize(("where", "text"), blocks("json"), ids=lambda value: value if "#" in value[:40] else "")
