@@ -56,7 +56,7 @@ class Providers:
             name: Provider(
                 name,
                 configuration,
-                Breaker(configuration.breaker.failures, configuration.breaker.open_s),
+                Breaker(configuration.breaker),
                 functools.partial(_adapter, name, configuration),
             )
             for name, configuration in configured.items()

@@ -62,12 +62,16 @@ class Tls(Section):
 
 
 class Breaker(Section):
-    """A provider that fails again and again is not asked for a while."""
+    """A provider that fails too often is not asked for a while."""
 
-    failures: int = Field(5, ge=1)
-    """So many failures in a row open it."""
+    rate: float = Field(0.5, gt=0, le=1)
+    """This share of the questions of the window fails: it opens."""
+    window_s: Seconds = 30
+    """Seconds that are looked back on."""
+    at_least: int = Field(5, ge=1)
+    """Fewer questions in the window never open it; one caller's tries of one question are one."""
     open_s: Seconds = 30
-    """After so many seconds one question is let through."""
+    """The longest rest. One question is let through after 2 s, then after ever longer, up to this."""
 
 
 def _in_pydantic(name: str) -> tuple[Any, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import random
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Protocol
 
 import gevent
+import msgspec
 
 from providers.catalogue import WIRES
 from providers.chat import ChatRequest, Delivery
@@ -192,12 +194,21 @@ class RoutedStream:
                     provider.breaker.succeeded()
                 yield batch
         except ProviderError as error:
-            provider.breaker.failed(error)
+            provider.breaker.failed(error, _fingerprint(self.request))
             raise
         finally:
             provider.in_flight -= 1
             if probe:
                 provider.breaker.released()
+
+
+def _fingerprint(request: ChatRequest) -> str:
+    """The same for one caller's tries of one question, however often a client asks again."""
+    try:
+        asked = msgspec.json.encode([request.cache_salt, request.messages])
+    except (TypeError, ValueError):
+        return ""
+    return hashlib.blake2b(asked, digest_size=8).hexdigest()
 
 
 def _another_may_help(error: ProviderError) -> bool:

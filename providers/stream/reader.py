@@ -92,6 +92,11 @@ class ReplyReader:
         return out
 
     @property
+    def comments(self) -> int:
+        """Comment lines so far: an upstream that sends one is still there."""
+        return self._decoder.comments
+
+    @property
     def finished(self) -> bool:
         """A finish_reason came behind some of the reply: whatever happens now, the reply is complete."""
         return self._normaliser.finished

@@ -72,6 +72,7 @@ class Decoder:
         self.failed: TooLarge | None = None
         self.ignored = False  # a line came that is neither a field nor a comment
         self.last_id = ""  # as of the last dispatch
+        self.comments = 0  # lines so far, but for those in front of an event's usual fields
         self._id = ""
         self._max = max_event_bytes
         self._begin: bytes | None = b""  # what may still turn out to be a BOM; None once that is settled
@@ -203,6 +204,7 @@ class Decoder:
             if self._data_bytes > self._max:
                 self._fail("an event")
         elif not name:
+            self.comments += 1
             if len(self._comments) < MAX_COMMENTS:
                 self._comments.append(value[:256].decode("utf-8", "replace"))
         elif name == b"event":

@@ -14,8 +14,16 @@ from typing import Any, Protocol, Self
 import gevent
 from gevent import get_hub
 
-from providers.errors import BrokenProtocol, CutOff, ProviderError, TimedOut, Unreachable
-from providers.transport.connection import RECV_BYTES, Connection, Pool, address, connect, proxy_authorization
+from providers.errors import BrokenProtocol, CutOff, Overloaded, ProviderError, TimedOut, Unreachable
+from providers.transport.connection import (
+    RECV_BYTES,
+    Address,
+    Connection,
+    Pool,
+    address,
+    connect,
+    proxy_authorization,
+)
 from providers.transport.framing import MAX_HEAD_BYTES, Head, decompressor, framing, parse_head
 
 MAX_ERROR_BYTES = 256 << 10
@@ -24,6 +32,10 @@ AFTER_FINISH_S = 2.0  # what may still come after the finish_reason (usage, [DON
 ERROR_BODY_S = 2.0  # what a refusal says is not waited for longer: its status says enough
 MAX_INTERIM = 10
 _READS_IN_A_ROW = 32
+SLICE_BYTES = 16 << 10
+TURN_S = 0.005  # after so long one connection lets the others have their turn
+LATE_S = 0.25  # a timer that fires so much later than it should was kept waiting by our own work
+SECOND_LOOK_S = 0.05  # what has arrived in the meantime is read first
 # Some servers end the head's lines with LF alone, which RFC 9112 lets a reader take.
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 
@@ -56,7 +68,7 @@ class Deadlines:
         self._waiting_for = "first_token"
         self._connection: Connection | None = None
         self._timer: Any = None
-        self._fired = False
+        self._fired = self._looked_twice = False
 
     def connecting(self) -> gevent.Timeout:
         """The deadline of name, TCP and TLS together."""
@@ -87,6 +99,16 @@ class Deadlines:
             self._waiting_for = waiting_for
             self._arm()
 
+    @property
+    def running(self) -> bool:
+        """A question is under way."""
+        return self._connection is not None
+
+    def still_there(self) -> None:
+        """The upstream says that the question waits in its queue: only `total` bounds that, not `first_token`."""
+        if self._waiting_for == "first_token":
+            self._asked = time.monotonic()
+
     def stop(self) -> None:
         """No deadline is on any more."""
         self._connection = None
@@ -104,7 +126,7 @@ class Deadlines:
 
     def _arm(self) -> None:
         self._disarm()
-        self._fired = False
+        self._fired = self._looked_twice = False
         self._timer = get_hub().loop.timer(max(0.001, self._due()[0] - time.monotonic()))
         self._timer.start(self._look)
 
@@ -116,8 +138,15 @@ class Deadlines:
 
     def _look(self) -> None:
         at, deadline, limit_s = self._due()
-        if time.monotonic() < at - 0.001:
+        late = time.monotonic() - at
+        if late < -0.001:
             self._arm()
+        elif late > LATE_S and not self._looked_twice:
+            # Our own loop was late: the upstream's bytes may lie unread. Judge after they had a chance.
+            self._looked_twice = True
+            self._disarm()
+            self._timer = get_hub().loop.timer(SECOND_LOOK_S)
+            self._timer.start(self._look)
         elif self._connection is not None:
             self._fired = True
             self._connection.interrupt(TimedOut.after(limit_s, deadline, self._host))
@@ -148,6 +177,7 @@ class Response:
         """The body as it arrives, decoded. Sets `cut` where it ends too early; raises TimedOut or BrokenProtocol."""
         data, self._rest = self._rest, b""
         reads, full = 0, False
+        overdue: Exception | None = None  # the deadline that had passed before the last read
         while True:
             if data:
                 data = self._framing.feed(data)
@@ -155,10 +185,17 @@ class Response:
                     for piece in self._inflate.feed(data):
                         yield piece
                         gevent.sleep(0)
-                elif data:
-                    yield data
+                elif len(data) <= SLICE_BYTES:
+                    if data:
+                        yield data
+                else:
+                    yield from _slices(data)
             if self._framing.complete or self._connection is None:
                 break
+            # A wait is ended by its deadline; where bytes are always there is none. An event takes the deadline back.
+            if overdue is not None and self._connection.overdue is overdue:
+                raise overdue
+            overdue = self._connection.overdue
             # An upstream that always has bytes ready would keep every other greenlet waiting.
             reads += 1
             if full or reads % _READS_IN_A_ROW == 0:
@@ -256,6 +293,16 @@ class Response:
             connection.close()
 
 
+def _slices(data: bytes) -> Iterator[bytes]:
+    """A large piece in parts: 64 KiB of empty comments cost 60 ms, and other greenlets may not wait for that long."""
+    began = time.monotonic()
+    for at in range(0, len(data), SLICE_BYTES):
+        yield data[at : at + SLICE_BYTES]
+        if time.monotonic() - began > TURN_S:
+            gevent.sleep(0)
+            began = time.monotonic()
+
+
 class Client:
     """Asks one upstream; keeps the connections that ended cleanly."""
 
@@ -269,10 +316,30 @@ class Client:
         """Close idle connections."""
         self._pool.close()
 
+    def _connected(self, where: Address, deadlines: Deadlines) -> Connection:
+        """A new connection. A deadline that fired late proves nothing: then it is tried once more."""
+        for last in (False, True):
+            began = time.monotonic()
+            try:
+                with deadlines.connecting():
+                    return connect(where, self._tls)
+            except TimedOut as error:
+                late = time.monotonic() - began - min(self._timeouts.connect, self._timeouts.total)
+                if late < LATE_S:
+                    raise
+                if last:
+                    raise Overloaded(
+                        f"this gateway is too busy to reach {where.host}: its own timers are {late:.1f} s late",
+                        retry_after=1.0,
+                        request_sent=False,
+                    ) from error
+        raise AssertionError("the second try returns or raises")
+
     def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
         """Send the request once and wait for the response's head.
 
-        Raises Unreachable, TimedOut, CutOff or BrokenProtocol; `asked` is False where no byte of the request went out.
+        Raises Unreachable, TimedOut, CutOff or BrokenProtocol; `request_sent` is False where no byte of the
+        request went out.
         """
         where, target = address(url, self._proxy)
         deadlines = Deadlines(self._timeouts, where.host)
@@ -282,10 +349,22 @@ class Client:
         # A line end that came with a key, from a file or the environment, must not end the header.
         head = [f"{method} {target} HTTP/1.1", *(f"{name}: {' '.join(lines[name].split())}" for name in lines), "", ""]
         request = "\r\n".join(head).encode("latin-1", "replace") + body
-        connection = self._pool.take(where)
-        if connection is None:
-            with deadlines.connecting():
-                connection = connect(where, self._tls)
+        kept = self._pool.take(where)
+        if kept is not None:
+            acknowledged = kept.acknowledged()
+            try:
+                return self._exchange(kept, request, deadlines, close=False)
+            except Unreachable as error:
+                # The server closed the idle connection while the question was on its way to it.
+                if error.request_sent and not kept.never_received_since(acknowledged):
+                    raise
+            finally:
+                if not deadlines.running:
+                    kept.close()
+        return self._exchange(self._connected(where, deadlines), request, deadlines)
+
+    def _exchange(self, connection: Connection, request: bytes, deadlines: Deadlines, close: bool = True) -> Response:
+        where = connection.where
         try:
             deadlines.asked(connection)
             sent = connection.send(request)
@@ -295,7 +374,8 @@ class Client:
             return Response(received, rest, connection, deadlines, self._pool)
         except BaseException:
             deadlines.stop()
-            connection.close()
+            if close:
+                connection.close()
             raise
 
 

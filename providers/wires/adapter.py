@@ -41,6 +41,8 @@ from providers.transport.client import Client, Response
 from providers.wires.fitting import MAX_LESSONS, Fitting
 
 MAX_MESSAGE = 300
+MAX_COMMENTS_A_READ = 2  # more in one read, or so many before the first token, say nothing about a queue
+MAX_COMMENTS_WAITING = 2000
 # Models whose chat templates write <think> into the prompt: the reply may hold the closing tag alone. Where the
 # service keeps thoughts in a channel of their own, the first of them ends the search.
 _OPENED_BY_THE_PROMPT = re.compile(
@@ -278,11 +280,14 @@ def redirected(host: str, status: int, location: str) -> BrokenProtocol:
 
 def _fed(response: Response, reading: ReplyReader, data: bytes) -> list[Delta]:
     """The batch that `data` brings; keeps the deadlines up to date."""
-    seen = reading.events
+    seen, comments = reading.events, reading.comments
     batch = reading.feed(data)
     if not (reading.ended or reading.failure):
         if reading.events != seen:
             response.deadlines.event(reading.answering)
+        # A flood of comments is not a queue: services send one every few seconds.
+        if 0 < reading.comments - comments <= MAX_COMMENTS_A_READ and reading.comments < MAX_COMMENTS_WAITING:
+            response.deadlines.still_there()
         response.deadlines.finished(reading.finished)
     return batch
 

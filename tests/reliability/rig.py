@@ -161,7 +161,7 @@ class Gateway(Process):
         self.metrics_port = free_port()
         self.address = ("127.0.0.1", self.port)
         common = {
-            "type": "openai", "base_url": [upstream_url + "/v1"], "breaker": {"failures": 1_000_000},
+            "type": "openai", "base_url": [upstream_url + "/v1"], "breaker": {"at_least": 1_000_000},
             # Twice as long as any stream here is silent.
             "timeouts": {"connect": 1, "first_token": 4, "idle": 4, "total": 60},
         }  # fmt: skip

@@ -104,7 +104,7 @@ def placed(row: Row, shared: Upstream) -> tuple[Upstream, dict[str, Any], Callab
     # What fails only once cannot be asked again, so no deadline may pass by itself.
     timeouts = PATIENT if "times=" in row.plan else TIMEOUTS
     provider = {"type": row.wire, "model": model, "base_url": base_url, "timeouts": timeouts, "retries": 1, **CANARIES}
-    provider |= {"breaker": {"failures": 100, "open_s": 1}, **row.provider}
+    provider |= {"breaker": {"at_least": 100, "open_s": 1}, **row.provider}
     return upstream, provider, done
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from providers import Providers
 from providers.chat import ChatRequest
+from providers.configuration import Breaker as BreakerSettings
 from providers.configuration import ProviderConfiguration
 from providers.delta import Delta
 from providers.errors import (
@@ -75,7 +76,7 @@ class Scripted:
 def provider(adapter, name="one", clock=None, **settings) -> Provider:
     settings = {"type": "openai", "model": f"m-{name}", "base_url": "http://x"} | settings
     configuration = ProviderConfiguration(**settings)
-    breaker = Breaker(configuration.breaker.failures, configuration.breaker.open_s, clock or Clock())
+    breaker = Breaker(configuration.breaker, clock or Clock())
     return Provider(name, configuration, breaker, lambda: adapter)
 
 
@@ -252,8 +253,8 @@ NOT_AGAINST = [BadKey("x"), RateLimited("x"), QuotaExceeded("x"), Rejected("x"),
 
 
 @pytest.mark.parametrize("error", AGAINST, ids=lambda error: type(error).__name__)
-def test_it_opens_after_consecutive_failures(error):
-    breaker = Breaker(3, 30, Clock())
+def test_it_opens_on_a_failure_rate_once_there_are_enough_questions(error):
+    breaker = Breaker(BreakerSettings(at_least=3), Clock())
     for _ in range(2):
         breaker.failed(error)
     assert breaker.state == "closed"
@@ -261,29 +262,86 @@ def test_it_opens_after_consecutive_failures(error):
     assert breaker.state == "open"
     with pytest.raises(Overloaded) as caught:
         breaker.admit()
-    assert caught.value.retry_after == 30
+    assert caught.value.retry_after == 2
 
 
 @pytest.mark.parametrize("error", NOT_AGAINST, ids=lambda error: type(error).__name__)
 def test_failures_that_do_not_speak_against_the_upstream_do_not_open_it(error):
-    breaker = Breaker(1, 30, Clock())
+    breaker = Breaker(BreakerSettings(at_least=1), Clock())
     breaker.failed(error)
     assert breaker.state == "closed"
 
 
-def test_a_completed_answer_begins_the_count_anew():
-    breaker = Breaker(2, 30, Clock())
-    breaker.failed(CutOff("x"))
-    breaker.succeeded()
+def test_it_stays_closed_while_most_questions_are_answered():
+    breaker = Breaker(BreakerSettings(at_least=2, rate=0.5), Clock())
+    for _ in range(20):
+        breaker.succeeded()
+        breaker.succeeded()
+        breaker.failed(CutOff("x"))
+    assert breaker.state == "closed"
+    for _ in range(20):
+        breaker.failed(CutOff("x"))
+    assert breaker.state == "open"
+
+
+def test_failures_before_the_window_are_forgotten():
+    clock = Clock()
+    breaker = Breaker(BreakerSettings(at_least=3, window_s=30), clock)
+    for _ in range(2):
+        breaker.failed(CutOff("x"))
+    clock.now += 31
     breaker.failed(CutOff("x"))
     assert breaker.state == "closed"
 
 
+def test_one_callers_tries_of_one_question_are_one_failure():
+    clock = Clock()
+    breaker = Breaker(BreakerSettings(at_least=2), clock)
+    for _ in range(9):
+        breaker.failed(CutOff("x"), "the same")
+        clock.now += 1
+    assert breaker.state == "closed"
+    breaker.failed(CutOff("x"), "another")
+    assert breaker.state == "open"
+
+
+@pytest.mark.parametrize("busy", [RateLimited("slow down"), UpstreamFailed("full", upstream_said_retry=True)])
+def test_busy_is_back_pressure_and_no_failure(busy):
+    clock = Clock()
+    breaker = Breaker(BreakerSettings(at_least=1), clock)
+    for _ in range(9):
+        breaker.failed(busy)
+    assert breaker.state == "closed"
+    breaker.failed(CutOff("x"))
+    clock.now += 2
+    assert breaker.admit() is True
+    breaker.failed(busy)  # the probe finds it there, and busy
+    assert breaker.state == "closed"
+
+
+def test_each_failing_probe_makes_the_rest_longer_up_to_open_s():
+    clock = Clock()
+    breaker = Breaker(BreakerSettings(at_least=1, open_s=30), clock)
+    breaker.failed(CutOff("x"))
+    rests = []
+    for _ in range(6):
+        before = clock.now
+        while breaker.state == "open":
+            clock.now += 0.5
+        rests.append(clock.now - before)
+        assert breaker.admit() is True
+        breaker.failed(CutOff("x"))
+        breaker.released()
+    assert rests == [2, 4, 8, 16, 30, 30]
+
+
 def test_a_reply_that_was_read_to_its_finish_and_no_further_is_a_success():
-    asked = provider(Scripted([CutOff("x")], REPLY, [CutOff("x")]), retries=0, breaker={"failures": 2}, clock=Clock())
-    for _ in range(3):
+    settings = {"at_least": 3, "rate": 0.9}
+    asked = provider(Scripted([CutOff("x")], REPLY, [CutOff("x")]), retries=0, breaker=settings, clock=Clock())
+    for number in range(3):
         with contextlib.suppress(CutOff):
-            stream = RoutedStream(REQUEST, [asked], lambda seconds: None)
+            request = ChatRequest([{"role": "user", "content": str(number)}])
+            stream = RoutedStream(request, [asked], lambda seconds: None)
             for batch in stream:
                 if batch[-1].finish_reason:
                     stream.close()
@@ -292,14 +350,14 @@ def test_a_reply_that_was_read_to_its_finish_and_no_further_is_a_success():
 
 
 def test_an_engine_that_fails_on_one_request_is_not_given_a_rest():
-    breaker = Breaker(1, 30, Clock())
+    breaker = Breaker(BreakerSettings(at_least=1), Clock())
     breaker.failed(EngineFailed("x"))
     assert breaker.state == "closed"
 
 
 def test_an_open_breaker_asks_nobody_and_lets_one_probe_through_later():
     clock = Clock()
-    settings = {"retries": 0, "breaker": {"failures": 1, "open_s": 30}}
+    settings = {"retries": 0, "breaker": {"at_least": 1, "open_s": 30}}
     adapter = Scripted([CutOff("x")], [[Delta("a")], [Delta(finish_reason="stop")]], REPLY)
     one = provider(adapter, clock=clock, **settings)
     with pytest.raises(CutOff):
@@ -319,7 +377,7 @@ def test_an_open_breaker_asks_nobody_and_lets_one_probe_through_later():
 
 def test_only_one_probe_is_let_through_and_its_failure_opens_again():
     clock = Clock()
-    breaker = Breaker(1, 30, clock)
+    breaker = Breaker(BreakerSettings(at_least=1), clock)
     breaker.failed(CutOff("x"))
     clock.now += 31
     assert breaker.admit() is True
@@ -334,7 +392,7 @@ def test_only_one_probe_is_let_through_and_its_failure_opens_again():
 
 def test_a_probe_that_was_stopped_lets_another_one_through():
     clock = Clock()
-    one = provider(Scripted([[]], [[]]), clock=clock, breaker={"failures": 1, "open_s": 30})
+    one = provider(Scripted([[]], [[]]), clock=clock, breaker={"at_least": 1, "open_s": 30})
     one.breaker.failed(CutOff("x"))
     clock.now += 31
     stream = RoutedStream(REQUEST, [one])
@@ -346,7 +404,7 @@ def test_a_probe_that_was_stopped_lets_another_one_through():
 
 
 def test_a_fallback_answers_while_the_breaker_is_open():
-    first = provider(Scripted(), breaker={"failures": 1, "open_s": 30})
+    first = provider(Scripted(), breaker={"at_least": 1, "open_s": 30})
     first.breaker.failed(CutOff("x"))
     text, stream, _ = answered(first, provider(Scripted(REPLY), "two"))
     assert (text, stream.provider) == ("Hi", "two")
