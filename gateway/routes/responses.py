@@ -99,6 +99,7 @@ def _request(fields: Fields, messages: list[dict[str, Any]]) -> ChatRequest:
         tool_choice=response_input.tool_choice(fields.tool_choice),
         parallel_tool_calls=fields.parallel_tool_calls,
         response_format=response_input.response_format(fields.text),
+        extra={"reasoning_effort": effort} if (effort := (fields.reasoning or {}).get("effort")) else {},
         cache_salt=g.owner,
     )
 

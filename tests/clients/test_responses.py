@@ -64,6 +64,7 @@ def test_what_was_asked_reaches_the_upstream(client, service):
         text={"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}},
         max_output_tokens=9,
         temperature=0.5,
+        reasoning={"effort": "low"},
     )  # fmt: skip
     asked = service.asked[-1]
     assert [message["role"] for message in asked["messages"]][2:] == ["user", "assistant", "tool"]
@@ -72,7 +73,7 @@ def test_what_was_asked_reaches_the_upstream(client, service):
     assert asked["messages"][3]["tool_calls"][0]["id"] == asked["messages"][4]["tool_call_id"] == "c1"
     assert asked["tools"][0]["function"]["name"] == asked["tool_choice"]["function"]["name"] == "weather"
     assert asked["response_format"]["json_schema"]["name"] == "n"
-    assert (asked["max_tokens"], asked["temperature"]) == (9, 0.5)
+    assert (asked["max_tokens"], asked["temperature"], asked["reasoning_effort"]) == (9, 0.5, "low")
 
 
 def test_function_calls_are_items_of_the_output(client, live):
