@@ -14,7 +14,7 @@ from flask import Flask
 import gateway
 from gateway.answers import question
 from gateway.app import create_app
-from gateway.routes import embeddings, feedback, openai, responses, tickets, ui_chat
+from gateway.routes import embeddings, feedback, openai, responses, sql, tickets, ui_chat
 from gateway.sentences import codes, title
 from gateway.settings import parse
 
@@ -53,11 +53,6 @@ class Operation:
 
 _PLAIN = {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]}
 _QUERY = {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]}
-_STATEMENT = {
-    "type": "object",
-    "properties": {"sql": {"type": "string"}, "database": {"type": "string"}},
-    "required": ["sql"],
-}
 _LAST = {"format": "sse, ndjson, text, json or csv; Accept chooses otherwise", "ticket": "from POST /tickets"}
 _ASK = Operation("Ask a question; the reply streams.", STREAMED, ("Question", question.Fields))
 _ASK_GET = Operation(
@@ -77,7 +72,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("delete", "/answers/<answer_id>"): Operation("Stop an answer.", (), status="204"),
     ("post", "/sql"): Operation(
-        "Run a statement that a person edited; no model is asked.", STREAMED, ("Statement", _STATEMENT)
+        "Run a statement that a person edited; no model is asked.", STREAMED, ("Statement", sql.Fields)
     ),
     ("post", "/feedback"): Operation(
         "Say that an answer was right or wrong, or what its statement should have been.",

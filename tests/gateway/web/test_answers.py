@@ -114,6 +114,26 @@ def test_a_refused_statement_says_why_and_its_correction_follows(page, server):
     assert page.js("document.querySelector('.code.refused').nextElementSibling.matches('p')")
 
 
+def test_of_several_statements_each_is_judged_and_the_rows_are_the_last_ones(page, server):
+    one, two = "SELECT name FROM dtzpt", "SELECT line FROM lines"
+    said = text(f"First:\n\n```sql\n{one}\n```\n\nthen:\n\n```sql\n{two}\n```\n\nThat is all.")
+    judged = [("sql", JUDGED[1] | {"sql": sql, "final": sql == two}) for sql in (one, two)]
+    answered(page, server, [START, said, *judged, rows(COLUMNS[:1], [["1号线"]]), DONE])
+    assert page.texts(".code pre") == [one, two] and page.texts(".verdict") == ["Checked", "Checked"]
+    assert page.js("document.querySelector('.result').previousElementSibling.querySelector('pre').innerText") == two
+    assert page.texts(".prose > .aside") == []
+
+
+def test_a_statement_that_the_database_refuses_is_shown_once_and_its_correction_below(page, server):
+    failed = ("sql", JUDGED[1] | {"ok": False, "reason": "the statement gives no rows"})
+    other = "SELECT name FROM dtzpt LIMIT 1"
+    again = [("correcting", {"reason": "it failed", "attempt": 1}), text(f"\n\n```sql\n{other}\n```\n")]
+    corrected = ("sql", JUDGED[1] | {"sql": other})
+    answered(page, server, [START, FENCED, JUDGED, failed, *again, corrected, rows(COLUMNS, []), DONE])
+    assert page.texts(".code pre") == [SQL, other] and page.texts(".verdict") == ["Refused", "Checked"]
+    assert page.texts(".prose .aside") == ["Corrected:"]
+
+
 def test_a_failure_has_its_code_its_message_and_a_way_to_ask_again(page, server):
     failed = {"code": "engine_died", "message": "it stopped", "retryable": True, "retry_after": 5, "request_id": "r-7"}
     answered(page, server, [START, text("So far"), ("failed", failed)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.gateway.web.scripted import COLUMNS, DONE, FULL, JUDGED, START, answered, rows, text
+from tests.gateway.web.scripted import COLUMNS, DONE, FULL, JUDGED, START, Reply, answered, rows, text
 
 EDITED = "SELECT name FROM dtzpt"
 REASON = "only SELECT is allowed"
@@ -41,6 +41,16 @@ def test_a_refused_edit_says_why_and_can_be_edited_again(page, server):
     assert "only SELECT is allowed" in page.text(".edited .why") and page.text(".edited .result") == ""
     page.click(".edited .why button")
     page.wait("document.activeElement.matches('.edited textarea')")
+
+
+def test_an_edit_that_is_refused_before_its_first_event_says_why(page, server):
+    answered(page, server, FULL)
+    server.scripts["DELETE FROM dtzpt"] = [Reply(422, "sql_refused", REASON)]
+    edit(page, "DELETE FROM dtzpt")
+    page.press("Enter", control=True)
+    page.wait("document.querySelector('.edited .why')")
+    assert REASON in page.text(".edited .why") and page.text(".failure") == ""
+    page.events.clear()
 
 
 def test_cancelling_leaves_the_statement_as_it_was(page, server):

@@ -115,3 +115,20 @@ def test_the_tables_of_a_database_are_shown_with_their_comments(page):
     refused = page.js("fetch('/page/schema?database=secret').then(reply => reply.json())")
     assert refused["error"]["code"] == "bad_request"
     page.events.clear()  # the console reports every refusal
+
+
+def test_a_statement_is_edited_and_run_by_the_guard_without_a_model(page, model_service):
+    ask(page, "沈塘桥地铁站的信息")
+    page.wait(OVER)
+    asked = len(model_service.asked)
+    for sql, shown in (("SELECT COUNT(*) AS n FROM lines", ".edited .result"), ("DELETE FROM lines", ".edited .why")):
+        page.click(".code .edit")
+        page.wait("document.activeElement.matches('.code textarea')")
+        page.js("document.activeElement.select()")
+        page.type(sql)
+        page.press("Enter", control=True)
+        page.wait(f"document.querySelector('{shown}')")
+    assert page.js("document.querySelector('.edited .chart .big').lastChild.textContent") == "12"
+    assert page.text(".edited .why span") == "这里只能运行 SELECT，不能运行 DELETE"
+    assert len(model_service.asked) == asked
+    page.events.clear()  # the console reports every refusal

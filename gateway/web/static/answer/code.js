@@ -45,7 +45,9 @@ export class CodeBlock {
   /** What the guard said: `ok`, the `dialect` and `tables` it read, or the `reason` why not. */
   judge({ ok, dialect, tables, reason }) {
     this.judged = true;
+    this.element.classList.remove("passed", "refused");
     this.element.classList.add(ok ? "passed" : "refused");
+    this.element.querySelector(".why")?.remove();
     this.#about = [dialect, (tables ?? []).join(", ")].filter(Boolean);
     this.draw();
     this.#edit.hidden = !this.run;

@@ -9,9 +9,9 @@ const LONGEST_TAIL = 4000;
 // Drawing takes at most this share of the time, however long the last block is.
 const SHARE = 4;
 
-/** Writes into `root`; `code` is the last fenced block, a CodeBlock, or null. `offer` is given to each CodeBlock. */
+/** Writes into `root`; `offer` is given to each CodeBlock. */
 export class Prose {
-  code = null;
+  #codes = []; // every CodeBlock that was made, in their order
   #root;
   #offer;
   #text = ""; // from the beginning of the block that is not settled
@@ -34,7 +34,13 @@ export class Prose {
     } else this.#draw();
   }
 
-  /** Draws what has come, so that `code` is the block that was written last. */
+  /** The code blocks that the guard has not judged yet; draws what has come first. */
+  get unjudged() {
+    this.flush();
+    return this.#codes.filter(({ element, judged }) => element.isConnected && !judged);
+  }
+
+  /** Draws what has come. */
   flush() {
     clearTimeout(this.#later);
     this.#draw();
@@ -95,7 +101,8 @@ export class Prose {
       shown.text = raw.endsWith("\n") || !text ? text : text.replace(/\n?$/, "");
       shown.draw();
       this.#blocks.push(shown);
-      return (this.code = shown).element;
+      if (shown !== same) this.#codes.push(shown);
+      return shown.element;
     };
     const nodes = tokens.map((token) => block(token, code)).filter(Boolean);
     // A code block that goes on is not taken out and put back: what is selected in it stays selected.

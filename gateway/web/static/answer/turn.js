@@ -108,17 +108,19 @@ export class Turn {
   }
 
   #judged(data) {
-    this.#prose.flush();
-    const [before, written] = [this.block, this.#prose.code];
-    if (written && !written.judged && written.is(data.sql)) {
-      this.block = written;
+    const before = this.block;
+    const written = this.#prose.unjudged.filter(({ isSql }) => isSql);
+    // The database may refuse what the guard let pass: the same statement is judged once more.
+    const same = written.find((block) => block.is(data.sql)) ?? (before?.is(data.sql) ? before : null);
+    if (same) {
+      this.block = same;
     } else {
       this.block = new CodeBlock("sql", data.sql, this.can.run);
       this.#prose.settle();
       this.body.append(this.block.element);
-      if (written && !written.judged) this.#above("ran");
+      if (written.length) this.#above("ran");
     }
-    if (before) this.#above("corrected"); // an answer has one statement, unless the model was asked again
+    if (before && before !== this.block && before.element.classList.contains("refused")) this.#above("corrected");
     this.block.judge(data);
     if (data.ok) this.sql = data.sql;
   }
@@ -231,7 +233,10 @@ export class Turn {
         } else if (name === "failed") part.append(failureBox(data, null));
       }
     } catch (error) {
-      part.append(failureBox(error.failure ?? { code: "internal", message: String(error) }, null));
+      const failure = error.failure ?? { code: "internal", message: String(error) };
+      // A refusal before the first event is a plain HTTP error.
+      if (failure.code === "sql_refused") block.judge({ ok: false, reason: failure.message });
+      else part.append(failureBox(failure, null));
     }
   }
 
