@@ -29,7 +29,8 @@ def turns(history: list[Any]) -> list[Turn]:
         found = [_turn(f"history[{n}]", item) for n, item in enumerate(history)]
     for n, turn in enumerate(found):
         plain(f"history[{n}].question", turn.question)
-        plain(f"history[{n}].answer", turn.answer)
+        # A model's own words: a client that sends them back is not at fault.
+        turn.answer = turn.answer.replace("\x00", "")
     return found
 
 

@@ -165,7 +165,10 @@ def _judge(fields: Fields) -> None:
             said = msgspec.convert(message, Said)
         except msgspec.ValidationError as error:
             raise BadQuestion(f"messages[{n}].{in_words(str(error))}") from None
-        if isinstance(said.content, str) and "\x00" in said.content:
+        if isinstance(said.content, str) and "\x00" in said.content and said.role == "assistant":
+            # A model's own words: a client that sends them back is not at fault.
+            message["content"] = said.content.replace("\x00", "")
+        elif isinstance(said.content, str) and "\x00" in said.content:
             raise BadQuestion(f"messages[{n}].content: must not contain U+0000")
 
 

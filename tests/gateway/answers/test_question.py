@@ -57,8 +57,8 @@ WRONG = [
     ),
     (b'{"question": "a", "history": [{"question": "b", "answer": "c", "d": 1}]}', "history[0].d: unknown field"),
     (
-        b'{"question": "a", "history": [{"question": "b", "answer": "\\u0000"}]}',
-        "history[0].answer: must not contain",
+        b'{"question": "a", "history": [{"question": "\\u0000", "answer": "b"}]}',
+        "history[0].question: must not contain",
     ),
     (b'{"a":' * 5000 + b"1" + b"}" * 5000, "a: unknown field"),
 ]
@@ -126,3 +126,9 @@ def test_a_bad_query_string_is_named_too(query, told):
     with pytest.raises(BadQuestion) as caught:
         from_query(query)
     assert str(caught.value).startswith(told)
+
+
+def test_what_a_model_said_may_come_back_whatever_it_was():
+    """A reply with U+0000 in it must not make every further question of the conversation a bad one."""
+    asked = from_json(b'{"question": "a", "history": [{"question": "b", "answer": "c\\u0000d"}]}')
+    assert asked.history[0].answer == "cd"
