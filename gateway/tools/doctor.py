@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +25,7 @@ from providers.configuration import ProviderConfiguration
 from providers.delta import Usage
 from providers.errors import ProviderError, TimedOut
 from providers.sampling import Sampling
+from providers.stream.thinking import PAIRS
 
 Echo = Callable[[str], object]
 
@@ -79,7 +81,7 @@ class Finding:
     finish_reason: str | None = None
     usage: Usage | None = None
     adjusted: list[str] = field(default_factory=list)
-    attempts: int = 0
+    text: str = ""
     failure: ProviderError | None = None
     missing: str = ""
 
@@ -237,11 +239,13 @@ def ask(providers: Providers, name: str, configuration: ProviderConfiguration) -
             # Loading the model is not the first token's time.
             for _ in providers.stream(ChatRequest([{"role": "user", "content": "1"}], Sampling(max_tokens=1)), name):
                 pass
-        stream = providers.stream(
-            ChatRequest([{"role": "user", "content": QUESTION}], Sampling(max_tokens=MAX_TOKENS)), name
-        )
+        # As /getAnwser asks: a service that refuses temperature 0 shows itself here.
+        temperature = 0.0 if configuration.default_sampling.temperature is None else None
+        sampling = Sampling(temperature=temperature, max_tokens=MAX_TOKENS)
+        stream = providers.stream(ChatRequest([{"role": "user", "content": QUESTION}], sampling), name)
         began = time.monotonic()
         for batch in stream:
+            finding.text += "".join(delta.text for delta in batch)
             if any(delta.text or delta.reasoning for delta in batch):
                 finding.pieces.append(time.monotonic() - began)
             finding.finish_reason, finding.usage = batch[-1].finish_reason, batch[-1].usage
@@ -277,6 +281,8 @@ def failed(finding: Finding, configuration: ProviderConfiguration) -> Iterator[s
     stopped_at = STOPPED_AT.get(failure.code, "answers")
     if isinstance(failure, TimedOut) and failure.deadline == "connect":
         stopped_at = "reachable"
+    if _wrong_address(failure):
+        stopped_at = "reachable"
     # An error in general does not tell whether the key and the model were ever looked at.
     got_in = stopped_at != "answers" or finding.pieces or failure.code in JUDGED
     for step in steps(configuration)[: None if got_in else 1]:
@@ -289,6 +295,12 @@ def failed(finding: Finding, configuration: ProviderConfiguration) -> Iterator[s
     yield advice(what_to_do(finding.name, configuration, failure))
 
 
+def _wrong_address(failure: ProviderError) -> bool:
+    """Whether a 404 speaks of an address rather than of a model: then nobody looked at the key."""
+    named = re.search(r"model|deployment|\bname\b", failure.message, re.IGNORECASE)
+    return failure.code == "model_not_found" and (not named or "or address" in failure.message)
+
+
 def steps(configuration: ProviderConfiguration) -> list[str]:
     """The steps of one provider: where no key is sent, none is accepted."""
     return [step for step in STEPS if step != "key accepted" or configuration.api_key]
@@ -299,6 +311,8 @@ def what_to_do(name: str, configuration: ProviderConfiguration, failure: Provide
     key = f"providers.{name}"
     if isinstance(failure, TimedOut):
         return SLOW[failure.deadline].format(key=key, limit=getattr(configuration.timeouts, failure.deadline))
+    if _wrong_address(failure):
+        return f"Nothing is served there: {key}.base_url must end where the service's documents say, often in /v1."
     if "incremental_output" in failure.message and not configuration.incremental_output:
         return f"This model only sends text as it comes: set {key}.incremental_output to true."
     secrets = " and ".join(f"{key}.{secret}" for secret in WIRES[configuration.type].secrets) or f"{key}.api_key"
@@ -326,8 +340,25 @@ def answered(finding: Finding, configuration: ProviderConfiguration) -> Iterator
     else:
         yield line("!", "usage reported", "no")
     yield line("✓", "ends", finding.finish_reason or "")
+    yield from _lines_to_add(finding)
+
+
+def _lines_to_add(finding: Finding) -> Iterator[str]:
+    """What the row of this provider should say, so that no question has to find it out."""
+    key = f"providers.{finding.name}"
     for sentence in finding.adjusted:
         yield line("!", "adjusted", sentence)
+        name, _, rest = sentence.partition(" ")
+        if rest == "dropped: the service refused it":
+            yield advice(f"Add to {key}: drop: [{name}]")
+        elif found := re.fullmatch(r"role (\w+) sent as (\w+)", sentence):
+            yield advice(f"Add to {key}: roles: {{{found[1]}: {found[2]}}}")
+        elif rest.startswith("sent as "):
+            yield advice(f"Add to {key}: rename: {{{name}: {rest.removeprefix('sent as ')}}}")
+    tags = [tag for pair in PAIRS for tag in pair if tag in finding.text]
+    if tags:
+        yield line("!", "thinking", f"the text holds {tags[0]}")
+        yield advice(f"Its template opens the thought in the prompt. Add to {key}: think_tags: true")
 
 
 COLOURS = {"✓": "green", "✗": "red", "!": "yellow", "–": "yellow"}

@@ -23,6 +23,14 @@ from providers.wires.sdk.transport import exchange, silence
 silence("qianfan", "qianfan.requests", "bce-qianfan-sdk")
 
 
+def use_session(chat: ChatCompletion, session: requests.Session) -> None:
+    """Let `chat` send through `session`: the SDK has no public way, so this is the one place that knows its inside.
+
+    tests/contracts/test_qianfan.py names each of these attributes.
+    """
+    chat._real._client._client._session = session
+
+
 class Adapter(qianfan.Adapter):
     """Asks as providers/wires/qianfan.py does, with the SDK between."""
 
@@ -40,7 +48,7 @@ class Adapter(qianfan.Adapter):
             DISABLE_CACHE=True,
         )
         chat = ChatCompletion(version="2", config=configuration)
-        chat._real._client._client._session = session
+        use_session(chat, session)
         wanted = {name: value for name, value in body.items() if name not in ("messages", "model", "stream")}
         try:
             replies = chat.do(messages=body["messages"], model=body["model"], stream=True, retry_count=1, **wanted)
