@@ -16,6 +16,7 @@ from providers.configuration import ProviderConfiguration
 from providers.errors import Overloaded, TimedOut
 from providers.transport import client as client_module
 from tests.providers.raw_server import serving
+from tests.reliability.rig import at_most
 
 QUESTION = ChatRequest([{"role": "user", "content": "hi"}])
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
