@@ -296,7 +296,7 @@ def failed(finding: Finding, configuration: ProviderConfiguration) -> Iterator[s
 
 
 def _wrong_address(failure: ProviderError) -> bool:
-    """Whether a 404 speaks of an address rather than of a model: then nobody looked at the key."""
+    """Whether a 404 speaks of an address rather than of a model: then the key was not looked at."""
     named = re.search(r"model|deployment|\bname\b", failure.message, re.IGNORECASE)
     return failure.code == "model_not_found" and (not named or "or address" in failure.message)
 
