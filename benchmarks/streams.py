@@ -187,7 +187,7 @@ def sluice(upstream_port: int, folder: Path):
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
     try:
-        _wait_for(port)
+        wait_for(port)
         yield port, children(process.pid)[0]
     finally:
         process.terminate()
@@ -212,14 +212,14 @@ def nginx(upstream_port: int, folder: Path):
     assert program is not None, "nginx is not here"
     process = subprocess.Popen([program, "-c", str(file), "-e", str(folder / "error.log")])
     try:
-        _wait_for(port)
+        wait_for(port)
         yield port, children(process.pid)[0]
     finally:
         process.terminate()
         process.wait()
 
 
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
     for _ in range(300):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
             time.sleep(0.3)

@@ -34,7 +34,7 @@ from typing import Any
 import click
 
 from benchmarks.gateway.targets import TARGETS, on_core
-from benchmarks.streams import _wait_for, cpu_s, free_port
+from benchmarks.streams import cpu_s, free_port, wait_for
 
 HERE = Path(__file__).parent
 RESULT = HERE.parent / "results" / "gateway.md"
@@ -75,7 +75,7 @@ def upstream(folder: Path, chunks: int, every_us: int) -> Iterator[int]:
     port = free_port()
     process = subprocess.Popen(on_core(1, [str(folder / "upstream"), str(port), str(chunks), str(every_us)]))
     try:
-        _wait_for(port)
+        wait_for(port)
         yield port
     finally:
         process.kill()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.streams import ROOT, _wait_for, children, free_port, nginx
+from benchmarks.streams import ROOT, children, free_port, nginx, wait_for
 
 CORES = sorted(os.sched_getaffinity(0))
 
@@ -31,7 +31,7 @@ def _gunicorn(folder: Path, port: int, arguments: list[str], environ: dict[str, 
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environ, stdout=log, stderr=log)
     try:
-        _wait_for(port)
+        wait_for(port)
         time.sleep(1)
         yield children(process.pid)[0]
     finally:
