@@ -97,6 +97,7 @@ class Client:
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
+        self._plain = bare(sock)
         self._watcher: Any = None
         # gunicorn's reply after take_over(): its head, chunks and end are written here.
         self._reply: GunicornReply | None = None
@@ -126,7 +127,7 @@ class Client:
 
         def readable() -> None:
             try:
-                peeked = bare(self._sock).recv(1, socket.MSG_PEEK)
+                peeked = self._plain.recv(1, socket.MSG_PEEK)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
@@ -164,7 +165,7 @@ class Client:
         assert self._reply is not None
         framed = self._reply.framed(data, last=last)
         try:
-            sent = bare(self._sock).send(framed)
+            sent = self._plain.send(framed)
         except (BlockingIOError, InterruptedError):
             return framed
         return b"" if sent == len(framed) else framed[sent:]
@@ -177,7 +178,7 @@ class Client:
         left = memoryview(rest)
         while left:
             try:
-                left = left[bare(self._sock).send(left) :]
+                left = left[self._plain.send(left) :]
             except (BlockingIOError, InterruptedError):
                 self._wait_writable(timeout_s)
 

@@ -66,6 +66,7 @@ class Deadlines:
         self._host = host
         self._began = self._asked = self._event = time.monotonic()
         self._waiting_for = "first_token"
+        self.is_finished = False  # what `finished` was called with last
         self._connection: Connection | None = None
         self._timer: Any = None
         self._fired = self._looked_twice = False
@@ -94,6 +95,7 @@ class Deadlines:
 
     def finished(self, is_finished: bool) -> None:
         """The reply is complete but for what an upstream sends after it; False: it went on all the same."""
+        self.is_finished = is_finished
         waiting_for = "finished" if is_finished else "idle"
         if self._waiting_for != waiting_for and (is_finished or self._waiting_for == "finished"):
             self._waiting_for = waiting_for

@@ -288,7 +288,8 @@ def _fed(response: Response, reading: ReplyReader, data: bytes) -> list[Delta]:
         # A flood of comments is not a queue: services send one every few seconds.
         if 0 < reading.comments - comments <= MAX_COMMENTS_A_READ and reading.comments < MAX_COMMENTS_WAITING:
             response.deadlines.still_there()
-        response.deadlines.finished(reading.finished)
+        if reading.finished is not response.deadlines.is_finished:
+            response.deadlines.finished(reading.finished)
     return batch
 
 
