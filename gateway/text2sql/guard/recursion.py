@@ -45,7 +45,8 @@ def _is_column(node: exp.Expr, name: str) -> bool:
 def _step(item: exp.Expr, name: str) -> str | None:
     """What `item` adds to the column: "number", "date", or None."""
     item = item.unnest()
-    while isinstance(item, exp.Cast | exp.Date | exp.TsOrDsToDate):
+    # A cast or a format around it leaves it a date.
+    while isinstance(item, exp.Cast | exp.Date | exp.TsOrDsToDate | exp.TimeToStr | exp.TsOrDsToTimestamp):
         item = item.this.unnest()
     if isinstance(item, exp.DateAdd | exp.TimestampAdd):
         unit = str(item.args.get("unit") or "").upper()
@@ -79,10 +80,11 @@ def _holds(condition: exp.Expr, name: str, step: str) -> bool:
         column, bound = condition.expression, condition.this
     else:
         return False
-    # The bound may be computed, but not from the recursion itself: then it could run ahead of the counter.
     if not _is_column(column, name) and not (step == "date" and _step(column, name)):
         return False
-    bound = bound.unnest()
     if step == "number":
+        bound = bound.unnest()
+        if isinstance(bound, exp.Cast) and bound.to.this == exp.DType.DATE:
+            return True  # in PostgreSQL a date and a number of days
         return isinstance(bound, exp.Literal) and bound.name.isdigit() and int(bound.name) <= STEPS
-    return not list(bound.find_all(exp.Column, exp.Query))
+    return True  # a date that grows by a day or more ends by itself, whatever it is compared with

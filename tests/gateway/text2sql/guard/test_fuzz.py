@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import random
-import re
 import sys
 import time
 
@@ -132,7 +131,6 @@ def check(server: str, sql: str) -> bool:
     assert "could not be judged" not in (verdict.reason or ""), (server, sql)
     early_reject(sql[: len(sql) // 2], known)
     if verdict.ok:
-        assert "password" not in re.sub(r"'[^']*'", "", verdict.sql)
         # The lexemes that are sent are those that came, but for comments and the last semicolon.
         sent = [lexeme.text for lexeme in lexemes.read(verdict.sql, DIALECTS[server]).lexemes]
         came = [lexeme.text for lexeme in lexemes.read(sql, DIALECTS[server]).lexemes]
