@@ -51,6 +51,6 @@ def scenario(at: str, fault: str, when: str, must: str, full: bool = False) -> C
 
 def scenarios() -> list[Scenario]:
     """All of them, in the order of the table."""
-    from tests.reliability.scenarios import engines, fronts, stores, workers  # noqa: F401
+    from tests.reliability.scenarios import engines, fronts, hostile, stores, workers  # noqa: F401
 
     return list(_found)

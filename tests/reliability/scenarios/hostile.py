@@ -1,0 +1,99 @@
+"""Files, bodies and heads that should not be: what careless operators and hostile clients send to a running gateway."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.reliability.numbered import problems
+from tests.reliability.reader import Reader
+from tests.reliability.rig import STREAMS, at_most, eventually
+from tests.reliability.scenarios import scenario
+from tests.reliability.scenarios.workers import gateway
+
+# What is appended to a good file → nothing of it may end a running server.
+BROKEN = (
+    "text2sql: {language: 2026-02-30}",
+    "limits: &a {requests: [*a]}",
+    "limits: " + "[" * 3000,
+    f"limits: {{streams_per_key: {'9' * 10_000}}}",
+    "limits: !!python/object/apply:os.abort []",
+    "server: {}",
+    "\t",
+)
+
+
+@scenario(
+    "gateway",
+    "SIGHUP with files that break a parser",
+    "between tokens",
+    "each keeps the old configuration, and the log says why; streams go on",
+)
+def reloaded_with_broken_files(where: Path, stack: contextlib.ExitStack) -> None:
+    _, made = gateway(where, stack, server={"workers": 1})
+    reader = Reader(made.address, "s1", STREAMS["slow"][1], "slow").ask().read_events(2)
+    good = made.file.read_text("utf-8")
+    for n, text in enumerate(BROKEN, 1):
+        made.file.write_text(f"{good}\n{text}\n", "utf-8")
+        made.signal(signal.SIGHUP)
+        eventually(lambda n=n: made.said().count("the old one stays") >= n, 30)
+    assert problems(Reader(made.address, "s2", STREAMS["steady"][1], "steady").ask().read().recording) == []
+    assert problems(reader.read().recording) == []
+    assert "Traceback" not in made.said()
+
+
+HEAD = b"POST /getAnwser HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+@scenario(
+    "client",
+    "sends its body in one-byte chunks",
+    "between others' tokens",
+    "400, and nothing is asked; other streams come at their pace",
+)
+def flooded_with_chunks(where: Path, stack: contextlib.ExitStack) -> None:
+    upstream, made = gateway(where, stack, server={"workers": 1})
+    readers = [Reader(made.address, f"f{n}", STREAMS["slow"][1], "slow").ask().read_events(2) for n in range(5)]
+    # Read all the while, so that a pause of the gateway shows in the times.
+    pool = stack.enter_context(ThreadPoolExecutor(len(readers)))
+    reading = [pool.submit(reader.read) for reader in readers]
+    with socket.create_connection(made.address, 30) as sock:
+        sock.settimeout(30)
+        sock.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 500_000 + b"0\r\n\r\n")
+        assert sock.recv(12) == b"HTTP/1.1 400"
+    for read in reading:
+        reader = read.result()
+        assert problems(reader.recording) == []
+        gaps = [later - earlier for earlier, later in itertools.pairwise(reader.times)]
+        assert max(gaps) < at_most(0.5), f"a stream stood still for {max(gaps):.2f} s"
+    assert len(upstream.asked) == 5
+
+
+@scenario(
+    "client",
+    "sends a head without end",
+    "before the question",
+    "it is refused or cut, and keeps no memory; questions are answered meanwhile",
+)
+def endless_heads(where: Path, stack: contextlib.ExitStack) -> None:
+    _, made = gateway(where, stack, server={"workers": 1})
+    socks = [stack.enter_context(socket.create_connection(made.address, 30)) for _ in range(10)]
+    for sock in socks:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+    for n in range(40):
+        for sock in socks:
+            with contextlib.suppress(OSError):
+                sock.sendall(b"X-%d: " % n + b"y" * 8000 + b"\r\n")
+    began = time.monotonic()
+    reader = Reader(made.address, "s1", STREAMS["steady"][1], "steady").ask().read()
+    assert problems(reader.recording) == []
+    assert time.monotonic() - began < at_most(5)
+    for sock in socks:
+        sock.settimeout(30)
+        with contextlib.suppress(ConnectionError):
+            assert sock.recv(12) in (b"", b"HTTP/1.1 431", b"HTTP/1.1 400")
