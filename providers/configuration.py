@@ -176,6 +176,8 @@ class ProviderConfiguration(Section):
     """`local` only. Tokens of prompt and reply together, at most the model's own, which is `auto`."""
     kv_cache_mb: int | Literal["auto"] = "auto"
     """`local` only. Memory for the KV cache; `auto` is a share of what is free."""
+    graphs: bool = True
+    """`local` only. Capture a GPU's decode steps as CUDA graphs; false is the way back where that goes wrong."""
 
     _unset: dict[str, str] = PrivateAttr(default_factory=dict)
 

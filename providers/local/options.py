@@ -32,6 +32,7 @@ class Options:
     model          a folder, or a hub name
     kv_cache_mb    MiB of keys and values
     max_context    tokens, prompt and reply together; at most what the model was made for
+    graphs         whether a GPU's decode steps are captured as CUDA graphs
     threads        CPU threads; auto is cores − 1, at least 1
     """
 
@@ -43,6 +44,7 @@ class Options:
     max_queue: int = 256
     max_context: int | None = None
     kv_cache_mb: int | None = None
+    graphs: bool = True
 
 
 def _number(value: int | str) -> int | None:
@@ -61,6 +63,7 @@ def of(configuration: ProviderConfiguration) -> list[Options]:
             max_queue=configuration.max_queue,
             max_context=_number(configuration.max_context),
             kv_cache_mb=_number(configuration.kv_cache_mb),
+            graphs=configuration.graphs,
         )
         for device in configuration.device
     ]

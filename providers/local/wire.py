@@ -141,6 +141,8 @@ class Report(msgspec.Struct, tag="report", tag_field="type"):
     batch_sum: int
     tokens_per_second: float
     uptime_s: float
+    failed_steps: int = 0
+    graphs: bool = False
 
 
 FromEngine = Hello | Down | Step | Failed | Report

@@ -80,6 +80,11 @@ class Loop:
         self._emitted: list[Emitted] = []
 
     @property
+    def graphs(self) -> bool:
+        """Whether decode steps run as CUDA graphs."""
+        return self._runner.graphs
+
+    @property
     def busy(self) -> bool:
         """Whether a step has something to do."""
         return bool(self._sequences or self._in_flight or self.preprocessing.ready())

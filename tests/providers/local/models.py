@@ -17,7 +17,7 @@ TEXTS = [
     "How many stations does line 2 have? The answer is in the table of stations.",
     "user assistant system hello world, streaming one token at a time 😀🚇 café naïve",
 ]
-FAMILIES = ("qwen2", "qwen3", "llama")
+FAMILIES = ("qwen2", "qwen3", "llama", "mistral", "smollm3", "phi3", "glm4", "ernie", "qwen3moe")
 
 
 def make_tokenizer(folder: Path, vocabulary: int = 400):
@@ -57,7 +57,7 @@ def make_model(folder: Path, family: str, seed: int = 0, **changes):
 def random_model(tokenizer, family: str, seed: int = 0, **changes):
     """transformers' random model of `family` for a tokeniser."""
     import torch
-    from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+    import transformers as hf
 
     sizes = {
         "vocab_size": tokenizer.get_vocab_size(), "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
@@ -65,13 +65,23 @@ def random_model(tokenizer, family: str, seed: int = 0, **changes):
         "eos_token_id": tokenizer.token_to_id("<|im_end|>"), "pad_token_id": tokenizer.token_to_id("<|endoftext|>"),
         "tie_word_embeddings": family != "llama",
     }  # fmt: skip
-    kinds = {"qwen2": Qwen2Config, "qwen3": Qwen3Config, "llama": LlamaConfig}
-    if family == "qwen3":
-        sizes["head_dim"] = 16
+    kinds = {
+        "qwen2": (hf.Qwen2Config, {}),
+        "qwen3": (hf.Qwen3Config, {"head_dim": 16}),
+        "llama": (hf.LlamaConfig, {}),
+        "mistral": (hf.MistralConfig, {"head_dim": 24, "sliding_window": None}),
+        "smollm3": (hf.SmolLM3Config, {"no_rope_layers": [1, 0]}),
+        "phi3": (hf.Phi3Config, {"partial_rotary_factor": 0.5, "sliding_window": None}),
+        "glm4": (hf.Glm4Config, {"head_dim": 16, "attention_bias": True, "partial_rotary_factor": 0.5}),
+        "ernie": (hf.Ernie4_5Config, {"head_dim": 16}),
+        "qwen3moe": (hf.Qwen3MoeConfig, {"head_dim": 16, "num_experts": 6, "num_experts_per_tok": 2,
+                                         "moe_intermediate_size": 40, "norm_topk_prob": True}),
+    }  # fmt: skip
+    kind, own = kinds[family]
     torch.manual_seed(seed)
     # Larger than usual weights: logits lie apart, so equality of ids is not a matter of rounding.
-    config = kinds[family](**sizes | {"initializer_range": 0.15} | changes)
-    model = AutoModelForCausalLM.from_config(config).float().eval()
+    config = kind(**sizes | {"initializer_range": 0.15} | own | changes)
+    model = hf.AutoModelForCausalLM.from_config(config).float().eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(("bias", "norm.weight")):

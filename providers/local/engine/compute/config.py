@@ -1,4 +1,4 @@
-"""A model's sizes and variants, read from its config.json, for three families: Qwen2 (and 2.5), Qwen3, Llama."""
+"""A model's sizes and variants, read from its config.json and its family's row in families.py."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from providers.local.engine.compute.families import FAMILIES
 from providers.local.engine.errors import CannotLoad
 
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
@@ -14,7 +15,12 @@ ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Sizes count numbers, not bytes. qk_norm: every query and key head is normalised separately (Qwen3)."""
+    """Sizes count numbers, not bytes; for the flags see families.py.
+
+    rotary_dim   how many numbers of a head rope turns
+    unturned     the layers without rope
+    sparse       the layers whose MLP is several experts
+    """
 
     layers: int
     hidden: int
@@ -31,19 +37,36 @@ class ModelConfig:
     qk_norm: bool
     tied: bool
     rope: dict[str, Any]
+    rotary: float = 1.0
+    interleaved: bool = False
+    fused_qkv: bool = False
+    fused_mlp: bool = False
+    post_norms: bool = False
+    unturned: frozenset[int] = frozenset()
+    sparse: frozenset[int] = frozenset()
+    experts: int = 0
+    experts_per_token: int = 0
+    expert_intermediate: int = 0
+    normalised_experts: bool = False
+
+    @property
+    def rotary_dim(self) -> int:
+        return int(self.head_dim * self.rotary)
 
     @property
     def parameters(self) -> int:
         """How many numbers the weights are, norms and biases left out."""
         attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
-        layer = attention + 3 * self.hidden * self.intermediate
-        return self.layers * layer + self.vocabulary * self.hidden * (1 if self.tied else 2)
+        sparse = self.hidden * self.experts * (1 + 3 * self.expert_intermediate)
+        dense = 3 * self.hidden * self.intermediate
+        mlps = len(self.sparse) * sparse + (self.layers - len(self.sparse)) * dense
+        return self.layers * attention + mlps + self.vocabulary * self.hidden * (1 if self.tied else 2)
 
 
 def read_config(config: dict[str, Any]) -> ModelConfig:
     """The sizes that a config.json describes. Raises CannotLoad."""
     named = config["architectures"]
-    family = named[0] if isinstance(named, list) else named
+    family = FAMILIES[named[0] if isinstance(named, list) else named]
     heads, hidden = _count(config, "num_attention_heads"), _count(config, "hidden_size")
     # Older files keep rope_theta at the top and the rest in rope_scaling; newer ones have all of it in
     # rope_parameters.
@@ -52,24 +75,60 @@ def read_config(config: dict[str, Any]) -> ModelConfig:
     rope.setdefault("rope_type", rope.get("type", "default"))
     if "original_max_position_embeddings" in config:
         rope["original_max_position_embeddings"] = config["original_max_position_embeddings"]
-    bias = config.get("attention_bias", False)
+    bias = config.get("attention_bias", config.get("use_bias", False))
+    layers = _count(config, "num_hidden_layers")
+    max_context = _count(config, "max_position_embeddings", 2048)
+    if family.windowed and config.get("sliding_window"):
+        max_context = min(max_context, _count(config, "sliding_window"))
+    sparse = _sparse(config, layers) if family.experts else frozenset()
     return ModelConfig(
-        layers=_count(config, "num_hidden_layers"),
+        layers=layers,
         hidden=hidden,
         intermediate=_count(config, "intermediate_size"),
         heads=heads,
         kv_heads=_count(config, "num_key_value_heads") if config.get("num_key_value_heads") else heads,
         head_dim=_count(config, "head_dim") if config.get("head_dim") else hidden // heads,
         vocabulary=_count(config, "vocab_size"),
-        max_context=_count(config, "max_position_embeddings", 2048),
+        max_context=max_context,
         norm_eps=_number(config, "rms_norm_eps", 1e-6),
-        qkv_bias=True if family == "Qwen2ForCausalLM" else bias,
-        output_bias=False if family == "Qwen2ForCausalLM" else bias,
-        mlp_bias=config.get("mlp_bias", False),
-        qk_norm=family == "Qwen3ForCausalLM",
+        qkv_bias=bias if family.qkv_bias is None else family.qkv_bias,
+        output_bias=bias if family.output_bias is None else family.output_bias,
+        mlp_bias=config.get("mlp_bias", config.get("use_bias", False)),
+        qk_norm=family.qk_norm,
         tied=config.get("tie_word_embeddings", False),
         rope=rope,
+        rotary=_number(
+            rope
+            | {
+                "partial_rotary_factor": rope.get("partial_rotary_factor")
+                or config.get("partial_rotary_factor")
+                or family.rotary
+            },
+            "partial_rotary_factor",
+        ),
+        interleaved=family.interleaved,
+        fused_qkv=family.fused_qkv,
+        fused_mlp=family.fused_mlp,
+        post_norms=family.post_norms,
+        unturned=_unturned(config, layers),
+        sparse=sparse,
+        experts=_count(config, "num_experts" if "num_experts" in config else "num_local_experts") if sparse else 0,
+        experts_per_token=_count(config, "num_experts_per_tok") if sparse else 0,
+        expert_intermediate=_count(config, "moe_intermediate_size") if sparse else 0,
+        normalised_experts=bool(config.get("norm_topk_prob", False)),
     )
+
+
+def _unturned(config: dict[str, Any], layers: int) -> frozenset[int]:
+    """The layers without rope: no_rope_layers has a 0 for each."""
+    turned = config.get("no_rope_layers") or []
+    return frozenset(number for number, flag in enumerate(turned[:layers]) if not flag)
+
+
+def _sparse(config: dict[str, Any], layers: int) -> frozenset[int]:
+    """The layers with experts: every decoder_sparse_step-th one, but for mlp_only_layers."""
+    step, dense = _count(config, "decoder_sparse_step", 1), config.get("mlp_only_layers") or []
+    return frozenset(number for number in range(layers) if number not in dense and (number + 1) % step == 0)
 
 
 def _number(config: dict[str, Any], name: str, default: float | None = None) -> float:
@@ -96,7 +155,7 @@ def rope_frequencies(config: ModelConfig) -> tuple[list[float], float]:
     default: θ_i = base^(−2i/d). linear divides by a factor; llama3 (Llama 3.1) divides the slow ones only, with a
     smooth passage; yarn (https://arxiv.org/abs/2309.00071) likewise, with a factor on the attention as well.
     """
-    rope, dim = config.rope, config.head_dim
+    rope, dim = config.rope, config.rotary_dim
     base, kind = _number(rope, "rope_theta"), rope["rope_type"]
     plain = [base ** (-2 * i / dim) for i in range(dim // 2)]
     if kind == "default":

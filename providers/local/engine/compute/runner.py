@@ -147,6 +147,9 @@ def shared_blocks(chunks: list[ScheduledTokens]) -> int:
 def has_kernel(model: Model, cache: KVCache) -> bool:
     """Whether the decode kernel works here: it needs a GPU, Triton, a C compiler and a power of 2 as head_dim."""
     config, device = model.config, model.device
+    if config.experts and device.type == "cuda":
+        log.warning("no CUDA graphs: which experts run is read from the device")
+        return False
     if device.type != "cuda" or not importlib.util.find_spec("triton") or config.head_dim & (config.head_dim - 1):
         return False
     from providers.local.engine.compute.splitkv import decode
@@ -184,9 +187,19 @@ class Runner:
         return self.collect(self.launch(chunks))
 
     def capture(self, max_batch: int, max_context: int, captured: Callable[[], None]) -> None:
-        """Capture decode steps as CUDA graphs; nothing on a CPU."""
-        if self._kernel:
+        """Capture decode steps as CUDA graphs; nothing on a CPU. Where that fails, steps run without."""
+        if not self._kernel:
+            return
+        try:
             self._graphs = DecodeGraphs(self.model, self.cache, max_batch, max_context, captured)
+        except RuntimeError as error:
+            first = (str(error).splitlines() or [""])[0]
+            log.warning("no CUDA graphs: the capture failed (%s); decode steps are launched kernel by kernel", first)
+
+    @property
+    def graphs(self) -> bool:
+        """Whether decode steps run as captured graphs."""
+        return self._graphs is not None
 
     @failures()
     def wipe(self, blocks: list[int]) -> None:

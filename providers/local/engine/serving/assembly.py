@@ -89,7 +89,10 @@ def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tupl
         torch.get_num_threads(),
     )  # fmt: skip
     runner = Runner(model, cache)
-    runner.capture(options.max_batch, planned.max_context, loading)
+    if options.graphs:
+        runner.capture(options.max_batch, planned.max_context, loading)
+    elif runner.ahead:
+        log.info("no CUDA graphs: graphs is false in the configuration")
     blocks = Blocks(planned.blocks, BLOCK_TOKENS)
     scheduler = Scheduler(
         blocks, options.max_batch, options.max_queue, measure_budget(runner, blocks, planned.max_context, loading)
@@ -99,7 +102,7 @@ def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tupl
         sequence, chat=chat, generation=folder.generation, max_context=planned.max_context, grammars=grammars
     )
     # A GPU's decode steps are CUDA graphs of one token per sequence; a step with drafts would run without one.
-    draft_rows = 0 if runner.ahead else DRAFT_ROWS
+    draft_rows = 0 if runner.graphs else DRAFT_ROWS
     return Loop(scheduler, runner, Preprocessing(make), draft_rows), planned
 
 
@@ -125,6 +128,8 @@ def report(loop: Loop, folder: Folder, options: Options, planned: Plan) -> Repor
         accepted_tokens=counters.accepted,
         preemptions=scheduler.preemptions,
         steps=counters.steps,
+        failed_steps=counters.failed_steps,
+        graphs=loop.graphs,
         step_seconds=counters.step_seconds,
         batch_sum=counters.batch_sum,
         tokens_per_second=counters.rate(),

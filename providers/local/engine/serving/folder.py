@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from providers.local.engine.compute.families import FAMILIES, Family
 from providers.local.engine.errors import CannotLoad
 
 log = logging.getLogger("sluice.engine")
 
-ARCHITECTURES = ("Qwen2ForCausalLM", "Qwen3ForCausalLM", "LlamaForCausalLM")
 WAY_OUT = "; serve it with vLLM, behind a provider of type openai"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -86,9 +86,9 @@ def open_folder(model: str, loading: Callable[[], None] = lambda: None) -> Folde
         )
     named = config.get("architectures") or ["none named"]
     architecture = named[0] if isinstance(named, list) else named
-    if architecture not in ARCHITECTURES:
-        raise CannotLoad(f"{model} is a {architecture}; the engine knows {', '.join(ARCHITECTURES)}{WAY_OUT}")
-    _check_variant(model, config)
+    if architecture not in FAMILIES:
+        raise CannotLoad(f"{model} is a {architecture}; the engine knows {', '.join(FAMILIES)}{WAY_OUT}")
+    _check_variant(model, config, FAMILIES[architecture])
     tokenizer = _read(path, "tokenizer_config.json", model)
     if not (path / "tokenizer.json").is_file():
         raise CannotLoad(f"{model} has no tokenizer.json")
@@ -162,12 +162,13 @@ SENSIBLE: dict[str, Callable[[Any], bool]] = {
 """What values of generation_config.json are used; the ranges are those of a request."""
 
 
-def _check_variant(model: str, config: dict[str, Any]) -> None:
+def _check_variant(model: str, config: dict[str, Any], family: Family) -> None:
     if config.get("hidden_act", "silu") != "silu":
         raise CannotLoad(f"{model} uses {config['hidden_act']} in its MLP; the engine knows silu{WAY_OUT}")
     if config.get("quantization_config"):
         raise CannotLoad(f"{model} is quantised; the engine takes bfloat16, float16 and float32 weights{WAY_OUT}")
-    if config.get("use_sliding_window") or "sliding_attention" in (config.get("layer_types") or []):
+    slides = config.get("use_sliding_window") or "sliding_attention" in (config.get("layer_types") or [])
+    if slides and not family.windowed:
         raise CannotLoad(f"{model} uses sliding-window attention; the engine knows full attention{WAY_OUT}")
 
 

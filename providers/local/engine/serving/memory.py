@@ -62,6 +62,10 @@ def choose_device(name: str) -> torch.device:
 
 def choose_dtype(name: str, device: torch.device, config: ModelConfig) -> torch.dtype:
     """The dtype that `name` means; auto is bfloat16 on a GPU, and for large models on a CPU that multiplies it."""
+    without = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+    if without and name in ("auto", "bfloat16"):
+        log.warning("this GPU has no bfloat16: float16 is used")
+        return torch.float16
     if name != "auto":
         dtype: torch.dtype = getattr(torch, name)
         return dtype

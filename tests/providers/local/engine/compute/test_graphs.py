@@ -246,3 +246,33 @@ def test_the_benchmark_of_decode_steps_draws_with_every_parameter_in_a_gpus_way(
     ours.reset()
     for how in (EVERY, {"temperature": 0.0}):
         assert Steps(ours).decode(12, 64, 8, how) > 0
+
+
+def test_a_capture_that_fails_says_why_and_the_engine_serves(models, monkeypatch, caplog):
+    def fails(*_: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    loop = a_loop(models["qwen3"][0])
+    loop._runner._kernel = True
+    monkeypatch.setattr("providers.local.engine.compute.runner.DecodeGraphs", fails)
+    loop._runner.capture(4, 512, lambda: None)
+    assert "no CUDA graphs: the capture failed (operation not permitted when stream is capturing)" in caplog.text
+    assert loop._runner.graphs is False
+    loop._runner._kernel = False
+    assert run(loop, [asking("x", max_tokens=3)])[0].completion_tokens > 0
+
+
+def test_graphs_can_be_left_out(models, monkeypatch):
+    captured: list[int] = []
+    monkeypatch.setattr("providers.local.engine.compute.runner.Runner.capture", lambda *_: captured.append(1))
+    a_loop(models["qwen3"][0], graphs=False)
+    assert captured == []
+    a_loop(models["qwen3"][0])
+    assert captured == [1]
+
+
+@pytest.mark.parametrize(("name", "chosen"), [("auto", torch.float16), ("bfloat16", torch.float16)])
+def test_a_gpu_without_bfloat16_takes_float16_and_says_so(monkeypatch, caplog, name, chosen):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
+    assert memory.choose_dtype(name, torch.device("cuda:0"), None) == chosen
+    assert "no bfloat16" in caplog.text
