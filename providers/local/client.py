@@ -61,7 +61,7 @@ class Adapter:
 
     def parameter_changes(self, request: ChatRequest) -> list[str]:
         """What of the request is dropped, each with a reason."""
-        unknown = sorted(further(request).keys() - EXTENSIONS)
+        unknown = sorted(request.extra.keys() - EXTENSIONS)
         return [f"{name} dropped: the local engine does not have it" for name in unknown]
 
     def ask(self, request: ChatRequest) -> Iterator[list[Delta]]:
@@ -224,7 +224,7 @@ def _ask(request: ChatRequest, configuration: ProviderConfiguration, epoch: int,
         response_format=request.response_format or {},
         think=think,
         think_tags=tags,
-        options={name: value for name, value in further(request).items() if name in EXTENSIONS and value is not None},
+        options={name: value for name, value in request.extra.items() if name in EXTENSIONS and value is not None},
     )
 
 
@@ -235,12 +235,6 @@ def _thinking(configured: Any) -> tuple[str, tuple[str, str]]:
         return "auto", (opening, closing)
     words = {True: "always", False: "never"}
     return words.get(configured, str(configured)), TAGS
-
-
-def further(request: ChatRequest) -> dict[str, Any]:
-    """The request's members beside OpenAI's."""
-    members: dict[str, Any] = getattr(request, "extra", None) or {}
-    return members
 
 
 def _framed(ask: Ask) -> bytes:
