@@ -65,7 +65,12 @@ def measure(one: Set, server: str) -> Result:
         statements = [statement for where, statement in one.statements if where == name]
         with opened(server, schema, statements) as plain:
             settings = DatabaseSettings(
-                url=plain.url, row_limit=MOST_ROWS, byte_limit=256 << 20, timeout_s=20, unsafe_role=ACCEPTED
+                url=plain.url,
+                tables=plain.tables() if schema.script else None,
+                row_limit=MOST_ROWS,
+                byte_limit=256 << 20,
+                timeout_s=20,
+                unsafe_role=ACCEPTED,
             )
             database = Database("fidelity", settings)
             try:

@@ -19,6 +19,7 @@ import pymysql
 from sqlalchemy import make_url
 
 from benchmarks.fidelity.sets import Column, Schema
+from gateway.text2sql.databases.postgresql_values import load_into
 
 ROWS = 60
 ACCEPTED = "a throwaway database of a benchmark, made by its owner"
@@ -77,6 +78,15 @@ class PostgreSQL:
             connection.execute(f'CREATE DATABASE "{self._name}"')
         self.url = make_url(server).set(database=self._name).render_as_string(hide_password=False)
         self._connection = psycopg.connect(self.url, autocommit=True)
+        # Python has no interval of months: without this the driver counts 30 days for each.
+        load_into(self._connection)
+
+    def tables(self) -> list[str]:
+        """All tables, those of other schemas with the schema's name."""
+        listed = self._connection.execute(
+            "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        )
+        return [table if schema == "public" else f"{schema}.{table}" for schema, table in listed]
 
     def create(self, statement: str) -> None:
         self._connection.execute(statement)  # type: ignore[arg-type]
