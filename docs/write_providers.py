@@ -14,6 +14,10 @@ from providers.catalogue import WIRES
 from providers.chat import ChatRequest
 from providers.configuration import ProviderConfiguration
 from providers.errors import Rejected
+from providers.scripted.server import BASES
+from providers.services import SERVICES
+from providers.wires import finish_reasons
+from providers.wires.meanings import MEANINGS
 
 FOLDER = Path(__file__).parent
 CASES = FOLDER.parent / "tests" / "cases"
@@ -115,7 +119,7 @@ def counts() -> str:
 def faults() -> str:
     """The fault table, a section a group."""
     table = yaml.safe_load((CASES / "faults.yaml").read_text("utf-8"))
-    hosted = [wire for wire in WIRES if wire != "local"]
+    hosted = list(BASES)
     parts = []
     for group, rows in table.items():
         parts.append(f"## {group}\n")
@@ -135,7 +139,46 @@ def faults() -> str:
     return "\n".join(parts).rstrip()
 
 
-PARTS = {"parameters": parameters, "sdk": sdk_differences, "counts": counts, "faults": faults}
+def meanings() -> str:
+    """What a service's error means, from providers/wires/meanings.py."""
+    lines = ["| code | the service's codes | words | seen at |", "|---|---|---|---|"]
+    for meaning in MEANINGS:
+        codes = ", ".join(f"`{code}`" for code in sorted(meaning.codes))
+        words = "yes" if meaning.words else ""
+        lines.append(f"| `{meaning.kind.code}` | {codes} | {words} | {meaning.sources} |")
+    return "\n".join(lines)
+
+
+def reasons() -> str:
+    """The words for a reply's end, from providers/wires/finish_reasons.py."""
+    rows = (
+        ("`stop`", finish_reasons.STOP),
+        ("`length`", finish_reasons.LENGTH),
+        ("`content_filter`", finish_reasons.CONTENT_FILTER),
+        ("`tool_calls`", finish_reasons.TOOL_CALLS),
+        ("a failure", finish_reasons.FAILED),
+    )
+    lines = ["| ends as | the service's word |", "|---|---|"]
+    lines += [f"| {ours} | {', '.join(f'`{word}`' for word in sorted(words))} |" for ours, words in rows]
+    return "\n".join([*lines, "| `stop` with `finish_reason_raw`; an open SQL block is not run | any other |"])
+
+
+def services() -> str:
+    """The services whose rows are shipped."""
+    lines = ["| service | name | refuses | source |", "|---|---|---|---|"]
+    lines += [f"| {one.title} | `{one.name}` | {one.refuses} | {one.source} |" for one in SERVICES.values()]
+    return "\n".join(lines)
+
+
+PARTS = {
+    "meanings": meanings,
+    "finish_reasons": reasons,
+    "services": services,
+    "parameters": parameters,
+    "sdk": sdk_differences,
+    "counts": counts,
+    "faults": faults,
+}
 
 
 def written(page: str) -> str:

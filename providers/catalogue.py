@@ -56,6 +56,13 @@ WIRES = {
             incremental=False,
         ),
         Wire(
+            "dashscope_app",
+            module="providers.wires.dashscope_app",
+            base_url="https://dashscope.aliyuncs.com/api/v1",
+            secrets=("api_key",),
+            roles={"developer": "system"},
+        ),
+        Wire(
             "dashscope_compatible",
             module="providers.wires.openai",
             base_url="https://dashscope.aliyuncs.com/compatible-mode/v1",
