@@ -71,6 +71,8 @@ def _about(table: Table) -> list[str]:
             r"id$|name$", column.name, re.IGNORECASE
         ):
             words = _short(column.comment) or column.name
+            # Latin letters stand apart from Chinese ones.
+            words = f" {words} " if words.isascii() else words
             return [*questions, f"按{words}统计{zh}的数量", f"Count {en} by {column.name.replace('_', ' ')}"]
     return questions
 

@@ -82,6 +82,7 @@ export class Conversation {
       retry: () => this.#again(turn()),
       followUp: (question) => this.ask(question),
       explain: (sql) => this.ask(words("explainQuestion", sql), { database: "none" }),
+      minutes: Math.round((state.log_age_s ?? 600) / 60),
       link: () => `${location.origin}/#answer=${now.id}&q=${encodeURIComponent(now.question)}`,
       run: state.sql && database?.execute ? (sql) => this.#run(turn(), sql, database.name) : null,
       rate: database?.remembers ? (right) => rate({ right }) : null,

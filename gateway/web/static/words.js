@@ -1,6 +1,12 @@
 // Every word that the page says, in both languages, and the little that puts words and nodes on the page.
 
-import sentences from "./sentences.js";
+// The sentences for failures come after what the question needs; what was said before they came is said again.
+let sentences = { codes: {}, details: {} };
+import("./sentences.js").then((module) => {
+  sentences = module.default;
+  patterns = null;
+  speak(language());
+}, () => {});
 
 export const WORDS = {
   zh: {
@@ -90,6 +96,7 @@ export const WORDS = {
     copyAnswer: "复制回答",
     copyLink: "复制链接",
     linkedAnswer: "链接里的回答",
+    linkLasts: (minutes) => `有密钥的人在回答结束后 ${minutes} 分钟内可以打开这个链接。`,
     followUps: "接着问",
     followTop: "只看前五名",
     followTrend: "按月的变化趋势",
@@ -198,6 +205,7 @@ export const WORDS = {
     copyAnswer: "Copy answer",
     copyLink: "Copy link",
     linkedAnswer: "The answer of a link",
+    linkLasts: (minutes) => `Who holds the key can open this link for ${minutes} minutes after the answer’s end.`,
     followUps: "Follow-up questions",
     followTop: "Only the top five",
     followTrend: "The trend by month",
@@ -240,7 +248,7 @@ export const language = () => (document.documentElement.lang === "zh" ? "zh" : "
 
 /** The words for `name`, a path such as "failures.quota"; functions get `values`. */
 export function words(name, ...values) {
-  if (name.startsWith("failures.")) return sentences.codes[name.slice(9)]?.[language()] ?? "";
+  if (name.startsWith("failures.")) return (sentences.codes[name.slice(9)] ?? sentences.codes.internal)?.[language()] ?? "";
   const found = name.split(".").reduce((from, part) => from?.[part], WORDS[language()]);
   return typeof found === "function" ? found(...values) : (found ?? "");
 }

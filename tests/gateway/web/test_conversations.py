@@ -104,6 +104,8 @@ def test_a_conversation_is_exported_whole(page, server):
 
 def test_a_link_opens_the_answer_for_another_reader(page, server, browser):
     answered(page, server, FULL)
+    page.click(".tools .copy[data-tool=copyLink]")
+    page.wait("document.querySelector('.said')?.textContent.includes('10 minutes')")
     link = page.js("import('/page/conversation.js').then(() => `${location.origin}/#answer=a1&q=q`)")
     other = browser.page()
     other.speaks("en-US")

@@ -21,7 +21,7 @@ export class Turn {
 
   /**
    * `asked` names the provider that was asked. `can` holds what the page does for a turn, each absent where it cannot:
-   * retry(), run(sql), explain(sql), rate(right), correct(sql), link(), followUp(text).
+   * retry(), run(sql), explain(sql), rate(right), correct(sql), link(), followUp(text); `minutes` a link lasts.
    */
   constructor(question, asked, can) {
     this.question = question;
@@ -171,7 +171,11 @@ export class Turn {
       return button;
     };
     if (this.text) tools.append(copyButton(() => this.text, "copyAnswer"));
-    if (this.can.link && this.id) tools.append(copyButton(() => this.can.link(), "copyLink"));
+    if (this.can.link && this.id) {
+      const link = copyButton(() => this.can.link(), "copyLink");
+      link.addEventListener("click", () => this.#say(words("linkLasts", this.can.minutes)));
+      tools.append(link);
+    }
     if (this.can.retry) tool("askAgain", () => this.can.retry());
     if (this.can.explain && this.sql) tool("explain", () => this.can.explain(this.sql));
     if (this.can.rate && this.sql && this.#rows !== null) this.#thumbs(tool);
@@ -286,7 +290,7 @@ export function failureBox({ code, message, retryable, retry_after, request_id }
   const title = node("strong");
   // A provider that is given a rest is the model service's trouble, not this server's load.
   const meaning = code === "overloaded" && message.startsWith("provider ") ? "breaker" : code;
-  say(title, words(`failures.${meaning}`) ? `failures.${meaning}` : "failures.internal");
+  say(title, `failures.${meaning}`);
   const details = node("p", { dir: "auto" });
   say(details, "detail", message);
   const facts = node("p", { class: "usage" }, [node("code", { text: code })]);
