@@ -85,6 +85,7 @@ def test_a_key_may_come_in_the_headers_of_other_clients(app, header):
     assert client.get("/v1/models", headers={header: "nothing"}).status_code == 401
 
 
+UI_MESSAGES = [{"id": "m", "role": "user", "parts": [{"type": "text", "text": "hi"}]}]
 # Each asking route: how it is asked with a provider's name, and whether it takes a database.
 ASKING = {
     "/getAnwser": lambda client, provider, database, name: client.post(
@@ -106,6 +107,17 @@ ASKING = {
     "/v1/chat/completions": lambda client, provider, database, name: client.post(
         "/v1/chat/completions",
         json={"messages": [{"role": "user", "content": "hi"}]} | fields(model=provider),
+        headers=headers(name),
+    ),
+    "/v1/completions": lambda client, provider, database, name: client.post(
+        "/v1/completions", json={"prompt": "hi"} | fields(model=provider), headers=headers(name)
+    ),
+    "/v1/responses": lambda client, provider, database, name: client.post(
+        "/v1/responses", json={"input": "hi"} | fields(model=provider), headers=headers(name)
+    ),
+    "/chat": lambda client, provider, database, name: client.post(
+        "/chat",
+        json={"id": f"chat-{provider}-{name}", "database": "none", "messages": UI_MESSAGES} | fields(provider=provider),
         headers=headers(name),
     ),
 }
@@ -154,6 +166,25 @@ def test_a_database_is_asked_by_those_who_may(app, route, name, database, status
     if status == 403:
         assert reply.get_json()["error"]["message"].startswith("database: this key may not ask")
         assert "staff" not in reply.get_json()["error"]["message"].partition(";")[2]
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("/v1/chat/completions", {"model": "sql/{}", "messages": [{"role": "user", "content": "hi"}]}),
+        ("/v1/responses", {"model": "sql/{}", "input": "hi"}),
+        ("/sql", {"sql": "SELECT name FROM t", "database": "{}"}),
+        ("/chat", {"id": "c", "database": "{}", "messages": UI_MESSAGES}),
+        ("/tickets", {"database": "{}"}),
+    ],
+)
+def test_a_database_is_closed_by_name_on_every_other_route_too(app, upstream, route, body):
+    client = app.test_client()
+    for database, closed in (("staff", True), ("shop", False)):
+        named = {key: value.format(database) if isinstance(value, str) else value for key, value in body.items()}
+        reply = client.post(route, json=named, headers=headers("narrow"))
+        assert (reply.status_code == 403) is closed, reply.data
+    assert all("staff" not in str(asked.body) for asked in upstream.asked)
 
 
 def test_the_lists_have_only_what_a_key_may_use(app):
