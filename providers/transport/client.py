@@ -168,6 +168,7 @@ class Response:
         self._pool = pool
         self._framing = framing(head)
         self._inflate = decompressor(head)
+        self._slicing = False  # `pieces` has handed out a part of what it read
 
     def __enter__(self) -> Self:
         return self
@@ -191,7 +192,9 @@ class Response:
                     if data:
                         yield data
                 else:
+                    self._slicing = True
                     yield from _slices(data)
+                    self._slicing = False
             if self._framing.complete or self._connection is None:
                 break
             # A wait is ended by its deadline; where bytes are always there is none. An event takes the deadline back.
@@ -216,8 +219,10 @@ class Response:
 
     @property
     def deliverable(self) -> bool:
-        """Whether `deliver` can read the rest: not through TLS or compression, which hold bytes back themselves."""
-        return self._connection is not None and not self._connection.where.secure and self._inflate is None
+        """Whether `deliver` can read the rest: not while `pieces` holds some of it, nor through TLS or compression."""
+        if self._connection is None or self._slicing:
+            return False
+        return not self._connection.where.secure and self._inflate is None
 
     def deliver(self, took: Callable[[bytes], bool]) -> None:
         """As `pieces`, for the rest of the body, but each piece goes to `took` from the event loop.

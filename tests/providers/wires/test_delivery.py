@@ -161,3 +161,38 @@ def test_other_greenlets_run_while_the_loop_reads():
         Asking(server.url).run()
         counting.kill()
     assert turns > len(WORDS)
+
+
+def test_a_reply_that_comes_in_a_few_large_reads_is_whole():
+    many = [f"word{n} " for n in range(5000)]
+
+    def script(caller: Caller) -> None:
+        caller.request()
+        caller.head("Transfer-Encoding: chunked")
+        caller.chunk(event(many[0]))
+        time.sleep(0.05)
+        for part in (many[1:4], many[4:2500], many[2500:]):
+            caller.chunk(b"".join(map(event, part)))
+        caller.chunk(END + DONE)
+        caller.chunk(b"")
+
+    with serving(script) as server:
+        asking = Asking(server.url)
+        asking.run()
+    assert asking.text == "".join(many)
+
+
+def test_a_reply_that_comes_in_one_read_is_whole():
+    many = [f"word{n} " for n in range(1000)]
+    body = b"".join(map(event, many)) + END + DONE
+
+    def script(caller: Caller) -> None:
+        caller.request()
+        caller.head("Transfer-Encoding: chunked")
+        caller.chunk(body)
+        caller.chunk(b"")
+
+    with serving(script) as server:
+        asking = Asking(server.url)
+        asking.run()
+    assert asking.text == "".join(many)
