@@ -8,7 +8,20 @@ from typing import Any
 
 from tests.clients.service import Service
 
-MODELS = ("plain", "separated", "long", "silent", "counted", "cut", "fails", "refused", "tools", "thinks", "sql")
+MODELS = (
+    "plain",
+    "many",
+    "separated",
+    "long",
+    "silent",
+    "counted",
+    "cut",
+    "fails",
+    "refused",
+    "tools",
+    "thinks",
+    "sql",
+)
 
 
 def served_by(service: Service, **more: Any) -> dict[str, Any]:

@@ -14,6 +14,8 @@ SEPARATED = "一\u2028二\u2029三\x85四"
 LONG = "地铁站名👩‍👧" * 1000
 COUNTED = [f"<{n}>" for n in range(1, 31)]
 
+MANY = [f"<{n}:{'x' * 4000}>" for n in range(1, 41)]
+
 # model → the pieces of its reply
 REPLIES: dict[str, list[str]] = {
     "plain": list("一二三四五六"),
@@ -21,6 +23,7 @@ REPLIES: dict[str, list[str]] = {
     "long": [LONG],
     "silent": list("一二三四五六"),
     "counted": COUNTED,
+    "many": MANY,
     "sql": ["好的。\n```sql\n", "SELECT id, name FROM dtzpt", " ORDER BY id\n```\n"],
 }
 CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city":'}}
@@ -74,6 +77,9 @@ class Service:
         handler.end_headers()
         handler.close_connection = True
         try:
+            if body["model"] == "many":
+                handler.wfile.write(b"".join(_frames(body)))
+                return None
             for frame in _frames(body):
                 handler.wfile.write(frame)
         except OSError:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.http_chunks import CHUNK_BYTES, chunked, split
-from tests.clients.service import LONG, SEPARATED
+from tests.clients.service import LONG, MANY, SEPARATED
 
 CHAT = [{"role": "user", "content": "hi"}]
 ROUTES = {
@@ -219,3 +219,10 @@ def test_a_wrong_history_is_named(live, history, at):
     with live.call("POST", "/getAnwser", {"question": "c", "history": history}) as reply:
         assert reply.status == 400
         assert reply.json()["error"]["message"].startswith(f"{at}")
+
+
+def test_a_large_reply_that_arrives_at_once_loses_nothing(live, service):
+    """Its first read is handed on in slices, the rest is read in another way: nothing falls between the two."""
+    with asked(live, "sse", "many") as reply:
+        text = "".join(event.data["text"] for event in reply.events() if event.name == "message")
+    assert text == "".join(MANY)
