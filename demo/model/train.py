@@ -33,6 +33,8 @@ from demo.model.tokenizer import train as train_tokenizer
 
 BATCH_TOKENS = 4096
 WARM_UP = 40
+# A step's share in the running average, average.pt: a checkpoint for a phase that is cut short, while its rate is high.
+AVERAGED = 0.03
 MATRIX_RATE, OTHER_RATE = 0.018, 0.0025
 TOKENIZER_EXAMPLES = 12_000
 CHUNK = 4_000  # examples drawn, sorted by length and cut into batches at a time
@@ -58,8 +60,8 @@ PHASES = (
     Phase(seed=20240427, steps=300, planned=300, peak=0.4),
     Phase(seed=20240428, steps=260, planned=260, peak=0.5),
     # From here on over the wider grammar, with half as many tokens a step: at one rate, then falling to zero.
-    Phase(seed=20241130, steps=4000, planned=40_000, peak=0.7),
-    Phase(seed=20241201, steps=400, planned=400, peak=0.5),
+    Phase(seed=20241130, steps=370, planned=40_000, peak=0.6),
+    Phase(seed=20241201, steps=820, planned=820, peak=0.45),
 )
 # The model is the mean of where the last two phases end, the last one weighing this much: it is better than both.
 
@@ -233,12 +235,16 @@ def train(folder: Path, work: Path, first: int, last: int, start: Path | None) -
     work.mkdir(parents=True, exist_ok=True)
     model, tokenizer = begin(work, first, start)
     for number, phase in enumerate(PHASES[first - 1 : last], first):
+        average = {name: weight.clone() for name, weight in model.state_dict().items()}
         for line in run(model, tokenizer, phase):
+            for name, weight in model.state_dict().items():
+                average[name].lerp_(weight, AVERAGED)
             is_last = line["step"] == phase.steps - 1
             if line["step"] % 10 == 0 or is_last:
                 print(json.dumps({"phase": number, **line}), flush=True)
             if line["step"] % 25 == 24 or is_last:
                 keep(model, work / "weights.pt")
+                torch.save(average, work / "average.pt")
         keep(model, work / f"phase-{number}.pt")
         save(model, tokenizer, folder)
 
