@@ -32,7 +32,7 @@ from demo.model.tokenizer import END, PAD, TEMPLATE, prompt, widened
 from demo.model.tokenizer import train as train_tokenizer
 
 BATCH_TOKENS = 4096
-WARM_UP = 40
+WARM_UP = 20
 # A step's share in the running average, average.pt: a checkpoint for a phase that is cut short, while its rate is high.
 AVERAGED = 0.03
 MATRIX_RATE, OTHER_RATE = 0.018, 0.0025
@@ -61,7 +61,7 @@ PHASES = (
     Phase(seed=20240428, steps=260, planned=260, peak=0.5),
     # From here on over the wider grammar, with half as many tokens a step: at one rate, then falling to zero.
     Phase(seed=20241130, steps=370, planned=40_000, peak=0.6),
-    Phase(seed=20241201, steps=820, planned=820, peak=0.45),
+    Phase(seed=20241201, steps=300, planned=300, peak=0.45),
 )
 # The model is the mean of where the last two phases end, the last one weighing this much: it is better than both.
 
