@@ -310,7 +310,7 @@ def test_a_process_that_dies_over_and_over_is_started_ever_more_rarely(caplog):
 @pytest.mark.parametrize(
     ("content", "arguments", "told"),
     [
-        ("providers: {a: {type: nothing}}", [], "providers.a.type: unknown type"),
+        ("providers: {a: {type: nothing}}", [], "providers.a.type: must be one of"),
         (
             PLAIN,
             ["--bind", "0.0.0.0:1"],
