@@ -35,6 +35,8 @@ EARLY_CHARACTERS = 48
 EARLY_SHARE = 8
 # A reply that ended so was cut short: a block that is still open is no statement.
 CUT = ("length", "content_filter")
+# So many statements of a reply are judged, the last ones.
+MOST_STATEMENTS = 20
 
 log = logging.getLogger("sluice.sql")
 
@@ -149,7 +151,7 @@ class _Asking:
     ) -> Generator[list[Step], None, tuple[str, str | None]]:
         """Judge the reply's statements, run the last one; as _one_reply returns."""
         cut = done.finish_reason in CUT or done.finish_reason_raw is not None
-        found = extract.statements(text, self.database.schema().by_name, cut=cut)
+        found = extract.statements(text, self.database.schema().by_name, cut=cut)[-MOST_STATEMENTS:]
         verdict: Verdict | None = None
         for n, statement in enumerate(found, 1):
             verdict = self.database.judge(statement)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlglot import exp
 from sqlglot.tokens import Token, TokenType
@@ -44,6 +45,22 @@ ARGUMENTS = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Context:
+    """
+    dates  columns that are dates
+    text   the statement
+    """
+
+    dates: frozenset[str]
+    text: str
+
+    def called(self, node: exp.Expr) -> str:
+        """The name of a function as it was written."""
+        start, end = node.meta.get("start"), node.meta.get("end")
+        return "" if start is None or end is None else self.text[start : end + 1].lower()
+
+
 def check_signs(text: str, tokens: list[Token], dialect: Dialect) -> None:
     """Refuse an operator that means something else to this server; raises Refused."""
     for token in tokens:
@@ -55,11 +72,11 @@ def check_signs(text: str, tokens: list[Token], dialect: Dialect) -> None:
 
 def check(statement: Statement, tree: exp.Expr, tables: Sequence[Table], dialect: Dialect) -> None:
     """Raise Refused for an expression whose meaning here is not the one that was meant."""
-    dates = _date_columns(tables)
+    context = Context(_date_columns(tables), statement.text)
     rules = RULES.get(dialect.sqlglot, ())
     for node in tree.walk():
         for rule in rules:
-            words = rule(node, dates)
+            words = rule(node, context)
             if words:
                 raise Refused(words)
     _check_arguments(statement, dialect)
@@ -124,19 +141,19 @@ def _date_minus_date(node: exp.Expr, dates: frozenset[str]) -> bool:
     return _is_date(one, dates) or _is_date(other, dates)
 
 
-def _mysql_dates(node: exp.Expr, dates: frozenset[str]) -> str | None:
-    if not _date_minus_date(node, dates):
+def _mysql_dates(node: exp.Expr, context: Context) -> str | None:
+    if not _date_minus_date(node, context.dates):
         return None
     return "MySQL reads a date in + and - as a number such as 20240301: write DATEDIFF(a, b) or DATE_ADD(a, INTERVAL …)"
 
 
-def _sqlite_dates(node: exp.Expr, dates: frozenset[str]) -> str | None:
-    if not _date_minus_date(node, dates):
+def _sqlite_dates(node: exp.Expr, context: Context) -> str | None:
+    if not _date_minus_date(node, context.dates):
         return None
     return "SQLite reads a date in + and - as its year: write julianday(a) - julianday(b), or date(a, '+1 day')"
 
 
-def _added_texts(node: exp.Expr, _dates: frozenset[str]) -> str | None:
+def _added_texts(node: exp.Expr, _context: Context) -> str | None:
     if isinstance(node, exp.Add) and any(
         _is_text(side) and not _is_numeric_text(side) for side in (node.this, node.expression)
     ):
@@ -144,7 +161,7 @@ def _added_texts(node: exp.Expr, _dates: frozenset[str]) -> str | None:
     return None
 
 
-def _mysql_calls(node: exp.Expr, _dates: frozenset[str]) -> str | None:
+def _mysql_calls(node: exp.Expr, context: Context) -> str | None:
     if isinstance(node, exp.GroupConcat) and node.args.get("separator") is None:
         inner = node.this
         parts = inner.expressions if isinstance(inner, exp.Concat) else []
@@ -154,16 +171,16 @@ def _mysql_calls(node: exp.Expr, _dates: frozenset[str]) -> str | None:
         return "MySQL knows no date 'now': write CURRENT_DATE or NOW()"
     if isinstance(node, exp.Substring) and _is_text(node.args.get("start")):
         return "SUBSTRING takes a position in MySQL: write REGEXP_SUBSTR(text, pattern)"
-    if isinstance(node, exp.Log | exp.Ln) and _called(node) == "log" and node.args.get("expression") is None:
-        return "LOG(x) is the natural logarithm in MySQL: write LN(x) or LOG10(x)"
-    if isinstance(node, exp.Stddev | exp.StddevPop | exp.Variance | exp.VariancePop) and _called(node) in (
+    if isinstance(node, exp.Stddev | exp.StddevPop | exp.Variance | exp.VariancePop) and context.called(node) in (
         "stddev", "variance",
     ):  # fmt: skip
         return "say which one: STDDEV_SAMP or STDDEV_POP, VAR_SAMP or VAR_POP"
+    if isinstance(node, exp.BitwiseNot):
+        return "~x is a number of 64 bits without a sign in MySQL: write -x - 1"
     return None
 
 
-def _sqlite_calls(node: exp.Expr, _dates: frozenset[str]) -> str | None:
+def _sqlite_calls(node: exp.Expr, _context: Context) -> str | None:
     if isinstance(node, exp.Like):
         pattern = node.expression
         if _is_text(pattern) and "\\" in pattern.name and not isinstance(node.parent, exp.Escape):
@@ -181,7 +198,9 @@ def _sqlite_calls(node: exp.Expr, _dates: frozenset[str]) -> str | None:
     return None
 
 
-def _postgresql_calls(node: exp.Expr, _dates: frozenset[str]) -> str | None:
+def _postgresql_calls(node: exp.Expr, _context: Context) -> str | None:
+    if isinstance(node, exp.HexString):
+        return "x'…' is a string of bits in PostgreSQL: write '\\x61'::bytea for bytes"
     if isinstance(node, exp.Cast) and node.to.this == exp.DType.CHAR and not node.to.expressions:
         return "CHAR is one character in PostgreSQL: write CAST(x AS text)"
     if isinstance(node, exp.Substring) and isinstance(node.args.get("start"), exp.Neg):
@@ -194,14 +213,16 @@ def _first_text(node: exp.Expr) -> str:
     return first.name.lower() if isinstance(first, exp.Literal) and first.is_string else ""
 
 
-def _called(node: exp.Expr) -> str:
-    return str(node.meta.get("name") or "").lower()
+def _logarithm(node: exp.Expr, context: Context) -> str | None:
+    if isinstance(node, exp.Log | exp.Ln) and context.called(node) == "log" and node.args.get("expression") is None:
+        return "LOG(x) is the natural logarithm on one server and that of 10 on another: write LN(x) or LOG10(x)"
+    return None
 
 
 RULES = {
-    "mysql": (_mysql_dates, _added_texts, _mysql_calls),
-    "sqlite": (_sqlite_dates, _added_texts, _sqlite_calls),
-    "postgres": (_postgresql_calls,),
+    "mysql": (_mysql_dates, _added_texts, _mysql_calls, _logarithm),
+    "sqlite": (_sqlite_dates, _added_texts, _sqlite_calls, _logarithm),
+    "postgres": (_postgresql_calls, _logarithm),
 }
 
 

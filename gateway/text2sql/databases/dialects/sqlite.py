@@ -39,7 +39,6 @@ SQLITE = Dialect(
     glued=False,
     advice={
         "::": "write CAST(… AS …)",
-        "==": "write =",
         "ilike": "LIKE ignores the case of ASCII letters in SQLite",
         "regexp": "SQLite has no REGEXP here: write LIKE or GLOB",
         "rlike": "SQLite has no RLIKE: write LIKE or GLOB",
