@@ -172,7 +172,7 @@ class Worker:
                 seen = tokens
         text = re.sub(rb"\r\n[0-9a-f]+\r\n", b"", received.partition(b"\r\n\r\n")[2])
         if text.count(b" token") != chunks or b" 200 " not in received[:20]:
-            raise SystemExit(f"not the reply that was sent: {received[:500]!r}")
+            raise SystemExit(f"not the reply that was sent: {received!r}")
 
     def counted(self, run: Callable[[], object]) -> tuple[int, float]:
         """Instructions that the worker executes while `run` does, and the seconds it took."""

@@ -10,6 +10,7 @@ with exactly one cause: `streams_started_total` = sum of `streams_ended_total` +
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sys
@@ -59,6 +60,28 @@ DESCRIPTORS = Gauge("sluice_open_descriptors", "Open files and sockets of all wo
 ENGINE = Gauge("sluice_engine", "The local engine's own figures", ["provider", "figure"], multiprocess_mode="livemax")
 
 
+# labels() checks its arguments and takes a lock: a tenth of what an answer costs beside its text. The labels are few:
+# providers and causes.
+@functools.lru_cache(maxsize=1024)
+def _ended(cause: str) -> Counter:
+    return ENDED.labels(cause)
+
+
+@functools.lru_cache(maxsize=1024)
+def _first_token(provider: str) -> Histogram:
+    return FIRST_TOKEN.labels(provider)
+
+
+@functools.lru_cache(maxsize=1024)
+def _between(provider: str) -> Histogram:
+    return BETWEEN.labels(provider)
+
+
+@functools.lru_cache(maxsize=1024)
+def _tokens(provider: str, kind: str) -> Counter:
+    return TOKENS.labels(provider, kind)
+
+
 class Pace:
     """The times between one stream's reads, counted in buckets as they happen and added to the histogram at its end.
 
@@ -82,7 +105,7 @@ class Pace:
 
     def hand_over(self, provider: str) -> None:
         """Add the counts to the shared histogram."""
-        prometheus_files.add_observations(BETWEEN.labels(provider), self.counts, self.total)
+        prometheus_files.add_observations(_between(provider), self.counts, self.total)
 
 
 def started() -> None:
@@ -93,15 +116,15 @@ def started() -> None:
 def ended(cause: str, provider: str, usage: Usage | None, first_token_s: float | None, pace: Pace) -> None:
     """Count an answer's end; called exactly once for each `started`."""
     IN_FLIGHT.dec()
-    ENDED.labels(cause).inc()
+    _ended(cause).inc()
     if first_token_s is not None:
-        FIRST_TOKEN.labels(provider).observe(first_token_s)
+        _first_token(provider).observe(first_token_s)
         pace.hand_over(provider)
     if usage is not None:
-        TOKENS.labels(provider, "prompt").inc(usage.prompt_tokens)
-        TOKENS.labels(provider, "completion").inc(usage.completion_tokens)
+        _tokens(provider, "prompt").inc(usage.prompt_tokens)
+        _tokens(provider, "completion").inc(usage.completion_tokens)
         if usage.cached_tokens:
-            TOKENS.labels(provider, "cached").inc(usage.cached_tokens)
+            _tokens(provider, "cached").inc(usage.cached_tokens)
 
 
 # Process id of a killed worker → answers counted already, in case another worker gets the same id.

@@ -13,6 +13,7 @@ prompt, so the reply may hold the closing one alone), `opened` INSIDE. Each char
 
 from __future__ import annotations
 
+import functools
 import re
 from enum import Enum, auto
 
@@ -26,6 +27,18 @@ PAIRS = (
     ("◁think▷", "◁/think▷"),
 )
 """Sources: DeepSeek R1, QwQ and Qwen3; others; Gemini's OpenAI endpoint; Seed; Sky-T1; Magistral; Kimi-VL."""
+
+
+@functools.cache
+def _tags(pairs: tuple[tuple[str, str], ...]) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
+    """The closing tag of each opening one, the opening ones, the closing ones."""
+    return dict(pairs), tuple(opening for opening, _ in pairs), tuple(closing for _, closing in pairs)
+
+
+@functools.cache
+def _beginnings(tags: tuple[str, ...]) -> frozenset[str]:
+    """Everything that a tag may begin with, nothing at all and the whole tag included."""
+    return frozenset(tag[:size] for tag in tags for size in range(len(tag) + 1))
 
 
 class State(Enum):
@@ -42,10 +55,8 @@ class ThinkTags:
     def __init__(self, mode: str | tuple[str, str] = "auto") -> None:
         """mode: auto, true, opened, or a pair of tags."""
         pairs = PAIRS if isinstance(mode, str) else (mode,)
-        self._closing_of = dict(pairs)
         self._only_at_line_start = mode == "auto"
-        self._opening = tuple(opening for opening, _ in pairs)
-        self._closing = tuple(closing for _, closing in pairs)
+        self._closing_of, self._opening, self._closing = _tags(pairs)
         self._wanted: tuple[str, ...] = (*self._opening, *self._closing)
         self._kept: list[str] = []  # HOLDING: searched already, either thought or text
         self._tail = ""  # may be the beginning of a tag
@@ -105,7 +116,7 @@ class ThinkTags:
         if begins.startswith(self._wanted):
             self.state = State.OUTSIDE
             return True
-        if not last and (not begins or any(tag.startswith(begins) for tag in self._wanted)):
+        if not last and begins in _beginnings(self._wanted):
             return False
         self.state = State.PLAIN
         return True
