@@ -244,8 +244,10 @@ class ProviderConfiguration(Section):
     @property
     def shown_model(self) -> str:
         """The model as callers see it: of one that is a folder on this machine, the folder's name, never its path."""
+        if self.type != "local":
+            return self.model
         path = PurePath(self.model)
-        return path.name if self.type == "local" and path.is_absolute() else self.model
+        return path.name if path.is_absolute() else self.model
 
     @property
     def has_its_folder(self) -> bool:
