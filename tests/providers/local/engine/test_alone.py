@@ -27,6 +27,34 @@ print([len(mine) for mine in times.tokens], GATEWAY & {*sys.modules})
 """
 
 
+GPU_PROBE = """
+import sys
+from importlib.machinery import PathFinder
+
+GATEWAY = {"msgspec", "pydantic", "yaml", "flask", "jinja2", "gevent", "llguidance"}
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *told: None if name in GATEWAY else find(name, *told)
+
+from benchmarks.gpu.__main__ import main
+
+sys.argv[1:] = ["--device", "cpu", "--shape", "tiny", "--dtype", "float32", "--clients", "1,3", "--prompt", "20",
+                "--new", "24", "--parts", "kernel,speed", "--out", sys.argv[1]]
+assert main() == 0
+assert not GATEWAY & {*sys.modules}
+"""
+
+
+def test_the_benchmark_of_a_gpu_runs_without_the_gateways_libraries(tmp_path):
+    out = tmp_path / "results.json"
+    command = [sys.executable, "-c", GPU_PROBE, str(out)]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert printed.returncode == 0, printed.stderr + printed.stdout
+    found = json.loads(out.read_text())["speed"]
+    assert found["decode 1"]["tokens_s"] > 0 and found["decode 3"]["tokens_s"] > 0
+    assert found["graphs"] is False and found["sampled over greedy"] > 0
+    assert "gaps" in found["admission"] and "cold" in found["cached"]
+
+
 def test_the_engine_runs_without_the_gateways_libraries(models, tmp_path):
     folder = shutil.copytree(models["qwen3"][0], tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
