@@ -7,6 +7,7 @@ import re
 import pytest
 
 from gateway.settings import SettingsError, load
+from providers.catalogue import WIRES
 
 GOOD = """\
 default: a
@@ -101,8 +102,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     "a mistyped type": (
         "default: a\nproviders:\n  a: {type: opneai, model: m, base_url: 'http://x'}\n",
-        'providers.a.type: must be one of dashscope, dashscope_compatible, ernie, local, openai, qianfan, got "opneai" '
-        "(line 3)",
+        f'providers.a.type: must be one of {", ".join(sorted(WIRES))}, got "opneai" (line 3)',
     ),
     "a mistyped default": (
         "default: b\nproviders:\n  a: {type: local, model: m}\n",
