@@ -9,6 +9,7 @@ import contextlib
 import json
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from tests.gateway.live import Live
 
 CASES = recorded_cases()
 TOKEN = b'{"access_token": "24.token", "expires_in": 2592000}'
-AT_ONCE = 16
+AT_ONCE = 8
 
 
 class Recorded(socketserver.StreamRequestHandler):
@@ -175,6 +176,16 @@ def ask_stream(client: openai.OpenAI, number: int) -> Got:
     return got
 
 
+def admitted(ask: Any, client: openai.OpenAI, number: int) -> Got:
+    """What a case gives once it is begun: a worker that is late on a busy machine turns new questions away."""
+    for _ in range(40):
+        got: Got = ask(client, number)
+        if got.code != "overloaded":
+            break
+        time.sleep(0.5)
+    return got
+
+
 FORMS = {"v1 stream": ask_stream, "v1 whole": ask_whole, "events": ask_events, "json": ask_json}
 
 
@@ -182,7 +193,7 @@ FORMS = {"v1 stream": ask_stream, "v1 whole": ask_whole, "events": ask_events, "
 def found(client: openai.OpenAI) -> dict[str, list[Got]]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return {
-            form: list(pool.map(lambda number, ask=ask: ask(client, number), range(len(CASES))))
+            form: list(pool.map(lambda number, ask=ask: admitted(ask, client, number), range(len(CASES))))
             for form, ask in FORMS.items()
         }
 
