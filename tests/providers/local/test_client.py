@@ -339,3 +339,29 @@ def test_the_report_counts(engine):
     assert after["state"] == "serving"
     assert after["generated_tokens"] - before["generated_tokens"] == 7
     assert after["steps"] > before["steps"]
+
+
+def test_thoughts_and_calls_come_as_deltas_of_their_own(start, tmp_path):
+    from tests.providers.local.models import TOOL_TEMPLATE, make_speaker
+
+    said = [
+        "<think>",
+        "hmm",
+        "</think>",
+        "Well.",
+        "<tool_call>",
+        '{"name": "f", ',
+        '"arguments": {"a": 1',
+        "}}",
+        "</tool_call>",
+    ]
+    engine = start(make_speaker(tmp_path, said, TOOL_TEMPLATE))
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    request = asking("x", tools=tools, extra={"min_tokens": 2, "unheard_of": 1})
+    assert engine.parameter_changes(request) == ["unheard_of dropped: the local engine does not have it"]
+    got = deltas(engine, request)
+    assert "".join(delta.reasoning for delta in got) == "hmm"
+    assert text(got) == "Well."
+    calls = [call for delta in got for call in delta.tool_calls]
+    assert (calls[0].name, "".join(call.arguments for call in calls)) == ("f", '{"a": 1}')
+    assert got[-1].finish_reason == "tool_calls" and got[-1].usage.reasoning_tokens == 3
