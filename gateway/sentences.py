@@ -3,7 +3,7 @@
 codes    failure code → {"zh", "en"}: what it means to a person, and who failed
 details  a message as the code writes it, with {} for each value → the same in Chinese, with {} or {1}, {2} for them
 
-The page gets it as `/page/sentences.js`; the command line calls `title` and `detail`.
+The page gets it as `/page/sentences.json`; the command line calls `title` and `detail`.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ class StaticFile:
     changed_ns: int
 
 
-# Made from the catalogue that server and command line read too.
-CATALOGUE = "sentences.js"
+# The catalogue that server and command line read too.
+CATALOGUE = "sentences.json"
 
 _files: dict[str, StaticFile] = {}
 
@@ -59,8 +59,6 @@ def _read(name: str) -> StaticFile:
     file = _files.get(name)
     if file is None or file.changed_ns != changed_ns:
         content = path.read_bytes()
-        if name == CATALOGUE:
-            content = b"export default " + content.strip() + b";\n"
         file = _files[name] = _file(Path(name), content, changed_ns)
     return file
 

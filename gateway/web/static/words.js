@@ -2,8 +2,8 @@
 
 // The sentences for failures come after what the question needs; what was said before they came is said again.
 let sentences = { codes: {}, details: {} };
-import("./sentences.js").then((module) => {
-  sentences = module.default;
+fetch("/page/sentences.json").then((reply) => reply.json()).then((catalogue) => {
+  sentences = catalogue;
   patterns = null;
   speak(language());
 }, () => {});
@@ -248,7 +248,7 @@ export const language = () => (document.documentElement.lang === "zh" ? "zh" : "
 
 /** The words for `name`, a path such as "failures.quota"; functions get `values`. */
 export function words(name, ...values) {
-  if (name.startsWith("failures.")) return (sentences.codes[name.slice(9)] ?? sentences.codes.internal)?.[language()] ?? "";
+  if (name.startsWith("failures.")) return (sentences.codes[name.slice(9)] ?? sentences.codes.internal)?.[language()] ?? name.slice(9);
   const found = name.split(".").reduce((from, part) => from?.[part], WORDS[language()]);
   return typeof found === "function" ? found(...values) : (found ?? "");
 }

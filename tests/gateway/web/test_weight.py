@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.web.files import CATALOGUE, FOLDER
+from gateway.web.files import FOLDER
 
 SCRIPTS = sorted(FOLDER.rglob("*.js"))
 # What must be there before a question can be typed.
@@ -36,8 +36,6 @@ def test_every_script_that_an_answer_needs_is_loaded_ahead():
         if name in needed:
             continue
         needed.add(name)
-        if name == CATALOGUE:
-            continue  # made from gateway/sentences.json
         source = (FOLDER / name).read_text("utf-8")
         if name.startswith("vendor/"):
             continue
