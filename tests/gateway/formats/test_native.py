@@ -178,3 +178,23 @@ def test_every_failure_that_can_be_raised_is_in_the_table():
         named = "retryable_by_client" if issubclass(error, ProviderError) else "retryable"
         assert retryable == getattr(error, named, retryable), error
         assert 400 <= status < 600
+
+
+def test_plain_text_has_no_nul_and_json_forms_keep_it():
+    batches = written([Text("a\x00b"), Text("\x00")], [Done("stop")])
+    assert b"".join(native.Text().write(batch) for batch in [batches[0]]) == b""
+    form = native.Text()
+    assert b"".join(form.write(batch) for batch in batches) == b"ab"
+    assert "\\u0000" in b"".join(batch.sse for batch in batches).decode()
+
+
+def test_members_beside_the_text_pass_on_v1_and_done_names_them_elsewhere():
+    image = {"images": [{"type": "image_url", "image_url": {"url": "data:,x"}}]}
+    batches = written(of([Delta(extras=image), Delta("a", finish_reason="stop", finish_reason_raw="vacation")]))
+    (end,) = [data for _, name, data in sse(batches) if name == "done"]
+    assert (end["dropped"], end["finish_reason_raw"]) == (["images"], "vacation")
+    form = openai.Chunks(with_usage=False)
+    chunks = b"".join(form.write(batch) for batch in batches)
+    assert b'"delta":{"images":[' in chunks
+    events = [event for batch in batches for event in batch.events]
+    assert openai.completion(events)["choices"][0]["message"]["images"] == image["images"]
