@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections.abc import Callable
 
 # Above this many seconds new questions are refused as overloaded.
 TOO_LATE_S = 0.25
@@ -16,21 +17,27 @@ TOO_LATE_S = 0.25
 class Lateness:
     """Measured by a timer that the loop should run at certain moments. Times are seconds, monotonic.
 
-    One late run is no overload: a worker that imports a module, or that the system did not let run, is late once.
+    Lateness counts as far as this thread was computing meanwhile: a loop that the system did not let run is late, but
+    not busy. One late run is no overload either: a worker that imports a module is late once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cpu: Callable[[], float] = time.thread_time) -> None:
+        self._cpu = cpu
         self._last_s = self._before_s = 0.0
         self._due_at = float("inf")
+        self._cpu_at = cpu()
 
     def ran(self, late_s: float, due_at: float) -> None:
         """The timer ran `late_s` too late, and is due again at `due_at`."""
-        self._before_s, self._last_s, self._due_at = self._last_s, late_s, due_at
+        cpu = self._cpu()
+        self._before_s, self._last_s = self._last_s, min(late_s, cpu - self._cpu_at)
+        self._due_at, self._cpu_at = due_at, cpu
 
     def seconds(self, now: float | None = None) -> float:
         """How late the loop has been twice in a row, its current turn included."""
         overdue_s = (time.monotonic() if now is None else now) - self._due_at
-        return max(min(self._before_s, self._last_s), min(self._last_s, overdue_s))
+        busy_s = min(overdue_s, self._cpu() - self._cpu_at)
+        return max(min(self._before_s, self._last_s), min(self._last_s, busy_s))
 
     @property
     def too_late(self) -> bool:

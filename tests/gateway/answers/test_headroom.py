@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 
@@ -13,8 +14,13 @@ from gateway.errors import Failure
 from gateway.settings import Server
 
 
+def a_busy_loop() -> Lateness:
+    """One whose thread computes all the time: a second of processor time passes at each look."""
+    return Lateness(itertools.count().__next__)
+
+
 def test_a_loop_is_late_when_it_was_late_twice():
-    loop = Lateness()
+    loop = a_busy_loop()
     assert loop.seconds(100.0) == 0
     loop.ran(0.4, 10.0)
     assert loop.seconds(9.9) <= 0.25
@@ -26,8 +32,17 @@ def test_a_loop_is_late_when_it_was_late_twice():
     assert loop.seconds(11.5) == 0.01
 
 
+def test_a_loop_that_the_system_did_not_let_run_is_not_busy():
+    loop = Lateness(lambda: 0.0)
+    loop.ran(3.0, 10.0)
+    loop.ran(3.0, 20.0)
+    assert loop.seconds(30.0) == 0
+    assert not loop.too_late
+
+
 def test_a_late_loop_refuses_questions_with_a_time_to_wait_and_then_takes_them():
     answers = Answers(Server())
+    answers.lateness = a_busy_loop()
     answers.lateness.ran(0.3, float("inf"))
     answers.lateness.ran(0.3, float("inf"))
     with pytest.raises(Failure) as caught:
