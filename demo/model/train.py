@@ -60,6 +60,7 @@ PHASES = (
     Phase(seed=20240427, steps=300, planned=300, peak=0.4),
     Phase(seed=20240428, steps=260, planned=260, peak=0.5),
     # From here on over the wider grammar, with half as many tokens a step: at one rate, then falling to zero.
+    # models/metro-sql has seen about as much, in pieces: its card says how.
     Phase(seed=20241130, steps=370, planned=40_000, peak=0.6),
     Phase(seed=20241201, steps=300, planned=300, peak=0.45),
 )
