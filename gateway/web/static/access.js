@@ -64,7 +64,8 @@ export async function json(path, options = {}) {
 }
 
 /** Posts `body` as JSON. */
-export const post = (path, body) => json(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+export const post = (path, body) =>
+  json(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 
 /** Asks for the key; whether one was given. */
 export function askKey() {
@@ -74,7 +75,9 @@ export function askKey() {
   at("gate-key").value = "";
   gate.returnValue = "";
   gate.showModal();
-  return new Promise((resolve) => gate.addEventListener("close", () => resolve(gate.returnValue === "given"), { once: true }));
+  return new Promise((resolve) =>
+    gate.addEventListener("close", () => resolve(gate.returnValue === "given"), { once: true }),
+  );
 }
 
 at("gate-form").addEventListener("submit", (event) => {
@@ -95,7 +98,10 @@ export function dialog(kind, title, children) {
   const close = node("button", { type: "button", class: "quiet icon", "data-label": "close", text: "✕" });
   const heading = node("h2", { id: `${kind}-title` });
   say(heading, title);
-  const box = node("dialog", { class: `panel ${kind}`, "aria-labelledby": `${kind}-title` }, [node("div", { class: "head" }, [heading, close]), ...children]);
+  const box = node("dialog", { class: `panel ${kind}`, "aria-labelledby": `${kind}-title` }, [
+    node("div", { class: "head" }, [heading, close]),
+    ...children,
+  ]);
   close.addEventListener("click", () => box.close());
   box.addEventListener("close", () => box.remove());
   document.body.append(box);

@@ -8,7 +8,8 @@ const WAITS_MS = [200, 600, 1200, 2400, 5000, 10000];
 const TERMINAL = new Set(["done", "failed"]);
 
 // Not crypto.randomUUID(): it is missing where the page is served over plain HTTP from another machine.
-export const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16).padStart(2, "0")).join("");
+export const newKey = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16).padStart(2, "0")).join("");
 
 /**
  * The events of one answer, as `{name, id, n, data}` with `data` parsed and `n` the event's number, each exactly once and in
@@ -27,10 +28,18 @@ export async function* answer(question, { signal, silenceMs, key, id = null, see
     const both = AbortSignal.any([signal, silence.signal]);
     try {
       const response = id
-        ? await fetch(`/answers/${id}/events`, { headers: { ...headers(), ...(seen && { "Last-Event-ID": `${id}.${seen}` }) }, signal: both })
+        ? await fetch(`/answers/${id}/events`, {
+            headers: { ...headers(), ...(seen && { "Last-Event-ID": `${id}.${seen}` }) },
+            signal: both,
+          })
         : await fetch("/getAnwser", {
             method: "POST",
-            headers: { ...headers(), "Content-Type": "application/json", Accept: "text/event-stream", "Idempotency-Key": key },
+            headers: {
+              ...headers(),
+              "Content-Type": "application/json",
+              Accept: "text/event-stream",
+              "Idempotency-Key": key,
+            },
             body: JSON.stringify(question),
             signal: both,
           });
@@ -50,7 +59,8 @@ export async function* answer(question, { signal, silenceMs, key, id = null, see
       if (!(error instanceof Refused || error instanceof TypeError || silence.signal.aborted)) throw error;
     }
     // Here the connection ended without the answer's end: cut, silent, or a proxy in between gave up.
-    if (tries === WAITS_MS.length) throw new Refused(0, { code: "unreachable", message: "", retryable: true, retry_after: null, request_id: null });
+    if (tries === WAITS_MS.length)
+      throw new Refused(0, { code: "unreachable", message: "", retryable: true, retry_after: null, request_id: null });
     yield { name: "waiting" };
     await pause(WAITS_MS[tries++], signal);
   }
@@ -103,6 +113,10 @@ function pause(ms, signal) {
     const end = (then) => () => (ends.abort(), clearTimeout(timer), then());
     const timer = setTimeout(end(resolve), ms);
     addEventListener("online", end(resolve), { signal: ends.signal });
-    signal.addEventListener("abort", end(() => reject(signal.reason)), { signal: ends.signal });
+    signal.addEventListener(
+      "abort",
+      end(() => reject(signal.reason)),
+      { signal: ends.signal },
+    );
   });
 }

@@ -43,8 +43,12 @@ export class Conversation {
     // Not the default by its name: then the server may fall back to another one, as it is configured to.
     if (provider && provider !== state.default) fields.provider = provider;
     if (state.databases.length) fields.database = database;
-    const history = this.turns.map(({ turn }) => turn).filter(({ text, failed }) => text && !failed).slice(-HISTORY);
-    if (history.length) fields.history = history.map(({ question, text }) => ({ question, answer: text.slice(0, HISTORY_CHARACTERS) }));
+    const history = this.turns
+      .map(({ turn }) => turn)
+      .filter(({ text, failed }) => text && !failed)
+      .slice(-HISTORY);
+    if (history.length)
+      fields.history = history.map(({ question, text }) => ({ question, answer: text.slice(0, HISTORY_CHARACTERS) }));
     Object.assign(fields, more);
     if (!this.#about) {
       this.#about = { id: newKey(), title: question.trim().slice(0, TITLE_CHARACTERS), updated: Date.now() };
@@ -53,14 +57,27 @@ export class Conversation {
     this.#about.updated = Date.now();
     save(this.#about);
     const now = {
-      conversation: this.#about.id, n: (this.turns.at(-1)?.kept.n ?? 0) + 1, question, asked: fields.provider ?? state.default,
-      fields, key: newKey(), id: null, seen: 0, began: Date.now(), events: [], over: false,
+      conversation: this.#about.id,
+      n: (this.turns.at(-1)?.kept.n ?? 0) + 1,
+      question,
+      asked: fields.provider ?? state.default,
+      fields,
+      key: newKey(),
+      id: null,
+      seen: 0,
+      began: Date.now(),
+      events: [],
+      over: false,
     };
     await this.#follow(this.#add(now), now);
   }
 
   #add(now) {
-    const turn = new Turn(now.question, now.asked, this.#can(now, () => turn));
+    const turn = new Turn(
+      now.question,
+      now.asked,
+      this.#can(now, () => turn),
+    );
     this.turns.push({ turn, kept: now });
     this.#place.append(turn.element);
     return turn;
@@ -101,7 +118,10 @@ export class Conversation {
     } catch (error) {
       if (signal.aborted) turn.cancel();
       else turn.fail(error.failure ?? { code: "internal", message: String(error), retryable: true });
-      this.#keep(now, { name: signal.aborted ? "stopped" : "failed", data: error.failure ?? { code: "internal", message: String(error), retryable: true } });
+      this.#keep(now, {
+        name: signal.aborted ? "stopped" : "failed",
+        data: error.failure ?? { code: "internal", message: String(error), retryable: true },
+      });
     }
     if (!turn.failed) turn.suggest(this.#followUps(turn, now));
     label(turn.element);
@@ -158,8 +178,17 @@ export class Conversation {
     const demo = state.providers.find(({ name }) => name === (provider || state.default))?.demo;
     if (demo || !turn.shape || fields.database === "none") return [];
     const { columns, rows, truncated } = turn.shape;
-    const hasTime = columns.some(({ type, name }) => /date|time/i.test(type ?? "") || /date|month|year|日期|月|年/i.test(name));
-    return [rows.length > 5 && "followTop", rows.length > 1 && !hasTime && "followTrend", hasTime && "followCompare", truncated && "followCount"].filter(Boolean).slice(0, 3);
+    const hasTime = columns.some(
+      ({ type, name }) => /date|time/i.test(type ?? "") || /date|month|year|日期|月|年/i.test(name),
+    );
+    return [
+      rows.length > 5 && "followTop",
+      rows.length > 1 && !hasTime && "followTrend",
+      hasTime && "followCompare",
+      truncated && "followCount",
+    ]
+      .filter(Boolean)
+      .slice(0, 3);
   }
 
   #again(turn) {
@@ -246,7 +275,19 @@ export class Conversation {
   async openLink(id, question) {
     this.clear();
     this.#about = { id: newKey(), title: (question || id).slice(0, TITLE_CHARACTERS), updated: Date.now() };
-    const now = { conversation: this.#about.id, n: 1, question: question || words("linkedAnswer"), asked: null, fields: { question }, key: null, id, seen: 0, began: Date.now(), events: [], over: false };
+    const now = {
+      conversation: this.#about.id,
+      n: 1,
+      question: question || words("linkedAnswer"),
+      asked: null,
+      fields: { question },
+      key: null,
+      id,
+      seen: 0,
+      began: Date.now(),
+      events: [],
+      over: false,
+    };
     save(this.#about);
     keep(CURRENT, this.#about.id, true);
     await this.#follow(this.#add(now), now);
@@ -271,7 +312,11 @@ export function markdown({ title }, turns) {
   const parts = [`# ${title}`];
   for (const { question, events } of turns) {
     parts.push(`## ${question}`);
-    const reply = events.filter(({ name }) => name === "message").map(({ data }) => data.text).join("").trim();
+    const reply = events
+      .filter(({ name }) => name === "message")
+      .map(({ data }) => data.text)
+      .join("")
+      .trim();
     if (reply) parts.push(reply);
     const statement = events.findLast(({ name, data }) => name === "sql" && data.ok)?.data.sql;
     if (statement && !reply.includes(statement)) parts.push(`\`\`\`sql\n${statement}\n\`\`\``);
@@ -284,7 +329,14 @@ export function markdown({ title }, turns) {
 }
 
 function grid({ columns, rows }) {
-  const cell = (value) => (value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value)).replace(/\|/g, "\\|").replace(/\r?\n/g, " ");
+  const cell = (value) =>
+    (value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value))
+      .replace(/\|/g, "\\|")
+      .replace(/\r?\n/g, " ");
   const line = (cells) => `| ${cells.join(" | ")} |`;
-  return [line(columns.map(({ name }) => cell(name))), line(columns.map(() => "---")), ...rows.map((row) => line(row.map(cell)))].join("\n");
+  return [
+    line(columns.map(({ name }) => cell(name))),
+    line(columns.map(() => "---")),
+    ...rows.map((row) => line(row.map(cell))),
+  ].join("\n");
 }

@@ -2,11 +2,14 @@
 "use strict";
 {
   const html = document.documentElement;
-  let theme = null, language = null;
+  let theme = null,
+    language = null;
   try {
     theme = localStorage.getItem("sluice-theme");
     language = localStorage.getItem("sluice-language");
-  } catch { /* storage may be forbidden; then nothing was chosen */ }
+  } catch {
+    /* storage may be forbidden; then nothing was chosen */
+  }
   if (theme) html.dataset.theme = theme;
   html.lang = language ?? (/^zh\b/i.test(navigator.language) ? "zh" : "en");
 }

@@ -26,8 +26,16 @@ export async function showHistory(conversation) {
 }
 
 function row(about, conversation, box, fill) {
-  const day = new Intl.DateTimeFormat(language() === "zh" ? "zh-CN" : "en", { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
-  const open = node("button", { type: "button", class: "open", dir: "auto" }, [node("span", { text: about.title }), node("time", { text: day.format(about.updated) })]);
+  const day = new Intl.DateTimeFormat(language() === "zh" ? "zh-CN" : "en", {
+    month: "short",
+    day: "numeric",
+    hour: "2-digit",
+    minute: "2-digit",
+  });
+  const open = node("button", { type: "button", class: "open", dir: "auto" }, [
+    node("span", { text: about.title }),
+    node("time", { text: day.format(about.updated) }),
+  ]);
   if (about.id === conversation.id) open.setAttribute("aria-current", "true");
   open.addEventListener("click", () => {
     box.close();
@@ -35,8 +43,24 @@ function row(about, conversation, box, fill) {
   });
   const tools = [
     tool("rename", () => rename(about, conversation, item, fill)),
-    tool("exportMarkdown", async () => download(markdown(about, await load(about.id)), `${file(about)}.md`, "text/markdown")),
-    tool("exportJson", async () => download(JSON.stringify({ title: about.title, updated: new Date(about.updated).toISOString(), turns: (await load(about.id)).map(plain) }, null, 2), `${file(about)}.json`, "application/json")),
+    tool("exportMarkdown", async () =>
+      download(markdown(about, await load(about.id)), `${file(about)}.md`, "text/markdown"),
+    ),
+    tool("exportJson", async () =>
+      download(
+        JSON.stringify(
+          {
+            title: about.title,
+            updated: new Date(about.updated).toISOString(),
+            turns: (await load(about.id)).map(plain),
+          },
+          null,
+          2,
+        ),
+        `${file(about)}.json`,
+        "application/json",
+      ),
+    ),
     tool("delete", async () => {
       await conversation.forget(about);
       await fill();

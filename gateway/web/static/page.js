@@ -5,7 +5,9 @@ import { json, keep } from "./access.js";
 import { label, language, node, say, speak, words } from "./words.js";
 
 const at = (id) => document.getElementById(id);
-const [form, box, send, stop, provider, database] = ["form", "question", "send", "stop", "provider", "database"].map(at);
+const [form, box, send, stop, provider, database] = ["form", "question", "send", "stop", "provider", "database"].map(
+  at,
+);
 
 let state = { providers: [], databases: [], default: "", heartbeat_s: 10 };
 let conversation = null;
@@ -18,7 +20,13 @@ async function refresh() {
 }
 
 function offer() {
-  const asked = database.value || remembered("database", state.databases.map(({ name }) => name)) || state.databases[0]?.name;
+  const asked =
+    database.value ||
+    remembered(
+      "database",
+      state.databases.map(({ name }) => name),
+    ) ||
+    state.databases[0]?.name;
   const usable = state.providers.filter(({ available }) => available).map(({ name }) => name);
   const chosen = provider.value || remembered("provider", usable) || state.default;
   provider.replaceChildren(...state.providers.map(option));
@@ -38,7 +46,9 @@ function remembered(name, among) {
   let value = null;
   try {
     value = localStorage.getItem(`sluice-${name}`);
-  } catch { /* storage may be forbidden; then nothing is remembered */ }
+  } catch {
+    /* storage may be forbidden; then nothing is remembered */
+  }
   return value === "none" || among.includes(value) ? value : null;
 }
 
@@ -94,7 +104,8 @@ const page = {
   refresh: () => refresh().catch(() => {}),
   say: (text) => (at("status").textContent = text),
   changed() {
-    const turns = conversation?.turns ?? [], running = Boolean(conversation?.running);
+    const turns = conversation?.turns ?? [],
+      running = Boolean(conversation?.running);
     document.body.classList.toggle("empty", turns.length === 0);
     at("fresh").hidden = turns.length === 0;
     send.hidden = running;
@@ -192,13 +203,15 @@ at("open-gate").addEventListener("click", () => {
   at("open-gate").hidden = true;
   refresh().catch(() => (at("open-gate").hidden = false));
 });
-const ready = Promise.all([import("./conversation.js"), import("./store.js")]).then(async ([{ Conversation }, { list }]) => {
-  conversation = new Conversation(at("turns"), page);
-  await loaded;
-  const link = new URLSearchParams(location.hash.slice(1));
-  if (link.has("answer")) {
-    history.replaceState(null, "", "/");
-    conversation.openLink(link.get("answer"), link.get("q"));
-  } else conversation.restore(await list());
-  return conversation;
-});
+const ready = Promise.all([import("./conversation.js"), import("./store.js")]).then(
+  async ([{ Conversation }, { list }]) => {
+    conversation = new Conversation(at("turns"), page);
+    await loaded;
+    const link = new URLSearchParams(location.hash.slice(1));
+    if (link.has("answer")) {
+      history.replaceState(null, "", "/");
+      conversation.openLink(link.get("answer"), link.get("q"));
+    } else conversation.restore(await list());
+    return conversation;
+  },
+);

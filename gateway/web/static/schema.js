@@ -31,7 +31,10 @@ function one({ name, comment, columns }, open) {
       node("td", { dir: "auto", text: column.comment ?? "" }),
     ]),
   );
-  const title = node("summary", {}, [node("strong", { text: name }), node("span", { class: "aside", dir: "auto", text: comment ?? "" })]);
+  const title = node("summary", {}, [
+    node("strong", { text: name }),
+    node("span", { class: "aside", dir: "auto", text: comment ?? "" }),
+  ]);
   const details = node("details", {}, [title, node("table", {}, [node("tbody", {}, rows)])]);
   details.open = open;
   return details;

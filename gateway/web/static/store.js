@@ -7,10 +7,11 @@
 // question was sent with. With these three a reload goes on where the page stood, and asks nothing twice.
 
 const NAME = "sluice";
-const done = (request) => new Promise((resolve, reject) => {
-  request.onsuccess = () => resolve(request.result);
-  request.onerror = () => reject(request.error);
-});
+const done = (request) =>
+  new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
 
 let database = null; // a promise of the database, or of null where this browser keeps none
 
@@ -53,22 +54,26 @@ export async function list() {
 }
 
 /** The turns of a conversation in their order. */
-export const load = async (id) => (await within(["turns"], "readonly", (turns) => done(turns.getAll(turnsOf(id))))) ?? [];
+export const load = async (id) =>
+  (await within(["turns"], "readonly", (turns) => done(turns.getAll(turnsOf(id))))) ?? [];
 
 /** Keeps a conversation, without its turns. */
-export const save = (conversation) => within(["conversations"], "readwrite", (conversations) => done(conversations.put(conversation)));
+export const save = (conversation) =>
+  within(["conversations"], "readwrite", (conversations) => done(conversations.put(conversation)));
 
 /** Keeps a turn. */
 export const saveTurn = (turn) => within(["turns"], "readwrite", (turns) => done(turns.put(turn)));
 
 /** Forgets a turn. */
-export const removeTurn = (turn) => within(["turns"], "readwrite", (turns) => done(turns.delete([turn.conversation, turn.n])));
+export const removeTurn = (turn) =>
+  within(["turns"], "readwrite", (turns) => done(turns.delete([turn.conversation, turn.n])));
 
 /** Forgets a conversation and its turns. */
-export const remove = (id) => within(["conversations", "turns"], "readwrite", (conversations, turns) => {
-  conversations.delete(id);
-  return done(turns.delete(turnsOf(id)));
-});
+export const remove = (id) =>
+  within(["conversations", "turns"], "readwrite", (conversations, turns) => {
+    conversations.delete(id);
+    return done(turns.delete(turnsOf(id)));
+  });
 
 /** Adds an event to a turn's record; neighbouring text becomes one event, so that a long answer stays small. */
 export function record(turn, { name, data }) {

@@ -2,11 +2,16 @@
 
 // The sentences for failures come after what the question needs; what was said before they came is said again.
 let sentences = { codes: {}, details: {} };
-fetch("/page/sentences.json").then((reply) => reply.json()).then((catalogue) => {
-  sentences = catalogue;
-  patterns = null;
-  speak(language());
-}, () => {});
+fetch("/page/sentences.json")
+  .then((reply) => reply.json())
+  .then(
+    (catalogue) => {
+      sentences = catalogue;
+      patterns = null;
+      speak(language());
+    },
+    () => {},
+  );
 
 export const WORDS = {
   zh: {
@@ -139,7 +144,8 @@ export const WORDS = {
     examples: "Example questions",
     isDefault: (name) => `${name} (default)`,
     unavailable: (name, reason) => `${name}: unavailable${reason ? ` (${reason})` : ""}`,
-    demoNote: "The demo model answers questions about the demo database (Hangzhou’s metro); configure a provider for yours.",
+    demoNote:
+      "The demo model answers questions about the demo database (Hangzhou’s metro); configure a provider for yours.",
     noProviders: "No model is available; please check the configuration.",
     you: "You asked",
     answering: "Answering",
@@ -163,7 +169,14 @@ export const WORDS = {
     cached: (n) => `${n} cached`,
     firstToken: (s) => `first token ${s}`,
     whole: (s) => `${s} in all`,
-    timings: { queue: "queue", prompt: "prompt", first_token: "first token", generate: "generate", sql: "SQL", gateway: "gateway" },
+    timings: {
+      queue: "queue",
+      prompt: "prompt",
+      first_token: "first token",
+      generate: "generate",
+      sql: "SQL",
+      gateway: "gateway",
+    },
     stopped: "Stopped",
     length: "The length limit was reached; the answer may be incomplete.",
     content_filter: "The model service’s content filter ended this answer.",
@@ -234,7 +247,16 @@ let patterns = null;
 /** A message of the server in the reader's language; as it came where the catalogue has no translation for it. */
 function detail(text) {
   if (language() === "en" || !text) return text;
-  patterns ??= Object.entries(sentences.details).map(([en, zh]) => [new RegExp(`^${en.split("{}").map(RegExp.escape ?? quoted).join("(.+?)")}$`, "s"), zh]);
+  patterns ??= Object.entries(sentences.details).map(([en, zh]) => [
+    new RegExp(
+      `^${en
+        .split("{}")
+        .map(RegExp.escape ?? quoted)
+        .join("(.+?)")}$`,
+      "s",
+    ),
+    zh,
+  ]);
   for (const [pattern, zh] of patterns) {
     const found = pattern.exec(text);
     // A part may be a message itself, such as what the provider said.
@@ -248,7 +270,8 @@ export const language = () => (document.documentElement.lang === "zh" ? "zh" : "
 
 /** The words for `name`, a path such as "failures.quota"; functions get `values`. */
 export function words(name, ...values) {
-  if (name.startsWith("failures.")) return (sentences.codes[name.slice(9)] ?? sentences.codes.internal)?.[language()] ?? name.slice(9);
+  if (name.startsWith("failures."))
+    return (sentences.codes[name.slice(9)] ?? sentences.codes.internal)?.[language()] ?? name.slice(9);
   const found = name.split(".").reduce((from, part) => from?.[part], WORDS[language()]);
   return typeof found === "function" ? found(...values) : (found ?? "");
 }

@@ -13,19 +13,41 @@ const SHARE = /share|percent|ratio|portion|占比|比例|百分|份额/i;
  * and `data` is {labels, isTime, series: [{name, values}]}. `kinds` is empty where no chart would say more than the table.
  */
 export function fit(columns, rows) {
-  const about = kinds(columns, rows).map((column, n) => ({ ...column, n, isTime: isTime(column, rows.map((row) => row[n])) }));
+  const about = kinds(columns, rows).map((column, n) => ({
+    ...column,
+    n,
+    isTime: isTime(
+      column,
+      rows.map((row) => row[n]),
+    ),
+  }));
   const numbers = about.filter(({ isNumber, isName, isTime }) => isNumber && !isName && !isTime);
   const none = { kinds: [], data: null };
   if (!numbers.length || !rows.length) return none;
   if (rows.length === 1) {
     if (numbers.length > 1 || columns.length > 2) return none;
     const [{ n, name }] = numbers;
-    return { kinds: ["number"], data: { labels: [plain(rows[0][1 - n] ?? "")], isTime: false, series: [{ name, values: [Number(rows[0][n])], text: shown(rows[0][n], numbers[0]) }] } };
+    return {
+      kinds: ["number"],
+      data: {
+        labels: [plain(rows[0][1 - n] ?? "")],
+        isTime: false,
+        series: [{ name, values: [Number(rows[0][n])], text: shown(rows[0][n], numbers[0]) }],
+      },
+    };
   }
   const others = about.filter((column) => !numbers.includes(column));
   const x = others.find((column) => column.isTime) ?? others.find(({ isNumber }) => !isNumber) ?? others[0];
   if (!x || rows.some((row) => row[x.n] === null)) return none;
-  const data = distinct(rows, x.n) === rows.length ? wide(rows, x, numbers) : long(rows, x, others.filter((other) => other !== x), numbers);
+  const data =
+    distinct(rows, x.n) === rows.length
+      ? wide(rows, x, numbers)
+      : long(
+          rows,
+          x,
+          others.filter((other) => other !== x),
+          numbers,
+        );
   if (!data || data.labels.length < 2) return none;
   const values = data.series.flatMap((one) => one.values);
   const count = data.labels.length;
@@ -57,7 +79,13 @@ function inOrder(labels, isTime) {
 function wide(rows, x, numbers) {
   const by = new Map(rows.map((row) => [plain(row[x.n]), row]));
   const labels = inOrder([...by.keys()], x.isTime);
-  return { labels, isTime: x.isTime, series: numbers.slice(0, MOST.series).map(({ name, n }) => ({ name, values: labels.map((label) => number(by.get(label)[n])) })) };
+  return {
+    labels,
+    isTime: x.isTime,
+    series: numbers
+      .slice(0, MOST.series)
+      .map(({ name, n }) => ({ name, values: labels.map((label) => number(by.get(label)[n])) })),
+  };
 }
 
 /** One row for each pair of a label and a series' name, such as month, line, passengers. */
@@ -69,7 +97,11 @@ function long(rows, x, others, numbers) {
   const names = [...new Set(rows.map((row) => plain(row[by.n])))];
   const cells = new Map(rows.map((row) => [`${plain(row[x.n])}\n${plain(row[by.n])}`, number(row[numbers[0].n])]));
   if (cells.size !== rows.length) return null; // a pair that comes twice is not a point
-  return { labels, isTime: x.isTime, series: names.map((name) => ({ name, values: labels.map((label) => cells.get(`${label}\n${name}`) ?? null) })) };
+  return {
+    labels,
+    isTime: x.isTime,
+    series: names.map((name) => ({ name, values: labels.map((label) => cells.get(`${label}\n${name}`) ?? null) })),
+  };
 }
 
 // ---- Drawing. Colours and fonts are classes of page.css.
@@ -79,7 +111,8 @@ const CHARACTER = 7; // about as wide as a Latin character at 12 px; a Chinese o
 
 const widthOf = (text) => [...text].reduce((sum, sign) => sum + (sign > "\u2e80" ? 12 : CHARACTER), 0);
 const clipped = (text, room) => {
-  let used = 0, end = 0;
+  let used = 0,
+    end = 0;
   for (const sign of text) {
     used += sign > "\u2e80" ? 12 : CHARACTER;
     if (used > room - 8) return `${text.slice(0, end)}…`;
@@ -97,14 +130,22 @@ function draw(name, attributes = {}, children = [], title = "") {
   if (title) element.prepend(draw("title", {}, [title]));
   return element;
 }
-const text = (x, y, words, anchor = "middle", kind = "") => draw("text", { x, y, "text-anchor": anchor, class: kind }, [words]);
+const text = (x, y, words, anchor = "middle", kind = "") =>
+  draw("text", { x, y, "text-anchor": anchor, class: kind }, [words]);
 
 /** The chart of `kind` in `width` pixels; `label` is its accessible name. */
 export function chart(kind, data, width, label) {
   const legend = kind !== "pie" && kind !== "number" && data.series.length > 1 ? named(data.series, width) : null;
   const top = legend ? legend.height + 6 : 12;
   const parts = { number: big, line, bar: bars, stacked: bars, pie }[kind](data, width, top, kind === "stacked");
-  const svg = draw("svg", { width, height: parts.height, viewBox: `0 0 ${width} ${parts.height}`, role: "img", "aria-label": label, class: "chart" });
+  const svg = draw("svg", {
+    width,
+    height: parts.height,
+    viewBox: `0 0 ${width} ${parts.height}`,
+    role: "img",
+    "aria-label": label,
+    class: "chart",
+  });
   svg.append(...(legend ? legend.nodes : []), ...parts.nodes);
   return svg;
 }
@@ -116,7 +157,10 @@ function named(series, width) {
     const words = clipped(name, width / 2);
     const room = widthOf(words) + 34;
     if (x + room > width && x > 8) [x, y] = [8, y + 20];
-    nodes.push(draw("rect", { x, y: y - 9, width: 10, height: 10, rx: 2, class: `fill${n}` }), text(x + 15, y, words, "start"));
+    nodes.push(
+      draw("rect", { x, y: y - 9, width: 10, height: 10, rx: 2, class: `fill${n}` }),
+      text(x + 15, y, words, "start"),
+    );
     x += room;
   });
   return { nodes, height: y + 4 };
@@ -129,13 +173,15 @@ export function ticks(values, most = 5) {
   const rough = (high - low || 1) / most;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
-  const from = Math.floor(low / step + 1e-9), to = Math.ceil(high / step - 1e-9);
+  const from = Math.floor(low / step + 1e-9),
+    to = Math.ceil(high / step - 1e-9);
   return Array.from({ length: to - from + 1 }, (_, n) => Number(((from + n) * step).toPrecision(12)));
 }
 
 const tag = () => (language() === "zh" ? "zh-CN" : "en");
 const short = (value) => new Intl.NumberFormat(tag(), { notation: "compact", maximumFractionDigits: 2 }).format(value);
-const full = (value) => (value === null ? "–" : new Intl.NumberFormat(tag(), { maximumFractionDigits: 6 }).format(value));
+const full = (value) =>
+  value === null ? "–" : new Intl.NumberFormat(tag(), { maximumFractionDigits: 6 }).format(value);
 
 /** A time as an axis has room for it, read as it stands, so that no zone moves it. */
 function moment(label, all) {
@@ -145,7 +191,12 @@ function moment(label, all) {
   const date = new Date(Date.UTC(year, month - 1, day, hour ?? 0, minute ?? 0));
   const sameDay = all.every((other) => other.slice(0, 10) === label.slice(0, 10));
   const sameYear = all.every((other) => other.slice(0, 4) === year);
-  const form = hour && sameDay ? { hour: "2-digit", minute: "2-digit", hourCycle: "h23" } : sameYear ? { month: "short", day: "numeric" } : { year: "numeric", month: "short" };
+  const form =
+    hour && sameDay
+      ? { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }
+      : sameYear
+        ? { month: "short", day: "numeric" }
+        : { year: "numeric", month: "short" };
   return new Intl.DateTimeFormat(tag(), { ...form, timeZone: "UTC" }).format(date);
 }
 
@@ -161,7 +212,9 @@ function big({ labels, series: [{ name, text: words, values }] }, width) {
 function frame(values, width, top, height) {
   const steps = ticks(values);
   const words = steps.map(short);
-  const left = Math.max(...words.map(widthOf)) + 14, right = width - 12, bottom = height - 30;
+  const left = Math.max(...words.map(widthOf)) + 14,
+    right = width - 12,
+    bottom = height - 30;
   const at = (value) => bottom - ((value - steps[0]) / (steps.at(-1) - steps[0] || 1)) * (bottom - top);
   const nodes = steps.flatMap((step, n) => [
     draw("line", { x1: left, x2: right, y1: at(step), y2: at(step), class: step === 0 ? "axis" : "grid" }),
@@ -172,7 +225,12 @@ function frame(values, width, top, height) {
 
 function line({ labels, isTime, series }, width, top) {
   const height = 260;
-  const { nodes, left, right, bottom, at } = frame(series.flatMap((one) => one.values), width, top, height);
+  const { nodes, left, right, bottom, at } = frame(
+    series.flatMap((one) => one.values),
+    width,
+    top,
+    height,
+  );
   const x = (n) => left + 8 + (n / Math.max(1, labels.length - 1)) * (right - left - 16);
   const words = labels.map((label) => (isTime ? moment(label, labels) : label));
   const every = Math.max(1, Math.ceil((Math.max(...words.map(widthOf)) + 16) / ((right - left) / labels.length)));
@@ -182,7 +240,8 @@ function line({ labels, isTime, series }, width, top) {
   }
   series.forEach(({ name, values }, n) => {
     // A value that is missing breaks the line.
-    let path = "", pen = "M";
+    let path = "",
+      pen = "M";
     values.forEach((value, m) => {
       if (value === null) pen = "M";
       else {
@@ -193,7 +252,15 @@ function line({ labels, isTime, series }, width, top) {
     nodes.push(draw("path", { d: path, class: `stroke${n}` }));
     const dots = labels.length <= 60;
     values.forEach((value, m) => {
-      if (value !== null) nodes.push(draw("circle", { cx: x(m), cy: at(value), r: dots ? 3 : 5, class: dots ? `fill${n}` : "touch" }, [], `${labels[m]} · ${name}: ${full(value)}`));
+      if (value !== null)
+        nodes.push(
+          draw(
+            "circle",
+            { cx: x(m), cy: at(value), r: dots ? 3 : 5, class: dots ? `fill${n}` : "touch" },
+            [],
+            `${labels[m]} · ${name}: ${full(value)}`,
+          ),
+        );
     });
   });
   return { nodes, height };
@@ -225,7 +292,20 @@ function standingBars({ labels, isTime, series }, width, top, stacked) {
       const each = stacked ? wide : wide / series.length;
       const [from, to] = stacked ? [base, (base += value)] : [0, value];
       const [y1, y2] = [at(Math.max(from, to)), at(Math.min(from, to))];
-      nodes.push(draw("rect", { x: middle - wide / 2 + (stacked ? 0 : m * each), y: y1, width: Math.max(1, each - 1), height: Math.max(0.5, y2 - y1), class: `fill${m}` }, [], `${label} · ${name}: ${full(value)}`));
+      nodes.push(
+        draw(
+          "rect",
+          {
+            x: middle - wide / 2 + (stacked ? 0 : m * each),
+            y: y1,
+            width: Math.max(1, each - 1),
+            height: Math.max(0.5, y2 - y1),
+            class: `fill${m}`,
+          },
+          [],
+          `${label} · ${name}: ${full(value)}`,
+        ),
+      );
     });
   });
   return { nodes, height };
@@ -249,7 +329,21 @@ function lyingBars({ labels, series }, width, top, stacked) {
       if (value === null) return;
       const [from, to] = stacked ? [base, (base += value)] : [0, value];
       const [x1, x2] = [at(Math.min(from, to)), at(Math.max(from, to))];
-      nodes.push(draw("rect", { x: x1, y: y + (stacked ? 0 : m * each), width: Math.max(0.5, x2 - x1), height: each - 1, rx: 2, class: `fill${m}` }, [], `${label} · ${name}: ${full(value)}`));
+      nodes.push(
+        draw(
+          "rect",
+          {
+            x: x1,
+            y: y + (stacked ? 0 : m * each),
+            width: Math.max(0.5, x2 - x1),
+            height: each - 1,
+            rx: 2,
+            class: `fill${m}`,
+          },
+          [],
+          `${label} · ${name}: ${full(value)}`,
+        ),
+      );
       if (!stacked) nodes.push(text(x2 + 6, y + m * each + each / 2 + 3, short(value), "start"));
     });
     if (stacked) nodes.push(text(at(base) + 6, y + each / 2 + 4, short(base), "start"));
@@ -258,10 +352,17 @@ function lyingBars({ labels, series }, width, top, stacked) {
 }
 
 function pie({ labels, series: [{ values }] }, width) {
-  const height = 220, radius = Math.min(90, width * 0.22), hole = radius * 0.58, total = values.reduce((sum, value) => sum + value, 0);
+  const height = 220,
+    radius = Math.min(90, width * 0.22),
+    hole = radius * 0.58,
+    total = values.reduce((sum, value) => sum + value, 0);
   const [cx, cy] = [radius + Math.min(40, width * 0.03), 110];
-  const percent = (value) => new Intl.NumberFormat(tag(), { style: "percent", maximumFractionDigits: 1 }).format(value / total);
-  const point = (share, r = radius) => [cx + r * Math.sin(2 * Math.PI * share), cy - r * Math.cos(2 * Math.PI * share)].map((part) => part.toFixed(2)).join(" ");
+  const percent = (value) =>
+    new Intl.NumberFormat(tag(), { style: "percent", maximumFractionDigits: 1 }).format(value / total);
+  const point = (share, r = radius) =>
+    [cx + r * Math.sin(2 * Math.PI * share), cy - r * Math.cos(2 * Math.PI * share)]
+      .map((part) => part.toFixed(2))
+      .join(" ");
   const nodes = [];
   let from = 0;
   values.forEach((value, n) => {
@@ -270,7 +371,10 @@ function pie({ labels, series: [{ values }] }, width) {
     const d = `M${point(from)}A${radius} ${radius} 0 ${large} 1 ${point(to)}L${point(to, hole)}A${hole} ${hole} 0 ${large} 0 ${point(from, hole)}Z`;
     nodes.push(draw("path", { d, class: `slice fill${n}` }, [], `${labels[n]}: ${full(value)} (${percent(value)})`));
     const [x, y] = [cx + radius + 28, cy - (values.length - 1) * 12 + n * 24];
-    nodes.push(draw("rect", { x, y: y - 9, width: 10, height: 10, rx: 2, class: `fill${n}` }), text(x + 16, y, `${clipped(labels[n], width - x - 70)}  ${percent(value)}`, "start"));
+    nodes.push(
+      draw("rect", { x, y: y - 9, width: 10, height: 10, rx: 2, class: `fill${n}` }),
+      text(x + 16, y, `${clipped(labels[n], width - x - 70)}  ${percent(value)}`, "start"),
+    );
     from = to;
   });
   return { nodes, height };

@@ -53,7 +53,10 @@ export class CodeBlock {
     this.#edit.hidden = !this.run;
     say(this.#verdict, ok ? "checked" : "refused");
     if (ok) return;
-    const why = node("p", { class: "why", dir: "auto" }, [node("strong"), node("span", { "data-detail": reason ?? "" })]);
+    const why = node("p", { class: "why", dir: "auto" }, [
+      node("strong"),
+      node("span", { "data-detail": reason ?? "" }),
+    ]);
     say(why.firstChild, "refusedWhy");
     say(why.lastChild, "detail", reason ?? "");
     if (this.run) {
@@ -131,7 +134,9 @@ export async function copied(text, html = null) {
   try {
     if (html && window.ClipboardItem) {
       const blob = (type, part) => new Blob([part], { type });
-      await navigator.clipboard.write([new ClipboardItem({ "text/plain": blob("text/plain", text), "text/html": blob("text/html", html) })]);
+      await navigator.clipboard.write([
+        new ClipboardItem({ "text/plain": blob("text/plain", text), "text/html": blob("text/html", html) }),
+      ]);
     } else await navigator.clipboard.writeText(text);
     return true;
   } catch {

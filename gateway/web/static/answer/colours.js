@@ -40,7 +40,10 @@ const NONE = "(?!)";
 const grammar = (keywords, comment, string, name = NONE, anyCase = false) => ({
   keywords,
   anyCase,
-  token: new RegExp(`(${comment})|(${string})|(${name})|(\\d[\\d_]*(?:\\.\\d+)?)|([\\p{L}_$][\\p{L}\\p{N}_$]*)(\\s*\\()?|[^]`, "gu"),
+  token: new RegExp(
+    `(${comment})|(${string})|(${name})|(\\d[\\d_]*(?:\\.\\d+)?)|([\\p{L}_$][\\p{L}\\p{N}_$]*)(\\s*\\()?|[^]`,
+    "gu",
+  ),
 });
 
 const GRAMMARS = {
@@ -52,10 +55,36 @@ const GRAMMARS = {
   data: grammar(DATA, HASH, QUOTED),
 };
 const NAMES = {
-  python: "python", py: "python", javascript: "script", js: "script", typescript: "script", ts: "script", jsx: "script",
-  tsx: "script", json: "script", java: "c", c: "c", cpp: "c", "c++": "c", "c#": "c", csharp: "c", go: "c", rust: "c", rs: "c",
-  kotlin: "c", swift: "c", php: "c", css: "c", bash: "shell", sh: "shell", shell: "shell", zsh: "shell", yaml: "data",
-  yml: "data", toml: "data", ini: "data",
+  python: "python",
+  py: "python",
+  javascript: "script",
+  js: "script",
+  typescript: "script",
+  ts: "script",
+  jsx: "script",
+  tsx: "script",
+  json: "script",
+  java: "c",
+  c: "c",
+  cpp: "c",
+  "c++": "c",
+  "c#": "c",
+  csharp: "c",
+  go: "c",
+  rust: "c",
+  rs: "c",
+  kotlin: "c",
+  swift: "c",
+  php: "c",
+  css: "c",
+  bash: "shell",
+  sh: "shell",
+  shell: "shell",
+  zsh: "shell",
+  yaml: "data",
+  yml: "data",
+  toml: "data",
+  ini: "data",
 };
 // A longer text is shown without colours: a span for every word would slow the page down.
 const LONGEST = 20000;

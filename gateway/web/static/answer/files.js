@@ -17,7 +17,8 @@ export function csv(columns, rows) {
   return `\ufeff${lines.join("\r\n")}\r\n`;
 }
 
-const isFormula = (value, text) => typeof value !== "number" && /^[=+\-@\t\r\n＝＋－＠]/.test(text) && !/^-?\d+(\.\d+)?$/.test(text);
+const isFormula = (value, text) =>
+  typeof value !== "number" && /^[=+\-@\t\r\n＝＋－＠]/.test(text) && !/^-?\d+(\.\d+)?$/.test(text);
 
 /** The rows as text with tabs and as an HTML table: spreadsheets and documents take one of them. */
 export function forClipboard(columns, rows) {
@@ -29,7 +30,11 @@ export function forClipboard(columns, rows) {
 
 const ENTITIES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
 // XML cannot hold the other control characters, nor half a surrogate pair.
-const escaped = (text) => text.toWellFormed().replace(/(?![\t\n\r])\p{Cc}|[\ufffe\uffff]/gu, "\ufffd").replace(/[&<>"]/g, (sign) => ENTITIES[sign]);
+const escaped = (text) =>
+  text
+    .toWellFormed()
+    .replace(/(?![\t\n\r])\p{Cc}|[\ufffe\uffff]/gu, "\ufffd")
+    .replace(/[&<>"]/g, (sign) => ENTITIES[sign]);
 
 const MOST_CHARACTERS = 32767; // of one cell, in Excel
 
@@ -41,7 +46,9 @@ export function xlsx(columns, rows) {
     if (typeof value === "boolean") return `<c t="b"><v>${value ? 1 : 0}</v></c>`;
     return `<c t="inlineStr"><is><t xml:space="preserve">${escaped(plain(value).slice(0, MOST_CHARACTERS))}</t></is></c>`;
   };
-  const head = columns.map(({ name }) => `<c t="inlineStr" s="1"><is><t xml:space="preserve">${escaped(name)}</t></is></c>`);
+  const head = columns.map(
+    ({ name }) => `<c t="inlineStr" s="1"><is><t xml:space="preserve">${escaped(name)}</t></is></c>`,
+  );
   const lines = [head, ...rows.map((row) => row.map(cell))].map((cells) => `<row>${cells.join("")}</row>`);
   const main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
   const links = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
@@ -62,7 +69,8 @@ export function xlsx(columns, rows) {
 
 /** A ZIP file of `[name, bytes]`, not compressed. */
 function zip(files) {
-  const pieces = [], directory = [];
+  const pieces = [],
+    directory = [];
   let at = 0;
   const put = (list, ...numbers) => {
     const view = new DataView(new ArrayBuffer(numbers.reduce((sum, [size]) => sum + size, 0)));
@@ -78,7 +86,18 @@ function zip(files) {
   for (const [name, bytes] of files) {
     const title = new TextEncoder().encode(name);
     // Version 2.0, names in UTF-8, stored; the date is 1 January 1980, so that the same rows give the same file.
-    const common = [[2, 20], [2, 0x800], [2, 0], [2, 0], [2, 0x21], [4, crc32(bytes)], [4, bytes.length], [4, bytes.length], [2, title.length], [2, 0]];
+    const common = [
+      [2, 20],
+      [2, 0x800],
+      [2, 0],
+      [2, 0],
+      [2, 0x21],
+      [4, crc32(bytes)],
+      [4, bytes.length],
+      [4, bytes.length],
+      [2, title.length],
+      [2, 0],
+    ];
     put(directory, [4, 0x02014b50], [2, 20], ...common, [2, 0], [2, 0], [2, 0], [4, 0], [4, at]);
     directory.push(title);
     at += put(pieces, [4, 0x04034b50], ...common) + title.length + bytes.length;
@@ -86,22 +105,38 @@ function zip(files) {
   }
   const size = directory.reduce((sum, piece) => sum + piece.length, 0);
   put(directory, [4, 0x06054b50], [2, 0], [2, 0], [2, files.length], [2, files.length], [4, size], [4, at], [2, 0]);
-  return new Blob([...pieces, ...directory], { type: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" });
+  return new Blob([...pieces, ...directory], {
+    type: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+  });
 }
 
 const CRC = Array.from({ length: 256 }, (_, n) => {
   for (let bit = 0; bit < 8; bit++) n = n & 1 ? (n >>> 1) ^ 0xedb88320 : n >>> 1;
   return n >>> 0;
 });
-const crc32 = (bytes) => (bytes.reduce((crc, byte) => CRC[(crc ^ byte) & 0xff] ^ (crc >>> 8), 0xffffffff) ^ 0xffffffff) >>> 0;
+const crc32 = (bytes) =>
+  (bytes.reduce((crc, byte) => CRC[(crc ^ byte) & 0xff] ^ (crc >>> 8), 0xffffffff) ^ 0xffffffff) >>> 0;
 
-const ATTRIBUTES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "font-family", "font-size", "font-weight", "text-anchor", "fill-opacity"];
+const ATTRIBUTES = [
+  "fill",
+  "stroke",
+  "stroke-width",
+  "stroke-dasharray",
+  "font-family",
+  "font-size",
+  "font-weight",
+  "text-anchor",
+  "fill-opacity",
+];
 
 /** A chart, an SVG element on the page, as a PNG of twice its size on the page's own background. */
 export async function png(svg) {
   const { width, height } = svg.getBoundingClientRect();
   const copy = svg.cloneNode(true);
-  const [from, to] = [[svg, ...svg.querySelectorAll("*")], [copy, ...copy.querySelectorAll("*")]];
+  const [from, to] = [
+    [svg, ...svg.querySelectorAll("*")],
+    [copy, ...copy.querySelectorAll("*")],
+  ];
   // The picture has no style sheet of its own: what the page's gives becomes attributes.
   from.forEach((element, n) => {
     const style = getComputedStyle(element);
@@ -124,7 +159,9 @@ export async function png(svg) {
 
 /** Hands `content` (text or a Blob) to the browser as a file. */
 export function download(content, name, type = "text/plain") {
-  const url = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type: `${type};charset=utf-8` }));
+  const url = URL.createObjectURL(
+    content instanceof Blob ? content : new Blob([content], { type: `${type};charset=utf-8` }),
+  );
   node("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }

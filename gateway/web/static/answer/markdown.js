@@ -73,7 +73,11 @@ export function block(token, code) {
     case "blockquote":
       return node("blockquote", {}, inside(token.tokens));
     case "list":
-      return node(token.ordered ? "ol" : "ul", token.ordered && token.start !== 1 ? { start: token.start } : {}, token.items.map((item) => node("li", { dir: "auto" }, inside(item.tokens))));
+      return node(
+        token.ordered ? "ol" : "ul",
+        token.ordered && token.start !== 1 ? { start: token.start } : {},
+        token.items.map((item) => node("li", { dir: "auto" }, inside(item.tokens))),
+      );
     case "table":
       return table(token);
     case "hr":
@@ -86,30 +90,55 @@ export function block(token, code) {
 }
 
 function table({ header, rows, align }) {
-  const cell = (name) => ({ tokens }, n) => node(name, { dir: "auto", class: align[n] === "right" ? "number" : align[n] === "center" ? "middle" : "" }, inline(tokens));
+  const cell =
+    (name) =>
+    ({ tokens }, n) =>
+      node(
+        name,
+        { dir: "auto", class: align[n] === "right" ? "number" : align[n] === "center" ? "middle" : "" },
+        inline(tokens),
+      );
   const grid = node("table", {}, [
     node("thead", {}, [node("tr", {}, header.map(cell("th")))]),
-    node("tbody", {}, rows.map((row) => node("tr", {}, row.map(cell("td"))))),
+    node(
+      "tbody",
+      {},
+      rows.map((row) => node("tr", {}, row.map(cell("td")))),
+    ),
   ]);
-  return node("div", { class: "scroller prose-table", tabindex: 0, role: "region", "data-label": "tableInText" }, [grid]);
+  return node("div", { class: "scroller prose-table", tabindex: 0, role: "region", "data-label": "tableInText" }, [
+    grid,
+  ]);
 }
 
 function inline(tokens) {
   return tokens.flatMap((token) => {
     const inside = () => inline(token.tokens);
     switch (token.type) {
-      case "strong": return [node("strong", {}, inside())];
-      case "em": return [node("em", {}, inside())];
-      case "del": return [node("del", {}, inside())];
-      case "codespan": return [node("code", { text: token.text })];
-      case "br": return [node("br")];
-      case "link": return link(token, inside);
-      case "image": return link(token, () => [`🖼 ${token.text || token.href}`]);
-      case "formula": return [formula(token)];
-      case "escape": return [token.text];
-      case "html": return [token.raw];
-      case "text": return token.tokens ? inside() : [token.plain ? token.text : characters(token.text)];
-      default: return [token.raw];
+      case "strong":
+        return [node("strong", {}, inside())];
+      case "em":
+        return [node("em", {}, inside())];
+      case "del":
+        return [node("del", {}, inside())];
+      case "codespan":
+        return [node("code", { text: token.text })];
+      case "br":
+        return [node("br")];
+      case "link":
+        return link(token, inside);
+      case "image":
+        return link(token, () => [`🖼 ${token.text || token.href}`]);
+      case "formula":
+        return [formula(token)];
+      case "escape":
+        return [token.text];
+      case "html":
+        return [token.raw];
+      case "text":
+        return token.tokens ? inside() : [token.plain ? token.text : characters(token.text)];
+      default:
+        return [token.raw];
     }
   });
 }
@@ -128,19 +157,47 @@ function link({ href, raw, autolink }, inside) {
   let url;
   try {
     url = new URL(href);
-  } catch { /* relative, or none at all: it would lead to this server */ }
+  } catch {
+    /* relative, or none at all: it would lead to this server */
+  }
   if (!url || !SCHEMES.has(url.protocol)) return [raw];
-  return [node("a", { href: url.href, title: url.href, target: "_blank", rel: "noopener noreferrer nofollow", class: "external" }, inside()), rest];
+  return [
+    node(
+      "a",
+      { href: url.href, title: url.href, target: "_blank", rel: "noopener noreferrer nofollow", class: "external" },
+      inside(),
+    ),
+    rest,
+  ];
 }
 
-const NAMED = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0", hellip: "…", mdash: "—", ndash: "–", times: "×", rarr: "→", larr: "←", le: "≤", ge: "≥", ne: "≠", copy: "©" };
+const NAMED = {
+  amp: "&",
+  lt: "<",
+  gt: ">",
+  quot: '"',
+  apos: "'",
+  nbsp: "\u00a0",
+  hellip: "…",
+  mdash: "—",
+  ndash: "–",
+  times: "×",
+  rarr: "→",
+  larr: "←",
+  le: "≤",
+  ge: "≥",
+  ne: "≠",
+  copy: "©",
+};
 
 /** `text` with its character references replaced, those that models write. */
 function characters(text) {
   return text.replace(/&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w{2,8}));/g, (whole, decimal, hex, name) => {
     if (name) return NAMED[name] ?? whole;
     const point = decimal ? Number(decimal) : parseInt(hex, 16);
-    return point > 0 && point <= 0x10ffff && !(point >= 0xd800 && point <= 0xdfff) ? String.fromCodePoint(point) : "\ufffd";
+    return point > 0 && point <= 0x10ffff && !(point >= 0xd800 && point <= 0xdfff)
+      ? String.fromCodePoint(point)
+      : "\ufffd";
   });
 }
 
@@ -153,16 +210,27 @@ function formula({ tex, display, raw }) {
   const show = (library) => {
     try {
       const drawn = node("span");
-      library.render(tex, drawn, { displayMode: display, throwOnError: true, trust: false, maxExpand: 200, maxSize: [20, 20] });
+      library.render(tex, drawn, {
+        displayMode: display,
+        throwOnError: true,
+        trust: false,
+        maxExpand: 200,
+        maxSize: [20, 20],
+      });
       holder.replaceChildren(...drawn.childNodes);
-    } catch { /* the source is shown */ }
+    } catch {
+      /* the source is shown */
+    }
   };
   if (temml) show(temml);
   else {
-    import("../vendor/temml.js").then((module) => {
-      temml = module.default;
-      show(temml);
-    }, () => {});
+    import("../vendor/temml.js").then(
+      (module) => {
+        temml = module.default;
+        show(temml);
+      },
+      () => {},
+    );
   }
   return holder;
 }

@@ -65,7 +65,10 @@ export class Prose {
     let last = tokens.length - 1;
     while (last > 0 && tokens[last].type === "space") last--;
     let settled = over ? tokens.length : Math.max(0, last);
-    const rest = tokens.slice(settled).map(({ raw }) => raw).join("");
+    const rest = tokens
+      .slice(settled)
+      .map(({ raw }) => raw)
+      .join("");
     // Where the reader changed a part of the text (tabs, spaces before a line's end) the place to cut is not certain.
     if (!text.endsWith(rest)) settled = 0;
     if (settled > 0) {
@@ -128,7 +131,8 @@ function held(text) {
   // A rule, a heading's mark, a list's mark.
   if (/^\s*(?:[-*+_=#]{1,3}|\d{1,3}[.)]?)$/.test(line)) return text.slice(0, start);
   const paragraph = text.slice(text.lastIndexOf("\n\n") + 1).trimStart();
-  if (paragraph.startsWith("|") && !/\n\s*\|?[\s:|-]+\|[\s:|-]*\n/.test(paragraph)) return text.slice(0, text.length - paragraph.length);
+  if (paragraph.startsWith("|") && !/\n\s*\|?[\s:|-]+\|[\s:|-]*\n/.test(paragraph))
+    return text.slice(0, text.length - paragraph.length);
   return text.slice(0, start) + closed(line);
 }
 

@@ -17,7 +17,10 @@ export function result({ columns, rows, truncated, elapsed_ms, explanation }, na
         copyTable(columns, rows),
       ]
     : [];
-  const facts = node("div", { class: truncated ? "facts cut" : "facts" }, [count, node("span", { class: "actions" }, actions)]);
+  const facts = node("div", { class: truncated ? "facts cut" : "facts" }, [
+    count,
+    node("span", { class: "actions" }, actions),
+  ]);
   const { kinds, data } = fit(columns, rows);
   const shows = explanation ? [saying(explanation)] : [];
   if (!rows.length) return node("div", { class: "result" }, [...shows, facts]);
@@ -53,7 +56,8 @@ function copyTable(columns, rows) {
 function picture(kinds, data, name, grid) {
   const holder = node("div", { class: "picture" });
   const place = node("div", { class: "place" });
-  let kind = kinds[0], drawn = "";
+  let kind = kinds[0],
+    drawn = "";
   const show = () => {
     const width = Math.floor(place.clientWidth);
     const state = `${kind} ${width} ${language()}`;

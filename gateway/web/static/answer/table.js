@@ -30,11 +30,26 @@ export function table(columns, rows) {
   const body = node("tbody");
   const grid = node("table", { "aria-rowcount": rows.length + 1 }, [node("thead", {}, [node("tr", {}, head)]), body]);
   // Up to 20 rows stand on the page as they are; more scroll in a box.
-  const scroller = node("div", { class: rows.length > 20 ? "scroller" : "scroller tall", tabindex: 0, role: "region", "data-label": "result" }, [grid]);
-  let order = rows, shown = 0, by = -1, rising = true;
+  const scroller = node(
+    "div",
+    { class: rows.length > 20 ? "scroller" : "scroller tall", tabindex: 0, role: "region", "data-label": "result" },
+    [grid],
+  );
+  let order = rows,
+    shown = 0,
+    by = -1,
+    rising = true;
   const more = () => {
     const next = order.slice(shown, shown + ROWS_AT_ONCE);
-    body.append(...next.map((row) => node("tr", {}, row.map((value, n) => cell(value, about[n])))));
+    body.append(
+      ...next.map((row) =>
+        node(
+          "tr",
+          {},
+          row.map((value, n) => cell(value, about[n])),
+        ),
+      ),
+    );
     shown += next.length;
   };
   const sort = (n) => {
@@ -81,16 +96,23 @@ function cell(value, about) {
   const text = shown(value, about);
   const raw = plain(value);
   // Long text is cut at the column's width; pointing at it shows the whole.
-  return node("td", { class: about.isNumber ? "number" : "", dir: "auto", title: raw.length > 40 || raw !== text ? raw : "", text });
+  return node("td", {
+    class: about.isNumber ? "number" : "",
+    dir: "auto",
+    title: raw.length > 40 || raw !== text ? raw : "",
+    text,
+  });
 }
 
 /** A value as the table shows it: numbers with separators, times without the T and a fraction of zeros. */
 export function shown(value, { isNumber, isName } = {}) {
   const text = plain(value);
-  if (isNumber && !isName) return text.replace(/^(-?)(\d{4,})(?=\.|$)/, (_, sign, whole) => sign + whole.replace(/\B(?=(\d{3})+$)/g, ","));
+  if (isNumber && !isName)
+    return text.replace(/^(-?)(\d{4,})(?=\.|$)/, (_, sign, whole) => sign + whole.replace(/\B(?=(\d{3})+$)/g, ","));
   if (/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}/.test(text)) return text.replace("T", " ").replace(/\.0+(?=$|[+-Z])/, "");
   return text;
 }
 
 /** A value as text, digit for digit. */
-export const plain = (value) => (value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value));
+export const plain = (value) =>
+  value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);

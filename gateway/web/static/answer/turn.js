@@ -50,16 +50,37 @@ export class Turn {
     if (name !== "message") this.#write();
     if (name !== "waiting" && name !== "known") this.#heard(name);
     switch (name) {
-      case "known": this.id = data.id; break;
-      case "waiting": say(this.wait, "waiting"); this.wait.hidden = false; break;
-      case "start": this.#started(data); break;
-      case "message": this.#message(data.text); break;
-      case "reasoning": this.#reasoned(data.text); break;
-      case "sql": this.#judged(data); break;
-      case "correcting": this.#correcting(); break;
-      case "rows": this.#result(data); break;
-      case "done": this.#done(data); break;
-      case "failed": this.fail(data); break;
+      case "known":
+        this.id = data.id;
+        break;
+      case "waiting":
+        say(this.wait, "waiting");
+        this.wait.hidden = false;
+        break;
+      case "start":
+        this.#started(data);
+        break;
+      case "message":
+        this.#message(data.text);
+        break;
+      case "reasoning":
+        this.#reasoned(data.text);
+        break;
+      case "sql":
+        this.#judged(data);
+        break;
+      case "correcting":
+        this.#correcting();
+        break;
+      case "rows":
+        this.#result(data);
+        break;
+      case "done":
+        this.#done(data);
+        break;
+      case "failed":
+        this.fail(data);
+        break;
     }
   }
 
@@ -74,7 +95,10 @@ export class Turn {
     if (this.asked && provider !== this.asked) say(who, "answeredInstead", provider, this.asked);
     else who.textContent = provider;
     this.by.replaceChildren(who, node("span", { text: model && model !== provider ? named(model) : "" }));
-    if (adjusted?.length) this.by.append(node("span", { class: "adjusted", title: adjusted.join("\n"), text: "±", "data-label": "adjusted" }));
+    if (adjusted?.length)
+      this.by.append(
+        node("span", { class: "adjusted", title: adjusted.join("\n"), text: "±", "data-label": "adjusted" }),
+      );
   }
 
   #message(text) {
@@ -156,7 +180,9 @@ export class Turn {
     if (timing?.first_token) part("firstToken", duration(timing.first_token));
     if (!this.replayed) part("whole", duration(performance.now() - this.#began));
     const line = node("p", { class: "usage" }, parts);
-    line.title = Object.entries(timing ?? {}).map(([name, ms]) => `${words(`timings.${name}`) || name} ${duration(ms)}`).join(" · ");
+    line.title = Object.entries(timing ?? {})
+      .map(([name, ms]) => `${words(`timings.${name}`) || name} ${duration(ms)}`)
+      .join(" · ");
     this.answer.append(line, this.#tools());
   }
 
@@ -183,10 +209,14 @@ export class Turn {
   }
 
   #thumbs(tool) {
-    const both = [["right", true], ["wrong", false]].map(([name, right]) =>
+    const both = [
+      ["right", true],
+      ["wrong", false],
+    ].map(([name, right]) =>
       tool(name, async () => {
         const failure = await this.can.rate(right);
-        for (const button of both) button.setAttribute("aria-pressed", String(!failure && button.dataset.tool === name));
+        for (const button of both)
+          button.setAttribute("aria-pressed", String(!failure && button.dataset.tool === name));
         this.#say(failure ? failure.message : words(right ? "thanksRight" : "thanksWrong"));
       }),
     );
@@ -259,12 +289,18 @@ export class Turn {
   /** Questions that may follow, each a button that asks. */
   suggest(questions) {
     if (!questions.length || !this.can.followUp) return;
-    this.answer.append(node("div", { class: "follow-ups", role: "group", "data-label": "followUps" }, questions.map((name) => {
-      const button = node("button", { type: "button", class: "chip" });
-      say(button, name);
-      button.addEventListener("click", () => this.can.followUp(words(name)));
-      return button;
-    })));
+    this.answer.append(
+      node(
+        "div",
+        { class: "follow-ups", role: "group", "data-label": "followUps" },
+        questions.map((name) => {
+          const button = node("button", { type: "button", class: "chip" });
+          say(button, name);
+          button.addEventListener("click", () => this.can.followUp(words(name)));
+          return button;
+        }),
+      ),
+    );
   }
 
   #aside(name) {
@@ -294,7 +330,14 @@ export function failureBox({ code, message, retryable, retry_after, request_id }
   const details = node("p", { dir: "auto" });
   say(details, "detail", message);
   const facts = node("p", { class: "usage" }, [node("code", { text: code })]);
-  if (request_id) facts.append(node("span", { "data-say": "requestId", "data-values": JSON.stringify([request_id]), text: words("requestId", request_id) }));
+  if (request_id)
+    facts.append(
+      node("span", {
+        "data-say": "requestId",
+        "data-values": JSON.stringify([request_id]),
+        text: words("requestId", request_id),
+      }),
+    );
   const box = node("div", { class: "failure" }, [title, details, facts]);
   // The model may write another statement next time, so a refused one is worth asking again too.
   if ((retryable || code.startsWith("sql_")) && retry) {
