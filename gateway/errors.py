@@ -12,10 +12,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import msgspec
 from flask import Response, current_app, g, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
+from gateway.json_line import encode
 from gateway.printable import printable
 
 log = logging.getLogger("sluice")
@@ -163,7 +163,7 @@ def response(failure: Failure, answer_id: str | None = None, **beside: Any) -> R
         body: dict[str, Any] = {"error": openai(failure)}
     else:
         body = {"error": failure.event(request_id())} | beside
-    reply = Response(msgspec.json.encode(body), status=failure.status, content_type="application/json")
+    reply = Response(encode(body), status=failure.status, content_type="application/json")
     if failure.retry_after is not None:
         reply.headers["Retry-After"] = str(max(1, math.ceil(failure.retry_after)))
     # OpenAI's official clients ask again after any 5xx, at the caller's cost, unless this says otherwise.
@@ -174,6 +174,9 @@ def response(failure: Failure, answer_id: str | None = None, **beside: Any) -> R
         reply.headers["X-Answer-Id"] = answer_id
     if failure.status == 405 and request.routing_exception is not None:
         reply.headers["Allow"] = request.routing_exception.get_headers()[-1][1]
+    elif failure.status == 405 and request.url_rule is not None:
+        # A HEAD to a route that only GET may ask.
+        reply.headers["Allow"] = ", ".join(sorted((request.url_rule.methods or set()) - {"HEAD"}))
     return reply
 
 

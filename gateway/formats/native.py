@@ -11,10 +11,11 @@ from typing import Any
 from werkzeug.datastructures import MIMEAccept
 
 from gateway.answers import events
-from gateway.answers.events import Batch, Event, encode
+from gateway.answers.events import Batch, Event
 from gateway.answers.reader import Format
 from gateway.answers.steps import EventName
 from gateway.errors import Failure, shown
+from gateway.json_line import encode
 
 
 class Sse:
@@ -101,7 +102,7 @@ STREAMED: dict[str, Callable[[], Format]] = {
 }
 WHOLE = "application/json"
 CSV = "text/csv"
-# The values of `format=`.
+# The values of `format=`; the media types themselves are taken as well.
 NAMES = {"sse": "text/event-stream", "ndjson": "application/x-ndjson", "text": "text/plain", "json": WHOLE, "csv": CSV}
 
 
@@ -111,6 +112,8 @@ def chosen(accept: MIMEAccept, name: str | None) -> str:
     Raises Failure (400, 406).
     """
     if name is not None:
+        if name in NAMES.values():
+            return name
         if name not in NAMES:
             message = f"format: must be one of {', '.join(NAMES)}, got {shown(name)}"
             raise Failure("bad_request", message, param="format")

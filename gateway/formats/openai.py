@@ -15,9 +15,10 @@ from __future__ import annotations
 from typing import Any
 
 from gateway import errors
-from gateway.answers.events import Batch, Event, encode
+from gateway.answers.events import Batch, Event
 from gateway.answers.steps import EventName
 from gateway.formats import markdown
+from gateway.json_line import encode
 
 DONE = b"data: [DONE]\n\n"
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.answers.events import Batch, Event, encode
+from gateway.answers.events import Batch, Event
 from gateway.answers.steps import EventName
 from gateway.formats import markdown
+from gateway.json_line import encode
 
 # Our finish reason → status and incomplete_details.
 ENDS: dict[str, tuple[str, str | None]] = {

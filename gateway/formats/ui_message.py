@@ -18,8 +18,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.answers.events import Batch, encode
+from gateway.answers.events import Batch
 from gateway.answers.steps import EventName
+from gateway.json_line import encode
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
 DONE = b"data: [DONE]\n\n"

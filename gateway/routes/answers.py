@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-import msgspec
 from flask import Blueprint, Response, g, request
 
 from gateway import context
@@ -18,6 +17,7 @@ from gateway.answers.question import Question
 from gateway.answers.record import Record
 from gateway.errors import Failure, shown
 from gateway.formats import native
+from gateway.json_line import encode
 from gateway.routes import replies, tickets
 from gateway.routes.request_body import body
 from gateway.text2sql import flow
@@ -178,7 +178,7 @@ def events(answer_id: str) -> Response:
 def state(answer_id: str) -> Response:
     answer = tickets.check_answer(context.current().answers.find(answer_id, g.owner))
     body = native.whole(replies.so_far(answer)) | {"id": answer.id, "state": answer.state, "events": answer.shown}
-    reply = Response(msgspec.json.encode(body), content_type="application/json")
+    reply = Response(encode(body), content_type="application/json")
     reply.headers["Cache-Control"] = "no-cache"
     return replies.described(reply, answer)
 

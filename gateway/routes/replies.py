@@ -20,6 +20,7 @@ from gateway.answers.record import Record
 from gateway.answers.steps import Step
 from gateway.errors import Failure, shown
 from gateway.formats import native
+from gateway.json_line import encode
 from gateway.routes import tickets
 from gateway.text2sql.rows import csv_text
 
@@ -149,7 +150,7 @@ def whole(answer: Followable, written: Callable[[list[Event]], Any] = native.who
     found = so_far(answer)
     if answer.failure is not None:
         return errors.response(answer.failure, answer.id, answer=native.whole(found)["answer"])
-    reply = Response(msgspec.json.encode(written(found)), content_type="application/json")
+    reply = Response(encode(written(found)), content_type="application/json")
     reply.headers["Cache-Control"] = "no-cache"
     return described(reply, answer)
 

@@ -23,6 +23,7 @@ from gateway.answers.question import MAX_QUESTION_CHARACTERS, Question
 from gateway.decoding import BadQuestion, decode
 from gateway.errors import Failure
 from gateway.formats.responses import ResponseBuilder, ResponseEvents
+from gateway.json_line import encode
 from gateway.routes import answers, replies, response_input, v1_models
 from gateway.routes.request_body import body
 from providers.chat import ChatRequest
@@ -185,7 +186,7 @@ def _built(answer: Followable, events: list[Any]) -> dict[str, Any]:
 
 def _now(answer: Followable) -> Response:
     """The response as far as it is."""
-    reply = Response(msgspec.json.encode(_built(answer, replies.so_far(answer))), content_type="application/json")
+    reply = Response(encode(_built(answer, replies.so_far(answer))), content_type="application/json")
     reply.headers["Cache-Control"] = "no-cache"
     return replies.described(reply, answer)
 

@@ -66,6 +66,39 @@ def test_line_ends_of_unicode_are_escaped_and_nothing_else_is(live, route):
         assert lines[-1]["content"] == SEPARATED
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/getAnwser?format=json", {"question": "hi", "database": "none", "provider": "separated"}),
+        ("/conversation/", {"query": "hi", "provider": "separated"}),
+        ("/v1/chat/completions", {"messages": CHAT, "model": "separated"}),
+        ("/v1/completions", {"prompt": "hi", "model": "separated"}),
+        ("/v1/responses", {"input": "hi", "model": "separated"}),
+        ("/getAnwser", {"question": "hi", "provider": "no\u2028such\x85one"}),
+    ],
+)
+def test_a_whole_reply_and_a_failure_are_one_line_as_well(live, path, body):
+    with live.call("POST", path, body) as reply:
+        found, answer_id = reply.body().decode(), reply.headers.get("x-answer-id")
+    assert len(found.splitlines()) == 1 and "\\u2028" in found
+    if answer_id is not None:
+        with live.call("GET", f"/answers/{answer_id}") as reply:
+            state = reply.body().decode()
+        assert len(state.splitlines()) == 1 and json.loads(state)["answer"] == SEPARATED
+
+
+@pytest.mark.parametrize("form", ["text/event-stream", "application/x-ndjson", "text/plain", "application/json"])
+def test_format_takes_the_media_type_itself_as_accept_does(live, form):
+    body = {"question": "hi", "database": "none", "provider": "plain"}
+    with live.call("POST", f"/getAnwser?format={form}", body) as reply:
+        assert reply.status == 200 and reply.headers["content-type"].startswith(form)
+
+
+def test_a_head_that_would_ask_says_what_it_may_be_instead(live):
+    with live.call("HEAD", "/getAnwser?question=hi") as reply:
+        assert reply.status == 405 and "GET" in reply.headers["allow"] and "HEAD" not in reply.headers["allow"]
+
+
 def test_retry_is_in_the_first_events_block_and_a_heartbeat_is_no_block(live):
     with asked(live, "sse", "silent") as reply:
         body = reply.body()
