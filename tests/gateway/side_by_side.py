@@ -12,10 +12,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
+from providers.scripted import Upstream
 from tests.gateway.redis_server import RedisServer
 from tests.reliability.proxy import Proxy
 
@@ -23,16 +26,18 @@ from tests.reliability.proxy import Proxy
 AT_ONCE = 6
 
 
-def side_by_side(play):
+def side_by_side(play: Callable[..., None]) -> Any:
     """The function as a test; see the module."""
     wanted = list(inspect.signature(play).parameters)
 
     @functools.wraps(play)
-    def test(played, request, **_):
+    def waits(played: dict[str, Future[None]], request: pytest.FixtureRequest, **_: Any) -> None:
         played[request.node.nodeid].result()
 
     given = ["played", "request", *(name for name in wanted if name not in ("store", "way"))]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    # A function of pytest's has attributes of ours.
+    test: Any = waits
     test.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in given])
     del test.__wrapped__
     test.play, test.wanted = play, wanted
@@ -40,11 +45,12 @@ def side_by_side(play):
 
 
 @pytest.fixture(scope="module")
-def played(request, upstream) -> dict[str, Future]:
+def played(request: pytest.FixtureRequest, upstream: Upstream) -> Iterator[dict[str, Future[None]]]:
     """The outcome of each test of this module that is played side by side."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = {}
-        for item in request.session.items:
+        items: list[Any] = request.session.items
+        for item in items:
             if item.path == request.path and hasattr(item.function, "play"):
                 given = {"upstream": upstream} | (item.callspec.params if hasattr(item, "callspec") else {})
                 found[item.nodeid] = pool.submit(run, item.function, given)
@@ -54,7 +60,7 @@ def played(request, upstream) -> dict[str, Future]:
             outcome.cancel()
 
 
-def run(test, given) -> None:
+def run(test: Any, given: dict[str, Any]) -> None:
     with contextlib.ExitStack() as stack:
         store = RedisServer()
         stack.callback(store.close)

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.reliability import matrix
@@ -64,7 +65,7 @@ def matrix_results(wanted: str) -> Iterator[Result]:
         at_once = Chain(where / "at-once", stack, server={"resume_window_s": 0, "heartbeat_s": 10})
         for row in rows:
             chain = resuming if row.resuming else at_once
-            problems, took_s = tried(lambda row=row, chain=chain: matrix.play(row, chain))
+            problems, took_s = tried(partial(matrix.play, row, chain))
             fault = f"`{row.fault}`" if row.at == "upstream" else row.fault
             yield Result(
                 row.at, fault, row.when + (", direct" if row.way == "direct" else ""), row.must, problems, took_s
@@ -75,7 +76,7 @@ def matrix_results(wanted: str) -> Iterator[Result]:
 
 def accounts(chain: Chain) -> list[str]:
     """What does not add up in a chain's metrics and log, once nothing is in flight."""
-    started, ended, _ = eventually(lambda: (told := chain.gateway.accounts())[2] == 0 and told)
+    started, ended, _ = eventually(chain.gateway.settled_accounts)
     lines = [line["cause"] for line in chain.gateway.answers_logged()]
     found = []
     if started != sum(ended.values()):

@@ -139,7 +139,7 @@ def _strike(row: Row, chain: Chain, reader: Reader) -> float:
     if early or row.at == "upstream":
         return time.monotonic()
     if row.when in ("before first token", "before head"):
-        chain.upstream.wait_until(lambda: chain.asked(stream))
+        chain.upstream.wait_until(lambda: bool(chain.asked(stream)))
         # The upstream's head, where it sends one, is on its way.
         time.sleep(0.05)
     else:

@@ -92,7 +92,7 @@ def problems(recording: Recording, ends: str = "done") -> list[str]:
     seen: list[Event] = []
     for number, part in enumerate(recording.parts):
         try:
-            told = list(events(part.body))
+            told = list(events(bytes(part.body)))
         except (ValueError, UnicodeDecodeError) as error:
             found.append(f"connection {number + 1} has an event that cannot be read: {error}")
             continue

@@ -198,7 +198,7 @@ class Reader:
             part.body = self.reply.body
             told = self.reply.body.rfind(b"\n\n") + 2
             if told > self._read:
-                new = list(events(self.reply.body[self._read : told]))
+                new = list(events(bytes(self.reply.body[self._read : told])))
                 self._read = told
                 self.events += new
                 self.times += [time.monotonic()] * len(new)
@@ -239,7 +239,8 @@ class Reader:
     @property
     def port(self) -> int:
         """This side's port, by which the worker that serves it can be found."""
-        return self._sock.getsockname()[1]  # type: ignore[union-attr]
+        assert self._sock is not None
+        return int(self._sock.getsockname()[1])
 
 
 def fetch(address: tuple[str, int], method: str, path: str, body: Any = None, **headers: str) -> Reply:

@@ -232,6 +232,11 @@ class Gateway(Process):
         }
         return told.get("sluice_streams_started_total", 0), ended, told.get("sluice_streams_in_flight", 0)
 
+    def settled_accounts(self) -> tuple[float, dict[str, float], float] | None:
+        """The same once nothing is in flight; None before."""
+        found = self.accounts()
+        return found if found[2] == 0 else None
+
 
 class Nginx(Process):
     """nginx with the shipped deploy/nginx.conf; only its own port and the gateways' are others."""
@@ -367,4 +372,5 @@ class Chain:
     def closed_at(self, stream: str, timeout_s: float = 5.0) -> float | None:
         """When the upstream learned that its connection was closed; None if it was not within `timeout_s`."""
         self.upstream.wait_until(lambda: self.connection(stream).closed_at is not None, timeout_s)
-        return self.connection(stream).closed_at
+        at: float | None = self.connection(stream).closed_at
+        return at

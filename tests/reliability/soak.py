@@ -233,9 +233,9 @@ class Soak:
     def _accounts(self) -> None:
         gateway = self.chain.gateway
         try:
-            started, ended, _ = eventually(lambda: (told := gateway.accounts())[2] == 0 and told, 30)
+            started, ended, _ = eventually(gateway.settled_accounts, 30)
         except TimeoutError:
-            self._note(f"still in flight: {gateway.observability.accounting()[2]:g}")
+            self._note(f"still in flight: {gateway.accounts()[2]:g}")
             return
         lines = len(gateway.answers_logged())
         missing = started - sum(ended.values())
@@ -253,7 +253,7 @@ class Soak:
             os.kill(pid, signal.SIGWINCH)
         files = [gateway.folder / "run" / f"greenlets-{pid}" for pid in workers]
         eventually(lambda: all(file.exists() and file.read_text().endswith("\n") for file in files))
-        figures = {
+        figures: dict[str, float] = {
             "bytes": max(map(memory_bytes, workers)),
             "descriptors": max(len(descriptors(pid)) for pid in workers),
             "greenlets": max(int(file.read_text()) for file in files),

@@ -3,13 +3,14 @@
 import asyncio
 import json
 import sys
+from collections.abc import Iterable
 
 
-def body(model):
+def body(model: str) -> dict[str, str]:
     return {"question": f"python {model}", "provider": model, "database": "none"}
 
 
-def of_events(events):
+def of_events(events: Iterable[tuple[str, str]]) -> dict[str, str]:
     text, error = "", ""
     for name, data in events:
         told = json.loads(data)
@@ -20,7 +21,7 @@ def of_events(events):
     return {"text": text, "calls": "", "error": error}
 
 
-def httpx_sse(url, model):
+def httpx_sse(url: str, model: str) -> dict[str, str]:
     import httpx
     from httpx_sse import connect_sse
 
@@ -31,7 +32,7 @@ def httpx_sse(url, model):
         return of_events((event.event, event.data) for event in source.iter_sse())
 
 
-def sseclient(url, model):
+def sseclient(url: str, model: str) -> dict[str, str]:
     import requests
     import sseclient
 
@@ -39,10 +40,10 @@ def sseclient(url, model):
     return of_events((event.event, event.data) for event in sseclient.SSEClient(reply).events())
 
 
-def aiohttp_lines(url, model):
+def aiohttp_lines(url: str, model: str) -> dict[str, str]:
     import aiohttp
 
-    async def ask():
+    async def ask() -> dict[str, str]:
         found, name = [], ""
         async with aiohttp.ClientSession() as session, session.post(f"{url}/getAnwser", json=body(model)) as reply:
             async for raw in reply.content:
@@ -58,7 +59,7 @@ def aiohttp_lines(url, model):
     return asyncio.run(ask())
 
 
-def langchain(url, model):
+def langchain(url: str, model: str) -> dict[str, str]:
     from langchain_openai import ChatOpenAI
 
     chat = ChatOpenAI(base_url=f"{url}/v1", api_key="any", model=model, max_retries=0, use_responses_api=False)
@@ -72,14 +73,14 @@ def langchain(url, model):
     return {"text": text, "calls": calls, "error": error}
 
 
-def pydantic_ai(url, model):
+def pydantic_ai(url: str, model: str) -> dict[str, str]:
     from pydantic_ai import Agent
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
     agent = Agent(OpenAIChatModel(model, provider=OpenAIProvider(base_url=f"{url}/v1", api_key="any")))
 
-    async def ask():
+    async def ask() -> dict[str, str]:
         text, error = "", ""
         try:
             async with agent.run_stream(f"python {model}") as result:

@@ -52,7 +52,7 @@ def settings(url: str, **more: Any) -> DatabaseSettings:
     return DatabaseSettings(**({"url": url, "tables": TABLES, "columns": COLUMNS} | more))
 
 
-def demo_rows(folder: Path) -> dict[str, tuple[list[str], list[tuple]]]:
+def demo_rows(folder: Path) -> dict[str, tuple[list[str], list[tuple[Any, ...]]]]:
     """table → the names of its columns, its rows."""
     path = folder / "rows.db"
     build.build(path)
@@ -109,7 +109,7 @@ CREATE SEQUENCE counter
 
 @dataclass
 class PostgreSQL:
-    rows: dict[str, tuple[list[str], list[tuple]]]
+    rows: dict[str, tuple[list[str], list[tuple[Any, ...]]]]
     dialect: str = "postgresql"
     name: str = field(default_factory=lambda: f"sluice_test_{secrets.token_hex(4)}")
 
@@ -146,7 +146,7 @@ class PostgreSQL:
     def _ask(self, url: URL, *statements: str) -> None:
         with self.connect(url) as connection:
             for statement in statements:
-                connection.execute(statement)  # type: ignore[arg-type]
+                connection.execute(statement)
 
     def digest(self) -> str:
         asked = [
@@ -168,7 +168,7 @@ class PostgreSQL:
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle' "
                 "AND application_name = 'sluice'"
             ).fetchall()
-            return count
+            return int(count)
 
     def own(self, statement: str) -> None:
         self._ask(self.owner, statement)
@@ -179,7 +179,7 @@ class PostgreSQL:
 
 @dataclass
 class MySQL:
-    rows: dict[str, tuple[list[str], list[tuple]]]
+    rows: dict[str, tuple[list[str], list[tuple[Any, ...]]]]
     dialect: str = "mysql"
     name: str = field(default_factory=lambda: f"sluice_test_{secrets.token_hex(4)}")
 
@@ -248,7 +248,8 @@ class MySQL:
             cursor.execute(
                 "SELECT count(*) FROM information_schema.processlist WHERE db = %s AND command <> 'Sleep'", (self.name,)
             )
-            return cursor.fetchone()[0]  # type: ignore[index]
+            ((count,),) = cursor.fetchall()
+            return int(count)
 
     def own(self, statement: str) -> None:
         self._ask(statement, database=self.name)

@@ -56,11 +56,12 @@ class Chromium:
         message = {"id": self._sent, "method": method, "params": params}
         self._socket.send(json.dumps(message if session is None else message | {"sessionId": session}))
         while True:
-            received = json.loads(self._socket.recv())
+            received: dict[str, Any] = json.loads(self._socket.recv())
             if received.get("id") == self._sent:
                 if "error" in received:
                     raise RuntimeError(f"{method}: {received['error']['message']}")
-                return received["result"]
+                result: dict[str, Any] = received["result"]
+                return result
             page = self._pages.get(received.get("sessionId", ""))
             if page and "method" in received:
                 page.events.append(received)
@@ -139,12 +140,16 @@ class Page:
 
     def text(self, selector: str) -> str:
         """What is to be read there; nothing where it is hidden or missing."""
-        return self.js(
+        found: str = self.js(
             f"(e => e?.checkVisibility() ? e.innerText : '')(document.querySelector({json.dumps(selector)}))"
         )
+        return found
 
     def texts(self, selector: str) -> list[str]:
-        return self.js(f"[...document.querySelectorAll({json.dumps(selector)})].map(found => found.innerText)")
+        found: list[str] = self.js(
+            f"[...document.querySelectorAll({json.dumps(selector)})].map(found => found.innerText)"
+        )
+        return found
 
     def click(self, selector: str) -> None:
         """Clicks where the element is, as a mouse does: what lies above it gets the click instead."""
@@ -204,7 +209,7 @@ def chromium(program: str, *flags: str) -> Iterator[Chromium]:
                 process.wait()
 
 
-def _address(profile: Path, process: subprocess.Popen) -> tuple[int, str]:
+def _address(profile: Path, process: subprocess.Popen[bytes]) -> tuple[int, str]:
     """Where the browser listens; it says so in a file of its profile once it does."""
     file = profile / "DevToolsActivePort"
     end = time.monotonic() + 2 * PATIENCE_S

@@ -87,6 +87,7 @@ class Scripted:
             Provider("qwen", "qwen-max", False, "DASHSCOPE_API_KEY is not set"),
             Provider("vllm", "Qwen2.5-7B-Instruct"),
         ]
+        self.url = ""
         self.app = self._app(parse(SETTINGS | {"server": {"heartbeat_s": heartbeat_s}}))
 
     def _app(self, settings: Settings) -> Flask:
@@ -209,11 +210,11 @@ COLUMNS = [{"name": "name", "type": "TEXT"}, {"name": "line", "type": "TEXT"}, {
 OVER = "document.querySelector('#stop').hidden && document.querySelector('.usage') !== null"
 
 
-def text(words: str):
+def text(words: str) -> tuple[str, dict[str, Any]]:
     return "message", {"text": words}
 
 
-def rows(columns, values, truncated=False):
+def rows(columns: list[dict[str, str]], values: list[list[Any]], truncated: bool = False) -> tuple[str, dict[str, Any]]:
     return "rows", {"columns": columns, "rows": values, "truncated": truncated, "elapsed_ms": 2.6}
 
 
@@ -236,7 +237,7 @@ class Quiet(WSGIRequestHandler):
 
 
 @contextlib.contextmanager
-def served(app: Callable) -> Iterator[str]:
+def served(app: Callable[..., Any]) -> Iterator[str]:
     """The URL of `app` while it is served, a thread for each request."""
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -259,7 +260,7 @@ def ask(page: Page, question: str) -> None:
     page.press("Enter")
 
 
-def answered(page: Page, server: Scripted, script: list, question: str = "q") -> None:
+def answered(page: Page, server: Scripted, script: list[Any], question: str = "q") -> None:
     server.scripts[question] = script
     ask(page, question)
     page.wait(OVER)

@@ -9,6 +9,7 @@ import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.gateway.web.chromium import Page, chromium
 from tests.gateway.web.scripted import DONE, FENCED, FULL, JUDGED, START, Scripted, ask, opened, rows, served, text
@@ -94,7 +95,7 @@ FAILED = {
     "retry_after": 5,
     "request_id": "r-7",
 }
-STATES: dict[str, list] = {
+STATES: dict[str, list[Any]] = {
     "full": FULL,
     "trend": TREND,
     "bars": BARS,

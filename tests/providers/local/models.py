@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 TEMPLATE = (
     "{% for message in messages %}"
@@ -20,7 +21,7 @@ TEXTS = [
 FAMILIES = ("qwen2", "qwen3", "llama", "mistral", "smollm3", "phi3", "glm4", "ernie", "qwen3moe")
 
 
-def make_tokenizer(folder: Path, vocabulary: int = 400):
+def make_tokenizer(folder: Path, vocabulary: int = 400) -> Any:
     """A byte-level BPE tokeniser with ChatML's control tokens, saved as transformers reads it."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -47,14 +48,14 @@ def make_tokenizer(folder: Path, vocabulary: int = 400):
     return tokenizer
 
 
-def make_model(folder: Path, family: str, seed: int = 0, **changes):
+def make_model(folder: Path, family: str, seed: int = 0, **changes: Any) -> Any:
     """A random model of `family` and its tokeniser in `folder`; returns transformers' model."""
     model = random_model(make_tokenizer(folder), family, seed, **changes)
     model.save_pretrained(folder)
     return model
 
 
-def random_model(tokenizer, family: str, seed: int = 0, **changes):
+def random_model(tokenizer: Any, family: str, seed: int = 0, **changes: Any) -> Any:
     """transformers' random model of `family` for a tokeniser."""
     import torch
     import transformers as hf
@@ -65,7 +66,7 @@ def random_model(tokenizer, family: str, seed: int = 0, **changes):
         "eos_token_id": tokenizer.token_to_id("<|im_end|>"), "pad_token_id": tokenizer.token_to_id("<|endoftext|>"),
         "tie_word_embeddings": family != "llama",
     }  # fmt: skip
-    kinds = {
+    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
         "qwen2": (hf.Qwen2Config, {}),
         "qwen3": (hf.Qwen3Config, {"head_dim": 16}),
         "llama": (hf.LlamaConfig, {}),
@@ -81,7 +82,8 @@ def random_model(tokenizer, family: str, seed: int = 0, **changes):
     torch.manual_seed(seed)
     # Larger than usual weights: logits lie apart, so equality of ids is not a matter of rounding.
     config = kind(**sizes | {"initializer_range": 0.15} | own | changes)
-    model = hf.AutoModelForCausalLM.from_config(config).float().eval()
+    automatic: Any = hf.AutoModelForCausalLM
+    model = automatic.from_config(config).float().eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(("bias", "norm.weight")):

@@ -10,26 +10,28 @@ import importlib.abc
 import importlib.machinery
 import os
 import sys
+from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import Any
 
 
-def no_watcher(presence: ModuleType) -> None:
+def no_watcher(presence: Any) -> None:
     """The client's socket is not watched: a disconnect shows at the second write after it."""
     presence.Client.watch = lambda self, on_gone: None
 
 
-def no_heartbeat(presence: ModuleType) -> None:
+def no_heartbeat(presence: Any) -> None:
     """Nothing is sent in silence."""
     pieces = presence.Reader.pieces
     presence.Reader.pieces = lambda self, heartbeat_s, write_timeout_s: pieces(self, 1e9, write_timeout_s)
 
 
-def no_terminal_event(forms: ModuleType) -> None:
+def no_terminal_event(forms: Any) -> None:
     """The reply just ends."""
     write = forms.Sse.write
 
-    def without(self, batch):
-        frames = write(self, batch).split(b"\n\n")
+    def without(self: Any, batch: Any) -> bytes:
+        frames: list[bytes] = write(self, batch).split(b"\n\n")
         return b"\n\n".join(
             frame for frame in frames if b"\nevent: done" not in frame and b"\nevent: failed" not in frame
         )
@@ -37,11 +39,11 @@ def no_terminal_event(forms: ModuleType) -> None:
     forms.Sse.write = without
 
 
-def no_epoch_check(server: ModuleType) -> None:
+def no_epoch_check(server: Any) -> None:
     """The engine runs what was meant for its predecessor."""
     take = server.Server._take
 
-    def taken(self, connection, message):
+    def taken(self: Any, connection: Any, message: Any) -> None:
         if hasattr(message, "epoch"):
             message.epoch = self._hello.epoch
         take(self, connection, message)
@@ -49,10 +51,10 @@ def no_epoch_check(server: ModuleType) -> None:
     server.Server._take = taken
 
 
-def probe(workers: ModuleType) -> None:
+def probe(workers: Any) -> None:
     """At SIGWINCH, which gunicorn's workers have no use for, a worker writes how many greenlets it has."""
 
-    def told(self, sig, frame):
+    def told(self: Any, sig: int, frame: Any) -> None:
         import gc
 
         import greenlet
@@ -65,11 +67,11 @@ def probe(workers: ModuleType) -> None:
     workers.Worker.handle_winch = told
 
 
-def no_start(app: ModuleType) -> None:
+def no_start(app: Any) -> None:
     """Workers cannot start while there is a file `no-start` in the run folder."""
     create = app.create_app
 
-    def created(*told):
+    def created(*told: Any) -> Any:
         if os.path.exists(os.path.join(os.environ["SLUICE_RUN_DIR"], "no-start")):
             raise RuntimeError("told not to start")
         return create(*told)
@@ -90,16 +92,16 @@ CHANGES = {
 class Changed(importlib.abc.MetaPathFinder):
     """Finds one module as ever, and changes it when it was loaded."""
 
-    def __init__(self, name: str, change) -> None:
+    def __init__(self, name: str, change: Callable[[Any], None]) -> None:
         self._name, self._change = name, change
 
-    def find_spec(self, name, path, target=None):
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
         if name != self._name:
             return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        spec: Any = importlib.machinery.PathFinder.find_spec(name, path)
         execute, change = spec.loader.exec_module, self._change
 
-        def executed(module):
+        def executed(module: ModuleType) -> None:
             execute(module)
             change(module)
 

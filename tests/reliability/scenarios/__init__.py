@@ -10,10 +10,12 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from tests.reliability.rig import folder
 
 Play = Callable[[Path, contextlib.ExitStack], None]
+Own = TypeVar("Own", bound=Callable[..., None])
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,10 @@ class Scenario:
 _found: list[Scenario] = []
 
 
-def scenario(at: str, fault: str, when: str, must: str, full: bool = False) -> Callable[[Play], Play]:
+def scenario(at: str, fault: str, when: str, must: str, full: bool = False) -> Callable[[Own], Own]:
     """Adds the function to the table."""
 
-    def added(play: Play) -> Play:
+    def added(play: Own) -> Own:
         _found.append(Scenario(at, fault, when, must, play, full))
         return play
 

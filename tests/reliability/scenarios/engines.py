@@ -307,7 +307,8 @@ def stale_epoch(where: Path, stack: contextlib.ExitStack, environ: dict[str, str
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(10)
         sock.connect(str(local.socket))
-        frames, told = from_engine(), []
+        frames = from_engine()
+        told: list[Any] = []
         while not told:
             told += frames.feed(sock.recv(65536))
         hello = told.pop(0)

@@ -9,6 +9,7 @@ import signal
 import socket
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 from providers.scripted import Upstream
@@ -77,7 +78,7 @@ def asked_once(where: Path, stack: contextlib.ExitStack) -> None:
     ):
         with socket.create_connection(nginx.address, 30) as sock:
             sock.sendall(wanted)
-            eventually(lambda stream=sent: asked(stream))
+            eventually(partial(asked, sent))
             for gateway in gateways:
                 for pid in gateway.workers():
                     if connected(pid, upstream.port):

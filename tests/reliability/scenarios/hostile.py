@@ -8,13 +8,15 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from tests.reliability.numbered import problems
 from tests.reliability.reader import Reader
-from tests.reliability.rig import STREAMS, at_most, eventually
+from tests.reliability.rig import STREAMS, Gateway, at_most
 from tests.reliability.scenarios import scenario
 from tests.reliability.scenarios.workers import gateway
+from tests.waiting import eventually
 
 # What is appended to a good file → nothing of it may end a running server.
 BROKEN = (
@@ -26,6 +28,11 @@ BROKEN = (
     "server: {}",
     "\t",
 )
+
+
+def kept(made: Gateway, times: int) -> bool:
+    """Whether the log has said that often that the old configuration stays."""
+    return made.said().count("the old one stays") >= times
 
 
 @scenario(
@@ -41,7 +48,7 @@ def reloaded_with_broken_files(where: Path, stack: contextlib.ExitStack) -> None
     for n, text in enumerate(BROKEN, 1):
         made.file.write_text(f"{good}\n{text}\n", "utf-8")
         made.signal(signal.SIGHUP)
-        eventually(lambda n=n: made.said().count("the old one stays") >= n, 30)
+        eventually(partial(kept, made, n), 30)
     assert problems(Reader(made.address, "s2", STREAMS["steady"][1], "steady").ask().read().recording) == []
     assert problems(reader.read().recording) == []
     assert "Traceback" not in made.said()

@@ -6,8 +6,11 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from providers.scripted import Upstream
 from tests.reliability.numbered import problems
@@ -24,7 +27,7 @@ LEASE_S = 5.0
 class Shared:
     """Redis, a fault proxy before it, an upstream and a gateway of two workers."""
 
-    def __init__(self, where: Path, stack: contextlib.ExitStack, *arguments: str, **server) -> None:
+    def __init__(self, where: Path, stack: contextlib.ExitStack, *arguments: str, **server: Any) -> None:
         self.redis = Redis(where / "redis", *arguments)
         stack.callback(lambda: self.redis.kill())
         self.to_redis = stack.enter_context(Proxy(to=("127.0.0.1", self.redis.port)))
@@ -41,7 +44,7 @@ class Shared:
     def asked(self, stream: str) -> int:
         return sum(asked.body["messages"][-1]["content"] == stream for asked in self.upstream.asked)
 
-    def elsewhere(self, worker: int):
+    def elsewhere(self, worker: int) -> socket.socket:
         """A connection to another worker than this one."""
         return connected_to(self.gateway, lambda pid: pid != worker)
 
@@ -141,7 +144,7 @@ def terminated_with_redis(where: Path, stack: contextlib.ExitStack) -> None:
     assert shared.asked("s1") == shared.asked("s2") == 1
 
 
-def undisturbed(shared: Shared, break_it, mend_it) -> None:
+def undisturbed(shared: Shared, break_it: Callable[[], Any], mend_it: Callable[[], Any]) -> None:
     """What holds whatever Redis does: streams go on, new ones come whole; afterwards any worker can follow again."""
     readers = [Reader(shared.gateway.address, f"before{n}", 40, "slow").ask().read_events(4) for n in range(4)]
     break_it()
@@ -253,7 +256,8 @@ def order(shared: Shared, *command: str) -> None:
     """A command to Redis itself."""
     import redis
 
-    redis.Redis("127.0.0.1", shared.redis.port).execute_command(*command)
+    client: Any = redis.Redis("127.0.0.1", shared.redis.port)
+    client.execute_command(*command)
 
 
 @scenario(

@@ -7,7 +7,10 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from providers.scripted import Upstream
 from tests.reliability.load import Load
@@ -20,7 +23,7 @@ from tests.waiting import eventually
 DRAIN_S = 3
 
 
-def gateway(where: Path, stack: contextlib.ExitStack, **options) -> tuple[Upstream, Gateway]:
+def gateway(where: Path, stack: contextlib.ExitStack, **options: Any) -> tuple[Upstream, Gateway]:
     """An upstream and a gateway with two workers."""
     upstream = stack.enter_context(Upstream())
     options["server"] = {"workers": 2, "resume_window_s": 0} | options.get("server", {})
@@ -35,7 +38,7 @@ def on_worker(made: Gateway, worker: int, names: str, provider: str, count: int 
     return Reader(made.address, f"{names}-{sock.getsockname()[1]}", count, provider).ask_on(sock)
 
 
-def connected_to(made: Gateway, wanted) -> socket.socket:
+def connected_to(made: Gateway, wanted: Callable[[int], bool]) -> socket.socket:
     """A connection whose other end is a worker that is `wanted`, as soon as one serves.
 
     Whoever else takes it first is stopped for the next try: on one processor it would be the same one each time.
@@ -44,7 +47,7 @@ def connected_to(made: Gateway, wanted) -> socket.socket:
     try:
         while True:
             sock = socket.create_connection(made.address, 5)
-            worker = eventually(lambda port=sock.getsockname()[1]: made.worker_of(port), STARTED_S, every_s=0.002)
+            worker = eventually(partial(made.worker_of, sock.getsockname()[1]), STARTED_S, every_s=0.002)
             if wanted(worker):
                 return sock
             sock.close()
@@ -61,6 +64,11 @@ def taken_by(made: Gateway) -> int:
         sock.sendall(request("GET", "/healthz"))
         assert sock.recv(12) == b"HTTP/1.1 200"
         return made.worker_of(sock.getsockname()[1])
+
+
+def taken_by_another(made: Gateway, workers: set[int]) -> bool:
+    """Whether none of these takes a request now."""
+    return taken_by(made) not in workers
 
 
 @scenario(
@@ -155,7 +163,7 @@ def reloaded(where: Path, stack: contextlib.ExitStack, times: int, streams: int,
             workers = set(made.workers())
             made.signal(signal.SIGHUP)
             # As soon as a new worker has taken a question, the next one: old ones are still ending.
-            eventually(lambda workers=workers: taken_by(made) not in workers, 60, every_s=0.1)
+            eventually(partial(taken_by_another, made, workers), 60, every_s=0.1)
         reads = load.finish()
     assert load.broken() == {}
     assert len(reads) >= streams

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prompts.tables import Column, Schema, Table
 
 
-def table(name, *columns, **more):
+def table(name: str, *columns: str, **more: Any) -> Table:
     return Table(name, tuple(Column(column, "TEXT") for column in columns), **more)
 
 
-def schema(dialect="sqlite", *more):
+def schema(dialect: str = "sqlite", *more: Table) -> Schema:
     default = {"sqlite": "main", "postgresql": "public", "mysql": "shop"}[dialect]
     return Schema(
         dialect,

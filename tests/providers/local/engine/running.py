@@ -18,6 +18,9 @@ from providers.local.options import Options
 from providers.local.wire import Ask, Failed
 from providers.sampling import split
 
+# The connection that asks, where there is none.
+OWNER = 0
+
 
 @dataclass
 class Answer:
@@ -38,7 +41,7 @@ WAY = WAYS[0]
 """How engines run: as on a CPU; in a GPU's order; and with a GPU's decode steps too, but for the capture itself."""
 
 
-def a_loop(folder: Path, budget: int | None = None, **options) -> Loop:
+def a_loop(folder: Path, budget: int | None = None, **options: Any) -> Loop:
     """An engine for `folder` that runs as WAY says; `budget` is the tokens of a step."""
     loop, _ = build(
         open_folder(str(folder)), Options(str(folder), threads=1, **({"kv_cache_mb": 8} | options)), lambda: None
@@ -65,10 +68,11 @@ def plain_decode(q: torch.Tensor, cache: torch.Tensor, tables: torch.Tensor, len
     kv = cache[tables].flatten(1, 2).transpose(1, 2)
     hidden = torch.arange(kv.shape[2]) >= lengths.view(-1, 1, 1, 1)
     scores = (q @ kv[:, :kv_heads].transpose(2, 3) * scale).masked_fill(hidden, float("-inf"))
-    return scores.softmax(-1) @ kv[:, kv_heads:]
+    found: torch.Tensor = scores.softmax(-1) @ kv[:, kv_heads:]
+    return found
 
 
-def asking(text: str, **parameters) -> Ask:
+def asking(text: str, **parameters: Any) -> Ask:
     sampling, others = split({"temperature": 0.0, "max_tokens": 24} | parameters)
     return Ask(0, 0, [{"role": "user", "content": text}], sampling, **others)
 
@@ -91,12 +95,12 @@ def run(
         for i in [i for i in left if (late or {}).get(i, 0) <= step]:
             left.remove(i)
             asks[i].id = i
-            answers[i].failed = loop.ask(("test", i), asks[i])
+            answers[i].failed = loop.ask((OWNER, i), asks[i])
         loop.preprocessing.settle()
         making = {i: pending.result for (_, i), pending in loop.preprocessing.pending.items()}
         sequences |= {i: made.result() for i, made in making.items() if not made.exception()}
         for i in [i for i, at in (cancel or {}).items() if at == step]:
-            loop.cancel(("test", i))
+            loop.cancel((OWNER, i))
         for (_, i), message in loop.step():
             answer = answers[i]
             if isinstance(message, Failed):
