@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -57,6 +57,22 @@ _TYPES = {
 }
 _EXPECTED = re.compile(r"^Expected `([^`]*)`(?: of length (<=|>=) (\d+)| (<=|>=|<|>) (\S+))?(?:, got `([^`]*)`)?$")
 _ENUM = re.compile(r"^Invalid enum value '?(.*?)'?$", re.DOTALL)
+
+
+_KINDS: dict[type, str] = {
+    str: "a string",
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    list: "an array",
+    dict: "an object",
+    type(None): "null",
+}
+
+
+def kind_of(value: Any) -> str:
+    """What a JSON value is, for "got …" in a message: the value itself may be long or private."""
+    return _KINDS.get(type(value), "something else")
 
 
 def in_words(problem: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.decoding import BadQuestion, in_words, plain
+from gateway.decoding import BadQuestion, in_words, kind_of, plain
+from gateway.errors import shown
 
 
 class Turn(msgspec.Struct, forbid_unknown_fields=True):
@@ -59,7 +60,8 @@ def conversation(messages: list[dict[str, Any]]) -> tuple[str, list[Turn]]:
 def _turn(path: str, item: Any) -> Turn:
     if isinstance(item, list):
         if len(item) != 2 or not all(isinstance(text, str) for text in item):
-            raise BadQuestion(f"{path}: must be a pair of two strings, question and answer")
+            came = " and ".join(kind_of(text) for text in item[:3]) or "an empty array"
+            raise BadQuestion(f"{path}: must be a pair of two strings, question and answer, got {came}")
         return Turn(*item)
     try:
         return msgspec.convert(item, Turn)
@@ -91,10 +93,11 @@ def _of_messages(messages: list[Any]) -> list[Turn]:
 def _message(path: str, message: Any) -> tuple[str, str]:
     role = message.get("role") if isinstance(message, dict) else None
     if role not in ("user", "assistant"):
-        raise BadQuestion(f'{path}.role: must be "user" or "assistant" in each item, as in the first one')
+        came = shown(role) if isinstance(role, str) else kind_of(role)
+        raise BadQuestion(f'{path}.role: must be "user" or "assistant" in each item, got {came}')
     content = message.get("content")
     if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
         content = "".join(str(part.get("text", "")) for part in content)
     if not isinstance(content, str):
-        raise BadQuestion(f"{path}.content: must be a string, or an array of text parts")
+        raise BadQuestion(f"{path}.content: must be a string, or an array of text parts, got {kind_of(content)}")
     return role, content

@@ -1,7 +1,7 @@
 """The steps that a flow yields, and the names of the events that events.py writes for them. A failure is raised.
 
-A new event takes three places: its name in EventName and its step class here, its lines in events.Encoder, and its row
-in docs/api.md. A format that shows it reads it by name; every other format ignores names that it does not know.
+CONTRIBUTING.md lists the places of a new event. A format that shows it reads it by name; every other format ignores
+names that it does not know.
 """
 
 from __future__ import annotations

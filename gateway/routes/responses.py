@@ -21,7 +21,7 @@ from gateway.answers import chat, history
 from gateway.answers.followable import Followable
 from gateway.answers.question import MAX_QUESTION_CHARACTERS, Question
 from gateway.decoding import BadQuestion, decode
-from gateway.errors import Failure
+from gateway.errors import Failure, shown
 from gateway.formats.responses import ResponseBuilder, ResponseEvents
 from gateway.json_line import encode
 from gateway.routes import answers, replies, response_input, v1_models
@@ -168,7 +168,11 @@ def _found(response_id: str, field: str = "response") -> Followable:
             raise
         answer = None
     if answer is None or not msgspec.json.decode(answer.attached.get("response", "{}")).get("store"):
-        raise Failure("not_found", f"{field}: unknown id; it is wrong, expired, or another key's", param=field)
+        raise Failure(
+            "not_found",
+            f"{field}: unknown id {shown(response_id)}; it is wrong, expired, or another key's",
+            param=field,
+        )
     return answer
 
 

@@ -71,9 +71,9 @@ def _sql(fields: Fields, provider: str | None, database: str, messages: list[dic
         return None
     text, turns = history.conversation(messages)
     if not text.strip():
-        raise BadQuestion("messages: the last message must have text")
+        raise BadQuestion(f"messages[{len(messages) - 1}]: the last message must have a text part that is not blank")
     if len(text) > MAX_QUESTION_CHARACTERS:
-        raise BadQuestion(f"messages: the question must have at most {MAX_QUESTION_CHARACTERS} characters")
+        raise BadQuestion(f"messages: must have at most {MAX_QUESTION_CHARACTERS} characters, got {len(text)}")
     question = Question(
         text,
         provider,

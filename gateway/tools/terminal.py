@@ -17,6 +17,7 @@ from typing import Any
 import click
 import msgspec
 
+from gateway.answers.steps import EventName
 from gateway.printable import printable
 from providers.stream.sse import Decoder
 
@@ -87,14 +88,14 @@ def raw_events(reads: Iterable[bytes]) -> int:
         nonlocal last, refused
         for data in reads:
             for frame in decoder.feed(data):
-                if frame.event == "sql":
+                if frame.event == EventName.SQL:
                     refused = _refused(msgspec.json.decode(frame.data))
                 if frame.data:
                     last = frame.event
             yield data
 
     raw(watched())
-    return 0 if last == "done" and not refused else 1
+    return 0 if last == EventName.DONE and not refused else 1
 
 
 def raw_lines(reads: Iterable[bytes]) -> int:
@@ -144,7 +145,7 @@ class Reading:
             for frame in decoder.feed(data):
                 if not frame.data:
                     continue
-                end = self._event(frame.event or "message", msgspec.json.decode(frame.data), sql)
+                end = self._event(frame.event or EventName.MESSAGE, msgspec.json.decode(frame.data), sql)
                 if end is not None:
                     return end
         self._wait("")
@@ -159,10 +160,10 @@ class Reading:
         self._waits = bool(sign)
 
     def _event(self, event: str, data: dict[str, Any], sql: SqlColours) -> int | None:
-        if event == "start":
+        if event == EventName.START:
             self.id = data["id"]
             return None
-        if event == "reasoning":
+        if event == EventName.REASONING:
             if self.thinking:
                 self._wait("")
                 self._thought = True
@@ -171,26 +172,26 @@ class Reading:
                 self._wait("thinking …")
             return None
         self._wait("")
-        if event == "message":
+        if event == EventName.MESSAGE:
             if self._thought:
                 self._thought = False
                 write("\n\n")
             self.text += data["text"]
             write(sql.feed(printable(data["text"])))
-        elif event == "correcting":
+        elif event == EventName.CORRECTING:
             write(sql.rest() + "\n\n")
-        elif event == "sql":
+        elif event == EventName.SQL:
             self._refused = _refused(data)
             write(sql.rest() + ("\n" if data["ok"] else f"\n\n✗ {printable(data['reason'])}\n"))
-        elif event == "rows":
+        elif event == EventName.ROWS:
             write("\n" + table([column["name"] for column in data["columns"]], data["rows"], self._width()))
             more = ", more were cut off" if data["truncated"] else ""
             count = len(data["rows"])
             write(f"({count} row{'' if count == 1 else 's'}{more}, {data['elapsed_ms']:.0f} ms)\n")
-        elif event == "done":
+        elif event == EventName.DONE:
             write(sql.rest() + "\n")
             return int(self._refused)
-        elif event == "failed":
+        elif event == EventName.FAILED:
             write(sql.rest())
             print(f"\nsluice: {printable(data['message'])} ({data['code']})", file=sys.stderr)
             return 1
