@@ -6,6 +6,7 @@
     meanings.py     what the server takes, and takes for something else than was meant
     names.py        tables and columns; table functions; recursion.py: WITH RECURSIVE
     size_bounds.py  how long a value can become
+    reserved.py     names that are reserved words get the server's quotes
 
 Nothing is translated. What is sent is the judged statement's own text, with a LIMIT behind it where it has none; that
 text is read again, and gives the judged tree. This is one layer of several: docs/databases.md says what stops what.
@@ -23,7 +24,7 @@ from sqlglot.errors import SqlglotError
 
 from gateway.text2sql.databases import DIALECTS
 from gateway.text2sql.databases.dialect import Dialect
-from gateway.text2sql.guard import lexemes, meanings, size_bounds, words
+from gateway.text2sql.guard import lexemes, meanings, reserved, size_bounds, words
 from gateway.text2sql.guard.kinds import EXPRESSIONS, WORDS
 from gateway.text2sql.guard.names import Names
 from gateway.text2sql.guard.refused import Refused
@@ -63,6 +64,11 @@ def judge(sql: str, schema: Schema, row_limit: int) -> Verdict:
         statement = lexemes.read(sql, dialect)
         tree = parse(statement, dialect)
         tables = check(statement, tree, schema, dialect)
+        in_quotes = reserved.quoted(statement, tree, dialect)
+        if in_quotes is not statement:
+            # Judged anew as a whole: what is sent is what was judged.
+            statement, tree = in_quotes, parse(in_quotes, dialect)
+            tables = check(statement, tree, schema, dialect)
         limited = with_limit(statement, tree, row_limit + 1, dialect)
     except Refused as refusal:
         return Verdict(sql, ok=False, reason=str(refusal))

@@ -72,4 +72,4 @@ def test_a_worker_that_hangs_does_not_keep_the_server_from_ending(upstream, stor
         said = here.log.read_text("utf-8")
     assert took_s <= DRAIN_S + at_most(1)
     # gunicorn itself would kill it after 5 s, in silence.
-    assert f"worker {frozen} hangs" in said
+    assert f"worker {frozen}: hangs" in said

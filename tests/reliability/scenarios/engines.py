@@ -78,13 +78,15 @@ class Local:
         eventually(lambda: fetch(self.gateway.address, "GET", "/readyz").status == 200, LOADED_S)
 
     @property
-    def keeper(self) -> int:
-        return next(pid for pid in self.gateway.children() if b"keeper" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    def supervisor(self) -> int:
+        return next(
+            pid for pid in self.gateway.children() if b"supervisor" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
 
     @property
     def engine(self) -> int:
         """The engine's process id; 0 while there is none."""
-        told = Path(f"/proc/{self.keeper}/task/{self.keeper}/children").read_text().split()
+        told = Path(f"/proc/{self.supervisor}/task/{self.supervisor}/children").read_text().split()
         return int(told[0]) if told else 0
 
     @property
@@ -127,24 +129,24 @@ def killed(where: Path, stack: contextlib.ExitStack) -> None:
 
 
 @scenario(
-    "keeper",
+    "supervisor",
     "kill -9",
     "between tokens",
     "its engine ends with it, whose readers get `failed:engine_died` within 1 s; hosted streams are not touched; both "
     "are started again",
     full=True,
 )
-def keeper_killed(where: Path, stack: contextlib.ExitStack) -> None:
+def supervisor_killed(where: Path, stack: contextlib.ExitStack) -> None:
     local = Local(where, stack)
     mine = [local.ask(f"hello {n}").read_events(4) for n in range(4)]
     hosted = local.ask("s1", "slow").read_events(3)
-    engine, keeper = local.engine, local.keeper
-    os.kill(keeper, signal.SIGKILL)
+    engine, supervisor = local.engine, local.supervisor
+    os.kill(supervisor, signal.SIGKILL)
     told_within(mine, time.monotonic(), at_most(1), "failed:engine_died")
     assert problems(hosted.read().recording) == []
     eventually(lambda: not Path(f"/proc/{engine}").exists())
     eventually(lambda: "has died; it is started again" in local.gateway.said())
-    eventually(lambda: not Path(f"/proc/{keeper}").exists() and len(local.gateway.children()) > 2, LOADED_S)
+    eventually(lambda: not Path(f"/proc/{supervisor}").exists() and len(local.gateway.children()) > 2, LOADED_S)
     assert problems(local.answered("hello again").read(timeout_s=LOADED_S).recording) == []
 
 
@@ -363,7 +365,7 @@ def _ticks(stat: Path) -> int:
     "gateway",
     "kill -9 of the master",
     "with an engine",
-    "keeper and engine end with it",
+    "supervisor and engine end with it",
 )
 def orphaned(where: Path, stack: contextlib.ExitStack) -> None:
     local = Local(where, stack)

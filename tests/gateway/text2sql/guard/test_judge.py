@@ -7,6 +7,7 @@ import time
 import pytest
 
 from gateway.text2sql.guard.judge import judge
+from prompts.tables import Schema
 from tests.gateway.text2sql.guard.statements import ALLOWED, schema, table
 
 
@@ -263,3 +264,11 @@ def test_a_column_that_tables_have_without_being_told_so_is_closed(dialect, name
 )
 def test_a_function_that_is_refused_is_called_as_the_dialect_calls_it(dialect, sql, told):
     assert told in (judge(sql, schema(dialect), 10).reason or "")
+
+
+def test_a_table_or_column_named_by_a_reserved_word_gets_mysqls_quotes():
+    known = Schema("mysql", (table("lines", "line", "rank"),))
+    assert judge("SELECT l.rank, rank FROM lines l", known, 10).sql == "SELECT l.`rank`, `rank` FROM `lines` l"
+    assert judge("SELECT `rank` FROM `lines`", known, 10).sql == "SELECT `rank` FROM `lines`"
+    sqlite = Schema("sqlite", (table("lines", "line", "rank"),))
+    assert judge("SELECT rank FROM lines", sqlite, 10).sql == "SELECT rank FROM lines"
