@@ -80,14 +80,10 @@ def demo(context: click.Context, folder: Path, bind: str | None) -> None:
 
 def _not_free(bind: str) -> str | None:
     """Why nothing can listen on `bind`: gunicorn would try for five seconds, with the engine started beside it."""
-    from gunicorn.util import parse_address
+    from gateway.server.master import parsed_address
 
-    try:
-        address = parse_address(bind)
-        known = not isinstance(address, tuple) or (bool(address[0]) and 0 <= address[1] <= 65535)
-    except (RuntimeError, ValueError):
-        known = False
-    if not known:
+    address = parsed_address(bind)
+    if address is None:
         click.echo(f"sluice: {bind}: expected HOST:PORT, with an IPv6 host in brackets ([::1]:9001)", err=True)
         sys.exit(2)
     if not isinstance(address, tuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
 import re
 import statistics
@@ -68,6 +70,46 @@ def test_the_files_that_a_page_names_are_there(page):
     text = page.read_text("utf-8")
     named = set(re.findall(r"`((?:gateway|providers|prompts|tests|docs|deploy|benchmarks|demo)/[\w/.]+)`", text))
     assert sorted(name for name in named if not (ROOT / name).exists()) == []
+
+
+def docstrings(path: Path) -> str:
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = (
+        ast.get_docstring(node) for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, kinds)
+    )
+    return "\n".join(filter(None, found))
+
+
+def commands() -> dict[str, set[str]]:
+    """The module of each `python -m …` in pages and docstrings → the files that name it."""
+    found: dict[str, set[str]] = {}
+    folders = ("gateway", "providers", "prompts", "benchmarks", "demo", "docs", "tests")
+    pages = [
+        *PAGES,
+        *CHINESE,
+        *(page for folder in ("benchmarks", "demo", "models") for page in ROOT.glob(f"{folder}/**/*.md")),
+    ]
+    texts = [(page, page.read_text("utf-8")) for page in pages]
+    texts += [(path, docstrings(path)) for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    for path, text in [*texts, *((ROOT / name, (ROOT / name).read_text("utf-8")) for name in ("Makefile", ".ci/run"))]:
+        for module in re.findall(r"\bpython3? -m ([a-z_]\w*(?:\.\w+)*)", text):
+            found.setdefault(module, set()).add(str(path.relative_to(ROOT)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("module", "files"), sorted(commands().items()), ids=lambda value: value if type(value) is str else ""
+)
+def test_a_module_that_a_command_names_can_be_run(module, files):
+    try:
+        spec = importlib.util.find_spec(module)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{module}.__main__")
+    except ModuleNotFoundError:
+        spec = None
+    assert spec is not None and spec.origin, files
+    if Path(spec.origin).is_relative_to(ROOT) and not spec.origin.endswith("__main__.py"):
+        assert '__name__ == "__main__"' in Path(spec.origin).read_text("utf-8"), files
 
 
 def test_text2sql_imports_what_the_design_page_says():

@@ -63,6 +63,15 @@ def test_the_plain_types_import_the_standard_library_msgspec_and_each_other_only
         assert others <= sys.stdlib_module_names | {"msgspec"}, module
 
 
+def test_the_modules_that_build_on_gunicorn_are_those_of_the_design_page():
+    found = {str(path.relative_to(ROOT)) for path in modules("gateway") if of(imported(path), "gunicorn")}
+    page = (ROOT / "docs" / "design.md").read_text("utf-8")
+    row = next(line for line in page.splitlines() if line.startswith("| gunicorn |"))
+    named = set(re.findall(r"`(gateway/[\w/]+\.py)`", row))
+    # The response object comes with each request: nothing is imported for it.
+    assert found | {"gateway/gunicorn_reply.py"} == named
+
+
 def test_only_the_engine_imports_the_engine():
     for package in MAY_IMPORT:
         for path in modules(package):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-from gunicorn import glogging
+from gunicorn import glogging, util
 
 from gateway import settings as configuration
 from gateway.access import start_secret, valid_keys  # noqa: F401 - start_secret: drawn before workers are forked
@@ -97,6 +97,17 @@ def address_problems(addresses: list[Any]) -> list[Problem]:
         return problems
     _other_binds.update(bind for bind in binds if bind != settings.server.bind)
     return []
+
+
+def parsed_address(bind: str) -> tuple[str, int] | str | int | None:
+    """What gunicorn listens on for `bind`: host and port, a socket's path, a descriptor; None if it cannot be read."""
+    try:
+        address: tuple[str, int] | str | int = util.parse_address(bind)
+    except (RuntimeError, ValueError):
+        return None
+    if isinstance(address, tuple) and not (address[0] and 0 <= address[1] <= 65535):
+        return None
+    return address
 
 
 def _bind_of(address: Any) -> str:
