@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated
 
 import msgspec
@@ -21,8 +22,10 @@ from gateway.routes.request_body import body
 
 routes = Blueprint("tickets", __name__)
 
+# What the page reads to offer what can be asked: open as long as the ticket may ask.
+PAGE = {"page.state", "page.schema"}
 # The endpoints that a ticket opens.
-OPENS = {"ask.ask_by_get", "ask.events", "ask.state", "ask.stop"}
+OPENS = {"ask.ask_by_get", "ask.events", "ask.state", "ask.stop"} | PAGE
 
 _ORIGIN = re.compile(r"https?://[^/\s*?#]+")
 
@@ -72,6 +75,11 @@ def admit(sluice: Sluice, text: str) -> None:
         raise Failure("forbidden", "ticket: is bound to another origin")
     if ticket.expired() and not _follows():
         raise Failure("unauthorized", "ticket: has expired; POST /tickets gives a new one")
+    if request.endpoint in PAGE:
+        if ticket.answer is not None:
+            raise Failure("forbidden", "ticket: is bound to an answer, and asks nothing")
+        if ticket.database is not None:
+            g.rights = replace(g.rights, databases=frozenset({ticket.database}))
     g.ticket = ticket
 
 
@@ -86,7 +94,7 @@ def _from(origin: str) -> bool:
 def _follows() -> bool:
     """Whether the request can only follow an answer that is there already."""
     asks = request.endpoint == "ask.ask_by_get" and "Last-Event-ID" not in request.headers
-    return request.method == "GET" and not asks
+    return request.method == "GET" and not asks and request.endpoint not in PAGE
 
 
 def _current() -> Ticket | None:

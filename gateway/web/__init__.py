@@ -83,8 +83,8 @@ def page(settings: Settings, described: Callable[[], Iterable[Any]], databases: 
             "default": choices.provider(g.rights, None, settings.providers, settings.default),
             "providers": [_provider(provider) for provider in described() if g.rights.may_ask(provider.name)],
             "databases": [_database(database) for database in databases if g.rights.may_read(database.name)],
-            # Whether a statement that a person edited can be run.
-            "sql": any(rule.rule == "/sql" for rule in current_app.url_map.iter_rules()),
+            # Whether a statement that a person edited can be run; a ticket does not open that route.
+            "sql": "ticket" not in g and any(rule.rule == "/sql" for rule in current_app.url_map.iter_rules()),
         }
 
     @web.get("/page/schema")

@@ -72,6 +72,28 @@ def test_an_event_source_with_a_ticket_comes_back_after_a_cut(browser, pages, ga
     page.close()
 
 
+def test_the_page_asks_with_a_ticket_from_its_addresss_fragment_and_comes_back_after_a_cut(browser, gateway, service):
+    live, proxy, url = gateway
+    with live.call("POST", "/tickets", {}, KEY) as reply:
+        ticket = reply.json()["ticket"]
+    page = browser.page()
+    page.call("Page.navigate", url=f"{url}/#ticket={ticket}")
+    page.wait("document.querySelectorAll('#provider option').length > 1")
+    assert page.js("location.href") == f"{url}/" and not page.js("document.querySelector('#gate').open")
+    page.js("const box = document.querySelector('#provider'); box.value = 'counted'")
+    page.js("document.querySelector('#question').focus()")
+    page.type("fragment in chromium")
+    page.press("Enter")
+    page.wait("document.querySelector('.prose')?.textContent.length > 20")
+    proxy.cut()
+    page.wait(
+        "document.querySelector('.by') && document.querySelector('.prose').textContent.length >= " + str(len(ALL))
+    )
+    assert page.text(".prose") == ALL
+    assert service.questions("fragment in chromium") == 1
+    page.close()
+
+
 def test_the_ai_sdks_chat_in_vue_resumes_after_a_reload_and_is_stopped(browser, pages, gateway, service):
     folder = node_modules.installed()
     bundle = [require("node"), "node_modules/esbuild/bin/esbuild", "vue_page.mjs", "--bundle", "--format=esm"]

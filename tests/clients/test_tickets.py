@@ -224,3 +224,25 @@ def test_no_log_line_has_a_ticket(locked):
         assert reply.status == 401
     log = locked.log.read_text("utf-8")
     assert text not in log and text.partition(".")[0] not in log and SECRET not in log
+
+
+def test_a_ticket_shows_the_page_what_it_may_ask_and_no_more(locked):
+    with locked.call("GET", f"/page/state?ticket={ticket(locked, database='metro')}") as reply:
+        state = reply.json()
+    assert [found["name"] for found in state["databases"]] == ["metro"] and state["sql"] is False
+    with locked.call("GET", f"/page/state?ticket={ticket(locked, B)}") as reply:
+        assert reply.json()["databases"] == []
+    with locked.call("GET", f"/page/schema?database=metro&ticket={ticket(locked)}") as reply:
+        assert [table["name"] for table in reply.json()["tables"]] == ["dtzpt"]
+    for path in ("/page/state?", "/page/schema?database=metro&"):
+        with locked.call("GET", f"{path}ticket={forged(locked, database='metro')}") as reply:
+            assert reply.status == 401
+
+
+def test_a_ticket_for_an_answer_and_an_expired_one_show_the_page_nothing(locked, monkeypatch):
+    with asked(locked, ticket(locked)) as reply:
+        reply.body()
+        bound = ticket(locked, answer=reply.headers["x-answer-id"])
+    for text, status in ((bound, 403), (expired(monkeypatch, KEYS["a"]), 401)):
+        with locked.call("GET", f"/page/state?ticket={text}") as reply:
+            assert reply.status == status

@@ -3,6 +3,7 @@
 import { node, say } from "./words.js";
 
 const KEY = "sluice-key";
+const TICKET = "sluice-ticket";
 const at = (id) => document.getElementById(id);
 
 /** The server said no, with a status: `failure` is what it said, in the shape of a `failed` event. */
@@ -49,15 +50,35 @@ export function keep(name, value, inTab = false) {
   }
 }
 
-/** The headers that carry the key. */
+// A page that embeds this one hands it a ticket in the address's fragment (#ticket=…), and a new one in the same way later.
+// A fragment reaches no server; it is taken out of the address at once, and kept for this tab.
+function takeTicket() {
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  const ticket = fragment.get("ticket");
+  if (!ticket) return;
+  keep(TICKET, ticket, true);
+  fragment.delete("ticket");
+  history.replaceState(null, "", `${location.pathname}${location.search}${fragment.size ? `#${fragment}` : ""}`);
+}
+takeTicket();
+addEventListener("hashchange", takeTicket);
+
+/** The ticket that stands for a key here, or null. */
+export const ticket = () => kept(TICKET);
+
+/** `path` with the ticket that stands for a key, if there is one. */
+export const through = (path, sent = ticket()) =>
+  sent ? `${path}${path.includes("?") ? "&" : "?"}ticket=${encodeURIComponent(sent)}` : path;
+
+/** The headers that carry the key; none where a ticket stands for it. */
 export function headers() {
-  const key = kept(KEY);
+  const key = ticket() ? null : kept(KEY);
   return key ? { Authorization: `Bearer ${key}` } : {};
 }
 
 /** JSON from the server; asks for the key where it is missing or refused. Throws Refused. */
 export async function json(path, options = {}) {
-  const response = await fetch(path, { ...options, headers: { ...headers(), ...options.headers } });
+  const response = await fetch(through(path), { ...options, headers: { ...headers(), ...options.headers } });
   if (response.status === 401 && (await askKey())) return json(path, options);
   if (!response.ok) throw await Refused.from(response);
   return response.status === 204 ? null : response.json();
@@ -83,6 +104,7 @@ export function askKey() {
 at("gate-form").addEventListener("submit", (event) => {
   event.preventDefault();
   keep(KEY, at("gate-key").value.trim(), !at("gate-keep").checked);
+  keep(TICKET, null);
   at("gate").close("given");
 });
 at("gate-cancel").addEventListener("click", () => at("gate").close());

@@ -1,10 +1,12 @@
 // Asking once, whatever the network does: one idempotency key for a question, and what a cut connection missed is
 // fetched from the answer's log. A question is never sent a second time under another key.
 
-import { Refused, headers } from "./access.js";
+import { Refused, headers, ticket, through } from "./access.js";
 import { Decoder } from "./sse.js";
 
 const WAITS_MS = [200, 600, 1200, 2400, 5000, 10000];
+// Characters of an address that asks; the server takes 8,190 bytes with the rest of the line.
+const ADDRESS_CHARACTERS = 7500;
 const TERMINAL = new Set(["done", "failed"]);
 
 // Not crypto.randomUUID(): it is missing where the page is served over plain HTTP from another machine.
@@ -23,26 +25,17 @@ export const newKey = () =>
  */
 export async function* answer(question, { signal, silenceMs, key, id = null, seen = 0 }) {
   let tries = 0;
+  const sent = ticket(); // an answer stays open to the ticket that began it, also when that has expired
   for (;;) {
     const silence = new AbortController();
     const both = AbortSignal.any([signal, silence.signal]);
     try {
       const response = id
-        ? await fetch(`/answers/${id}/events`, {
+        ? await fetch(through(`/answers/${id}/events`, sent), {
             headers: { ...headers(), ...(seen && { "Last-Event-ID": `${id}.${seen}` }) },
             signal: both,
           })
-        : await fetch("/getAnwser", {
-            method: "POST",
-            headers: {
-              ...headers(),
-              "Content-Type": "application/json",
-              Accept: "text/event-stream",
-              "Idempotency-Key": key,
-            },
-            body: JSON.stringify(question),
-            signal: both,
-          });
+        : await asked(question, key, sent, both);
       if (!response.ok) throw await Refused.from(response);
       if (response.status === 204) return; // there is nothing after what was seen
       const known = response.headers.get("X-Answer-Id");
@@ -63,6 +56,29 @@ export async function* answer(question, { signal, silenceMs, key, id = null, see
       throw new Refused(0, { code: "unreachable", message: "", retryable: true, retry_after: null, request_id: null });
     yield { name: "waiting" };
     await pause(WAITS_MS[tries++], signal);
+  }
+}
+
+/**
+ * Sends the question: by POST, or by GET with a ticket, which opens only that. Older turns that an address has no room for
+ * are left out.
+ */
+function asked(question, key, sent, signal) {
+  const accept = { Accept: "text/event-stream" };
+  if (!sent) {
+    return fetch("/getAnwser", {
+      method: "POST",
+      headers: { ...headers(), ...accept, "Content-Type": "application/json", "Idempotency-Key": key },
+      body: JSON.stringify(question),
+      signal,
+    });
+  }
+  const { history = [], ...fields } = question;
+  for (let first = 0; ; first++) {
+    const turns = history.slice(first);
+    const query = new URLSearchParams({ ...fields, ...(turns.length && { history: JSON.stringify(turns) }), key });
+    const path = through(`/getAnwser?${query}`, sent);
+    if (path.length <= ADDRESS_CHARACTERS || !turns.length) return fetch(path, { headers: accept, signal });
   }
 }
 
