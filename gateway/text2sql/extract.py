@@ -16,6 +16,7 @@ is linear in the reply, and of a very long reply the end is searched.
 
 from __future__ import annotations
 
+import ast
 import html
 import json
 import re
@@ -39,17 +40,24 @@ _QUERY = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _THOUGHT = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
-_TAG = re.compile(r"<(sql|sqlquery|query|code|pre)\b[^<>]{0,100}>", re.IGNORECASE)
+_TAG = re.compile(r"<(sql|sql_?query|query|code|pre|answer|final_?sql)\b[^<>]{0,100}>", re.IGNORECASE)
+# In JSON, or as Python prints a dictionary.
 _MEMBER = re.compile(
-    r'"(?:sql|sql_?query|query|statement|sql_?statement)"\s{0,20}:\s{0,20}("(?:[^"\\]|\\.)*+")',
-    re.IGNORECASE | re.DOTALL,
+    r"""["'](?:(?:final_?|generated_?)?sql|sql_?query|query|statement|sql_?statement)["']\s{0,20}:\s{0,20}
+        ("(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+')""",
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+# A text in a program: cursor.execute("SELECT …").
+_PROGRAM_TEXT = re.compile(
+    r"(?P<quote>\"{3}|'{3})(?P<long>.{6,20000}?)(?P=quote)|\"(?P<double>[^\"\n]{6,4000})\"|'(?P<single>[^'\n]{6,4000})'",
+    re.DOTALL,
 )
 _SAYS_SO = re.compile(
-    r"(?:^|[\s。；])(?:sql(?: ?query| ?statement)?|query|(?:SQL ?|查询)?语句|查询)\s{0,5}[:：]\s*"
-    r"(?=[(\s]*+(?:select|with)\b)",
+    r"(?:^|[\s。；【\[])(?:sql(?: ?query| ?statement)?|query|(?:SQL ?|查询)?语句|查询)\s{0,5}[:：】\]]"
+    r"\s*(?:\|\s*\n\s*)?(?=[(\s]*+(?:select|with)\b)",
     re.IGNORECASE,
 )
-_BEGINNING = re.compile(r"(?:^|(?<=[\s:：,，。；;（(「“\"'>]))(?:SELECT|WITH)\b", re.IGNORECASE | re.MULTILINE)
+_BEGINNING = re.compile(r"(?:^|(?<=[\s:：,，。；;（(「“\"'>】\]]))(?:SELECT|WITH)\b", re.IGNORECASE | re.MULTILINE)
 _INLINE = re.compile(r"(?<!`)`([^`\n]{6,4000})`(?!`)")
 _FROM = re.compile(r"\bfrom\s+[\"`\[]?([\w.$]+)", re.IGNORECASE)
 _LOOKS_LIKE_SQL = re.compile(r"\bselect\b.{1,2000}?\bfrom\b", re.IGNORECASE | re.DOTALL)
@@ -68,7 +76,34 @@ _SETTING = re.compile(
     re.IGNORECASE,
 )
 _NAME = re.compile(r"\s*(?:sql|sql ?query|query|SQL ?语句)\s{0,5}[:：]\s*(?=[(\s]*+(?:select|with)\b)", re.IGNORECASE)
-_END = re.compile(r"'(?:[^']|'')*+'|\"[^\"]*+\"|`[^`]*+`|(?P<end>[;；。]|\n[ \t]*\n)|(?P<fence>```|~~~)")
+# What stands in front of a query and is none of it: \c shop, GO, sql, # a title, // a remark, [SQL], BEGIN;
+_HEAD = re.compile(
+    r"\s*(?:\\[a-z!?]+[^\n]*\n|(?:GO|sql)[ \t]*\n|(?:\#|//)[^\n]*\n|[\[【<]\s?sql[^\n\]】>]{0,20}[\]】>]"
+    r"|\+(?=[ \t]+(?:select|with)\b)|(?:BEGIN|START\s+TRANSACTION)(?:\s+(?:READ ONLY|TRANSACTION))?\s*[;；])",
+    re.IGNORECASE,
+)
+# And behind one: \G, GO, </sql>, COMMIT;
+_TAIL = re.compile(
+    r"(?:\\[gG]\s{0,9}[;；]?|\n\s{0,20}GO|[\[【<]/sql[^\n\]】>]{0,20}[\]】>]"
+    r"|(?<=[;；])\s{0,20}(?:COMMIT|ROLLBACK|END)\s{0,9}[;；]?)\s{0,200}\Z",
+    re.IGNORECASE,
+)
+_IGNORED = re.compile(r"--[^\n]*|/\*.{0,4000}?\*/|[;；\s]", re.DOTALL)
+_WHOLE = {"“": "”", '"': '"', "`": "`", "'": "'"}  # quotation marks around a whole statement
+_SQL_LINES = (
+    "select|from|where|group|order|having|limit|offset|union|join|left|right|inner|full|cross|natural|and|or|on|"
+    "case|when|then|else|end|with|as|in|not|between|fetch|window|values|except|intersect"
+)
+# Where a statement among words ends: at its semicolon, a full stop, an empty line, and where words go on.
+_END = re.compile(
+    r"--[^\n]*+|/\*.{0,4000}?\*/|'(?:[^']|'')*+'|\"[^\"]*+\"|`[^`]*+`|(?P<open>\()|(?P<close>\))"
+    r"|(?P<end>[;；。]|\n[ \t]*\n)"
+    r"|(?P<stop>```|~~~|</[a-z]|<\||\n[ \t]*(?:'''|\"\"\"|\$\$|`{1,2}(?=\s|\Z)|【|\[/)"
+    r"|\n[ \t]*(?=[^\W\d_][\w ]{0,20}[:：](?![:=]))"
+    rf"|\n[ \t]*(?=(?!(?:{_SQL_LINES})\b)[a-z]+ [^\n;'()=]{{2,200}}[.!][ \t]*(?:\n|\Z))"
+    r"|\s(?=(?:这条|这个语句|这个查询|该语句|该查询|此语句|此查询|以上|上述)))",
+    re.DOTALL | re.IGNORECASE,
+)
 
 
 class OpenStatement:
@@ -106,9 +141,13 @@ def statements(reply: str, tables: Iterable[str] = (), *, cut: bool = False) -> 
     """
     text = without_thoughts(reply[-SEARCHED:])
     blocks, rest = _blocks(text, cut)
-    queries = [content for content, _ in blocks if _QUERY.match(content)]
+    queries = [query for content, _ in blocks for query in _split(content)]
     for content, _ in blocks:
-        queries += [] if _QUERY.match(content) else _members(content)
+        if not _QUERY.match(content):
+            queries += _members(content)
+    if not queries:
+        programs = [content for content, is_sql in blocks if not is_sql]
+        queries = [query for content in programs for query in _named(content) or _program_texts(content)]
     queries = queries or _tagged(rest) or _members(rest)
     if queries:
         return queries
@@ -175,10 +214,13 @@ def cleaned(content: str) -> str:
     if (name := _NAME.match(content)) is not None:
         content = content[name.end() :]
     at = 0
-    while (setting := _SETTING.match(content, at)) is not None:
-        at = setting.end()
+    while (before := _SETTING.match(content, at) or _HEAD.match(content, at)) is not None:
+        at = before.end()
+    mark = content[at : at + 1]
+    if mark in _WHOLE and _WHOLE[mark] == content[-1:] and content.count(_WHOLE[mark], at) <= 2:
+        content = content[:at] + content[at + 1 : -1] if _QUERY.match(content, at + 1) else content
     if _QUERY.match(content, at):
-        content = content[at:]
+        content = _TAIL.sub("", content[at:])
     return content.strip(" \t\r\n\f" + _INVISIBLE)
 
 
@@ -192,6 +234,28 @@ def _without_numbers(content: str) -> str:
     if not _QUERY.match(lines[0][numbers[0].end() :] if numbers[0] else lines[0]):
         return content
     return "\n".join(line[number.end() :] if number else line for number, line in zip(numbers, lines, strict=True))
+
+
+def _split(content: str) -> list[str]:
+    """The queries of a block: several where nothing else stands in it, the block as it is otherwise."""
+    if not _QUERY.match(content):
+        return []
+    parts, at = [], 0
+    for mark in _END.finditer(content):
+        if mark["end"] in (";", "；"):
+            parts.append(content[at : mark.end()].strip())
+            at = mark.end()
+    parts.append(content[at:].strip())
+    queries = [part for part in parts if _QUERY.match(part)]
+    others = [part for part in parts if not _QUERY.match(part) and _IGNORED.sub("", part)]
+    # A backslash may hide the end of a text: then the guard says what it is.
+    return queries if len(queries) > 1 and not others and "\\" not in content else [content]
+
+
+def _program_texts(text: str) -> list[str]:
+    found = list(_PROGRAM_TEXT.finditer(text))[-_TRIES:]
+    queries = _queries(one["long"] or one["double"] or one["single"] for one in found)
+    return [query for query in queries if _FROM.search(query)]
 
 
 def _queries(found: Iterable[str]) -> list[str]:
@@ -212,8 +276,9 @@ def _members(text: str) -> list[str]:
     found = []
     for member in list(_MEMBER.finditer(text))[-_TRIES:]:
         try:
-            found.append(str(json.loads(member[1], strict=False)))
-        except ValueError:
+            given = json.loads(member[1], strict=False) if member[1][0] == '"' else ast.literal_eval(member[1])
+            found.append(str(given))
+        except (ValueError, SyntaxError):
             continue
     return _queries(found)
 
@@ -250,18 +315,27 @@ def _inline(text: str) -> list[str]:
 
 
 def _until_end(text: str, start: int) -> tuple[str, int]:
-    """The statement that begins at `start`, and where it ends: a semicolon, a full stop, an empty line, a fence."""
+    """The statement that begins at `start`, and where it ends."""
+    depth, end, after = 0, len(text), len(text)
     for mark in _END.finditer(text, start):
-        if mark["end"] and mark["end"][0] == "\n" and _goes_on(text, mark.end()):
+        depth += (mark["open"] is not None) - (mark["close"] is not None)
+        if mark["end"] and mark["end"][0] == "\n" and (depth > 0 or _goes_on(text, start, mark.end())):
             continue
-        if mark["end"] or mark["fence"]:
-            return text[start : mark.start()], mark.end() if mark["end"] else mark.start()
-    return text[start:], len(text)
+        if mark["end"] or mark["stop"]:
+            end, after = mark.start(), mark.end() if mark["end"] else mark.start()
+            break
+    statement, quote = text[start:end], text[start - 1 : start] if start else ""
+    if quote in ("'", '"') and statement.count(quote) % 2:
+        statement = statement[: statement.rindex(quote)]  # it stood in quotation marks
+    return statement, after
 
 
 _GOES_ON = re.compile(r"\s*(?:FROM|WHERE|GROUP|ORDER|HAVING|LIMIT|UNION|JOIN|LEFT|INNER|AND|OR)\b")
+_GOES_ON_WITH = re.compile(r"\s*SELECT\b", re.IGNORECASE)
 
 
-def _goes_on(text: str, at: int) -> bool:
+def _goes_on(text: str, start: int, at: int) -> bool:
     """Whether a statement goes on behind an empty line."""
+    if text[start : start + 4].upper() == "WITH" and text[start:at].rstrip().endswith(")"):
+        return _GOES_ON_WITH.match(text, at) is not None
     return _GOES_ON.match(text, at) is not None

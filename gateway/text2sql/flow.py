@@ -207,7 +207,7 @@ class _Asking:
         schema = self.database.schema()
         if not extract.without_thoughts(text[-extract.SEARCHED :]).endswith(partial[-EARLY_CHARACTERS:]):
             return None  # it stands in a thought
-        reason = in_cpu_slot(lambda: early_reject(partial, schema))
+        reason = in_cpu_slot(lambda: early_reject(extract.cleaned(partial), schema))
         if reason is not None:
             steps.append(Sql(partial.strip(), schema.dialect, [], ok=False, reason=reason))
             self._note(partial.strip(), [], reason)

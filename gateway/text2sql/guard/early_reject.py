@@ -16,7 +16,6 @@ from gateway.text2sql.guard.names import Names
 from gateway.text2sql.guard.refused import Refused
 from prompts.tables import Schema
 
-BEGINNINGS = {"select", "with", "(", "values"}
 # Behind one of these a word with a parenthesis is a call; behind a name it may be an alias with its columns.
 BEFORE_A_CALL = {
     "select", "where", "and", "or", "not", "on", "having", "when", "then", "else", "=", "<", ">", "+", "-", "*", "/",
@@ -50,7 +49,7 @@ def early_reject(partial: str, schema: Schema) -> str | None:
 
 
 def _judge(complete: list[Lexeme], read: list[Lexeme], names: Names, dialect: Dialect) -> None:
-    if complete and complete[0].text.lower() not in BEGINNINGS:
+    if complete and complete[0].text.lower() not in judge.BEGINNINGS:
         raise Refused(f"only SELECT may run here, not {complete[0].text.upper()}")
     known = _with_names(read)
     in_query = [True]  # for each open parenthesis, whether a query stands in it

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect as Reader
-from sqlglot.errors import SqlglotError
+from sqlglot.errors import ParseError, SqlglotError
 
 from gateway.text2sql.databases import DIALECTS
 from gateway.text2sql.databases.dialect import Dialect
@@ -36,6 +36,7 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 # MySQL fills a BINARY up to its length.
 TYPE_LENGTH = 10_000
+BEGINNINGS = {"select", "with", "(", "values"}
 STARS_IN = (exp.Select, exp.Count, exp.Column)
 
 
@@ -84,13 +85,16 @@ def parse(statement: lexemes.Statement | str, dialect: Dialect) -> exp.Query:
     """The one query that the statement is; raises Refused."""
     if isinstance(statement, str):
         statement = lexemes.read(statement, dialect)
+    first = statement.lexemes[0].text
+    if first.lower() not in BEGINNINGS:
+        raise Refused(f"only SELECT may run here, not {first.upper()[:40]}")
     try:
         reader = Reader.get_or_raise(dialect.sqlglot)
         tokens = lexemes.token_list(reader, statement)
         meanings.check_signs(statement.text, tokens, dialect)
         trees = [tree for tree in reader.parser().parse(tokens, statement.text) if tree is not None]
     except SqlglotError as error:
-        raise Refused(f"it could not be read as SQL of {dialect.title}: {_first_line(error)}") from None
+        raise Refused(_unread(error, statement, dialect)) from None
     except (AttributeError, TypeError, ValueError, LookupError, re.error):
         # The parser's own faults: a function without the argument that its kind needs, a path into JSON.
         raise Refused(f"it could not be read as SQL of {dialect.title}: check its functions' arguments") from None
@@ -98,8 +102,7 @@ def parse(statement: lexemes.Statement | str, dialect: Dialect) -> exp.Query:
         raise Refused("there must be one statement, got several" if trees else "there is no statement")
     tree = trees[0]
     if not isinstance(tree, exp.Select | exp.SetOperation | exp.Subquery | exp.Values):
-        first = statement.lexemes[0].text.upper()
-        raise Refused(f"only SELECT may run here, not {first}")
+        raise Refused(f"only SELECT may run here, not {first.upper()}")
     query: exp.Query = tree  # type: ignore[assignment]  # VALUES has what a query has, under another base
     return query
 
@@ -120,7 +123,7 @@ def check(statement: lexemes.Statement, tree: exp.Query, schema: Schema, dialect
 def _check_kind(node: exp.Expr, dialect: Dialect) -> None:
     if not isinstance(node, exp.Func) and type(node) not in EXPRESSIONS:
         what = WORDS.get(node.key)
-        shown = " ".join(node.sql(dialect.sqlglot).split())[:60]
+        shown = " ".join(node.sql(dialect.sqlglot).split())[:60] or node.key.upper()
         raise Refused(f"{what} is not allowed: {shown}" if what else f"this is not allowed: {shown}")
     if isinstance(node, exp.DataTypeParam) and node.name.isdigit() and int(node.name) > TYPE_LENGTH:
         raise Refused(f"a type's length must be at most {TYPE_LENGTH:,}, got {node.name}")
@@ -154,6 +157,20 @@ def _place(error: Exception) -> str:
     return place
 
 
-def _first_line(error: Exception) -> str:
-    text = "".join(character for character in str(error).split("\n")[0] if character.isprintable())
-    return text.replace("[4m", "").replace("[0m", "")[:200] or type(error).__name__
+def _unread(error: SqlglotError, statement: lexemes.Statement, dialect: Dialect) -> str:
+    """Why a statement could not be read: the place, and what to write instead of another server's word."""
+    for lexeme in statement.lexemes:
+        word = lexeme.text.lower()
+        if lexeme.kind != "word" or word in dialect.words | dialect.functions:
+            continue
+        if advice := dialect.advice.get(word) or words.ELSEWHERE.get(word):
+            return f"{word.upper()} is not allowed in {dialect.title}: {advice}"
+    begin = f"it could not be read as SQL of {dialect.title}"
+    faults = error.errors if isinstance(error, ParseError) else []
+    if not faults:
+        return f"{begin}: check its quotes and parentheses"
+    before, at = str(faults[0].get("start_context") or ""), str(faults[0].get("highlight") or "")
+    near = " ".join([*before.split()[-4:-1], *(f"{(before.split(' ') or [''])[-1]}{at}").split()])[-80:]
+    if not str(faults[0].get("end_context") or "").strip():
+        return f"{begin}: something is missing behind {near}"
+    return f"{begin} near {near}"

@@ -18,7 +18,7 @@ EXPRESSIONS = frozenset(
         exp.Column, exp.Identifier, exp.Star, exp.Alias, exp.Literal, exp.Boolean, exp.Null, exp.Var, exp.Tuple,
         exp.Paren, exp.Interval, exp.DataType, exp.DataTypeParam, exp.RawString, exp.Array, exp.ByteString,
         exp.HexString, exp.BitString, exp.National, exp.Introducer, exp.Kwarg, exp.Bracket, exp.Slice,
-        exp.CharacterSet, exp.Struct, exp.IntervalSpan, exp.JSONKeyValue,
+        exp.CharacterSet, exp.Struct, exp.JSONValue, exp.IntervalSpan, exp.JSONKeyValue,
         # conditions
         exp.And, exp.Or, exp.Xor, exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ,
         exp.NullSafeNEQ, exp.Is, exp.Between, exp.In, exp.Like, exp.ILike, exp.SimilarTo, exp.Glob, exp.Escape,
@@ -38,7 +38,9 @@ EXPRESSIONS = frozenset(
 )  # fmt: skip
 # What a reader calls some kinds of expressions.
 WORDS = {
-    "lock": "locking rows", "into": "INTO", "placeholder": "a placeholder", "parameter": "a variable",
+    "lock": "locking rows", "into": "INTO", "placeholder": "a placeholder (write the value itself)",
+    "pivot": "PIVOT", "indextablehint": "an index hint",
+    "qualify": "QUALIFY", "parameter": "a variable",
     "sessionparameter": "a server variable", "tablesample": "TABLESAMPLE", "dot": "a member of a row or of a value",
     "command": "this statement", "propertyeq": "setting a variable", "unicodestring": "U&'…'", "hint": "a hint",
 }  # fmt: skip

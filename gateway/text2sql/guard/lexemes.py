@@ -10,6 +10,8 @@ that nothing of what was judged as a text can be code for the server, or the oth
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +32,7 @@ MEANT = {ord(letter): chr(ord(letter) - 0xFEE0) for letter in WIDE} | {
     ord("≤"): "<=", ord("≥"): ">=", ord("≠"): "<>", ord("−"): "-", ord("–"): "-", ord("×"): "*", ord("÷"): "/",
     0xFEFF: "", 0x200B: "", 0x200C: "", 0x200D: "", 0x2060: "", 0x00AD: "", 0x200E: "", 0x200F: "",
 } | dict.fromkeys(range(8192, 8203), " ")  # fmt: skip
+WIDE_WORD = re.compile("[０-９Ａ-Ｚａ-ｚ＿]+")
 CURLY = {"‘": "’", "’": "’", "“": "”", "”": "”"}
 LITERALS = {
     TokenType.STRING, TokenType.BYTE_STRING, TokenType.HEX_STRING, TokenType.BIT_STRING, TokenType.NATIONAL_STRING,
@@ -102,7 +105,10 @@ def _as_meant(sql: str, dialect: Dialect) -> str:
     while at < len(sql):
         found = dialect.lexemes.match(sql, at)
         if found is not None:
-            written.append(found[0])
+            # A number or a word of SQL in full-width letters; a name may have them.
+            plain = unicodedata.normalize("NFKC", found[0]) if WIDE_WORD.fullmatch(found[0]) else found[0]
+            known = plain.isdigit() or plain.lower() in dialect.words | dialect.functions
+            written.append(plain if known else found[0])
             at = found.end()
             continue
         letter = sql[at]
@@ -205,6 +211,8 @@ def agree(statement: Statement, tokens: list[Token]) -> None:
             raise Refused(f"it cannot be read for certain near {_near(statement, token.start)}")
         kinds = {lexeme.kind for lexeme in covered}
         is_quoted = token.token_type in LITERALS or token.token_type == TokenType.IDENTIFIER
+        if covered[0].kind == "number" and len(covered) == 1 and covered[0].text[:2].lower() == "0x":
+            continue  # MySQL's and SQLite's 0x1f; elsewhere it is no number
         if is_quoted != bool(kinds & {"text", "name"}) or (is_quoted and len(covered) > 1):
             raise Refused(f"it cannot be read for certain near {_near(statement, token.start)}")
     if n != len(lexemes):

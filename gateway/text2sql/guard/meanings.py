@@ -199,6 +199,13 @@ def _sqlite_calls(node: exp.Expr, _context: Context) -> str | None:
 
 
 def _postgresql_calls(node: exp.Expr, _context: Context) -> str | None:
+    if isinstance(node, exp.ArrayOverlaps) and (
+        isinstance(node.parent, exp.EQ | exp.NEQ | exp.GT | exp.GTE | exp.LT | exp.LTE)
+        or any(
+            isinstance(side.unnest(), exp.Predicate | exp.Boolean | exp.Not) for side in (node.this, node.expression)
+        )
+    ):
+        return "&& compares arrays in PostgreSQL: write AND"
     if isinstance(node, exp.HexString):
         return "x'…' is a string of bits in PostgreSQL: write '\\x61'::bytea for bytes"
     if isinstance(node, exp.Cast) and node.to.this == exp.DType.CHAR and not node.to.expressions:

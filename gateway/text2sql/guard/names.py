@@ -15,6 +15,7 @@ from sqlglot import exp
 from gateway.text2sql.databases.dialect import Dialect, as_written, ascii_lower, coarse
 from gateway.text2sql.guard import recursion
 from gateway.text2sql.guard.refused import Refused
+from gateway.text2sql.guard.words import ELSEWHERE
 from prompts.tables import Schema, Table
 
 # How many tables a statement may read, each table expression counted wherever it is named: a chain of expressions
@@ -38,6 +39,7 @@ _PARTS = {kind: frozenset(parts.split()) for kind, parts in PARTS.items()}
 MEANING = {
     "only": "FROM ONLY", "sample": "TABLESAMPLE", "locks": "locking rows", "into": "INTO", "hints": "an index hint",
     "pivots": "PIVOT", "qualify": "QUALIFY", "laterals": "LATERAL VIEW", "match": "MATCH_RECOGNIZE", "kind": "this",
+    "catalog": "a name of three parts (write schema.table)",
 }  # fmt: skip
 NO_NAMES: frozenset[str] = frozenset()
 
@@ -160,6 +162,8 @@ class Names:
 
     def _recursive(self, cte: exp.CTE, name: str, known: Mapping[str, Expression], outer: list[Scope]) -> list[str]:
         """A table expression whose second query may name it."""
+        if cte.this.args.get("limit"):
+            raise Refused(f"{recursion.ADVICE}, in place of its LIMIT")
         self._only(cte.this, _PARTS[exp.SetOperation] - {"order", "limit", "offset"})
         inner = self._with(cte.this, known, outer)
         columns = self._renamed(self._query(cte.this.this, inner, outer), cte.args["alias"])
@@ -273,6 +277,8 @@ class Names:
         called = self._column_name(alias.this) if alias and alias.this else name
         names = [column or called for column in columns] + ["ordinality"]
         given = self._renamed(names, alias)
+        if isinstance(node.args.get("offset"), exp.Identifier):
+            given.append(self._column_name(node.args["offset"]))  # WITH ORDINALITY AS t(x, n): the parser's place of n
         return Source(called, self._folded(given) - {""})
 
     def _called(self, call: exp.Expr) -> str:
@@ -426,6 +432,11 @@ class Names:
     def _unknown_column(self, node: exp.Column, table: str, scopes: list[Scope]) -> str:
         name = self._column_name(node.this)
         words = f"there is no column {table + '.' if table else ''}{name} in the tables of this query"
+        if not table and not node.this.args.get("quoted"):
+            if name.lower() in self._dialect.functions:
+                return f"{words}; a function is called with parentheses: {name}()"
+            if advice := self._dialect.advice.get(name.lower()) or ELSEWHERE.get(name.lower()):
+                return f"{words}: {advice}"
         if self._dialect.quoting_exact and not node.this.args.get("quoted"):
             same = {column for scope in scopes for source in scope for column in source.columns
                     if column.lower() == name}  # fmt: skip

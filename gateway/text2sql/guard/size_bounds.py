@@ -26,6 +26,7 @@ SERIES = 1_000_000  # rows of generate_series
 WIDTHS = 10_000  # characters that a number in repeat, lpad, space or printf may ask for
 JOINS = (exp.Concat, exp.ConcatWs, exp.DPipe, exp.Array, exp.Tuple)
 COLLECTS = (exp.GroupConcat, exp.ArrayAgg, exp.JSONArrayAgg, exp.JSONObjectAgg, exp.JSONBObjectAgg)
+COLLECTING = ("json_group_array", "json_group_object")  # SQLite's
 SHORT = (
     exp.MD5, exp.SHA, exp.SHA2, exp.Ascii, exp.Chr, exp.Extract, exp.TimeToStr, exp.CurrentDate, exp.CurrentTimestamp,
     exp.Round, exp.Abs, exp.Min, exp.Max, exp.Substring, exp.Left, exp.Right, exp.Lower, exp.Upper, exp.Coalesce,
@@ -72,7 +73,7 @@ class _Lengths:
         longest = max([SCALAR, *parts])
         if isinstance(node, exp.Values):
             self._column = max(self._column, longest)
-        if isinstance(node, COLLECTS):
+        if isinstance(node, COLLECTS) or (isinstance(node, exp.Anonymous) and node.name.lower() in COLLECTING):
             return max(COLLECTED, longest)
         if isinstance(node, JOINS):
             separator = lengths[id(node.expressions[0])] if isinstance(node, exp.ConcatWs) and node.expressions else 0
@@ -160,7 +161,12 @@ def _printed(node: exp.Expr, parts: list[int]) -> int:
     widths = [int(width) for width in re.findall(r"\d+", given.name)]
     if any(width > WIDTHS for width in widths):
         raise Refused(f"printf must make at most {WIDTHS:,} characters")
-    return max(SCALAR, sum(parts) + sum(widths))
+    # Each % may name any of the arguments (%1$s), and PostgreSQL's %L and %I double their quotes.
+    named = given.name.count("%") * 2 * max(parts) if "$" in given.name else 2 * sum(parts)
+    made = max(SCALAR, named + len(given.name) + sum(widths))
+    if made > TEXT:
+        raise Refused(f"it could join texts to more than {TEXT:,} characters")
+    return made
 
 
 def _word(node: exp.Expr) -> str:

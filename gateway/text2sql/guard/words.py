@@ -21,10 +21,25 @@ WHAT = {
     "tablesample": "TABLESAMPLE is not allowed", "insert": "only SELECT may run here, not INSERT",
     "delete": "only SELECT may run here, not DELETE", "returning": "only SELECT may run here",
 }  # fmt: skip
+CALLED = {"left", "right", "isnull"}
+# Words of servers that are none of these, and what to write on every one that is.
+ELSEWHERE = {
+    "minus": "write EXCEPT", "top": "write LIMIT at the end", "percent": "write LIMIT with a number of rows",
+    "qualify": "write a subquery with the window function, and WHERE around it", "rownum": "write LIMIT at the end",
+    "decode": "write CASE WHEN … THEN … END", "try_cast": "write CAST(x AS …)", "safe_cast": "write CAST(x AS …)",
+    "safe_divide": "write a / NULLIF(b, 0)", "nvl2": "write CASE WHEN … THEN … END",
+    "listagg": "write GROUP_CONCAT or string_agg",
+    "sysdate": "write CURRENT_TIMESTAMP", "getdate": "write CURRENT_TIMESTAMP", "today": "write CURRENT_DATE",
+    "dateadd": "add to a date in this server's own way", "pivot": "write SUM(CASE WHEN … THEN … END)",
+    "nolock": "leave it out", "charindex": "write INSTR(text, part)", "convert": "write CAST(x AS …)",
+    "len": "write LENGTH(x)", "sql_no_cache": "leave it out", "sql_calc_found_rows": "leave it out",
+    "high_priority": "leave it out", "sql_big_result": "leave it out", "sql_small_result": "leave it out",
+    "indexed": "leave it out", "countif": "write SUM(CASE WHEN … THEN 1 ELSE 0 END)",
+}  # fmt: skip
 
 
 # Where the parser puts a name that names.py judges; in any other place nothing would look at it.
-PLACES = (exp.Column, exp.Table, exp.TableAlias, exp.Alias, exp.Join, exp.Window)
+PLACES = (exp.Column, exp.Table, exp.TableAlias, exp.Alias, exp.Join, exp.Window, exp.Unnest, exp.Collate)
 
 
 def check(statement: Statement, tree: exp.Expr, dialect: Dialect) -> None:
@@ -52,7 +67,8 @@ def check(statement: Statement, tree: exp.Expr, dialect: Dialect) -> None:
 def _word(lexeme: Lexeme, before: Lexeme | None, following: Lexeme | None, dialect: Dialect) -> None:
     word = lexeme.text.lower()
     if following is not None and following.text == "(":
-        if word not in dialect.functions and word not in dialect.words:
+        # A word of the grammar may be another server's function: LEFT(x, 1), ISNULL(a, b).
+        if word not in dialect.functions and (word not in dialect.words or word in CALLED):
             raise Refused(unknown_function(word, dialect))
         return
     if word in dialect.words:
@@ -68,13 +84,13 @@ def _word(lexeme: Lexeme, before: Lexeme | None, following: Lexeme | None, diale
 
 def unknown_function(word: str, dialect: Dialect) -> str:
     """Why a function may not be called, and what to write instead."""
-    advice = dialect.advice.get(word)
+    advice = dialect.advice.get(word) or ELSEWHERE.get(word)
     return f"the function {word} is not allowed in {dialect.title}" + (f": {advice}" if advice else "")
 
 
 def unknown_word(word: str, dialect: Dialect) -> str:
     """Why a word may not stand in a statement, and what to write instead."""
-    advice = dialect.advice.get(word.lower())
+    advice = dialect.advice.get(word.lower()) or ELSEWHERE.get(word.lower())
     if advice:
         return f"{word.upper()} is not allowed in {dialect.title}: {advice}"
     return WHAT.get(word.lower()) or f"{word.upper()} is not allowed here"

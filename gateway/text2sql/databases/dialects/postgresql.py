@@ -54,13 +54,12 @@ POSTGRESQL = Dialect(
         jsonb_array_elements_text json_each jsonb_each json_each_text jsonb_each_text json_object_keys jsonb_object_keys
         json_build_object jsonb_build_object json_build_array jsonb_build_array to_json to_jsonb jsonb_exists
         row_to_json jsonb_path_query jsonb_path_query_array jsonb_path_query_first jsonb_path_exists jsonb_strip_nulls
-        num_nulls num_nonnulls
+        num_nulls num_nonnulls format encode sha256
     """) - words("row_to_json timeofday log2"),
     glued=False,
     advice={
         "`": "names stand in double quotes in PostgreSQL",
         "==": "write =",
-        "&&": "write AND",
         "rlike": "write ~ for a pattern", "regexp": "write ~ for a pattern", "glob": "write LIKE",
         "div": "write div(a, b)", "mod": "write mod(a, b) or a % b", "xor": "write a <> b",
         "top": "write LIMIT at the end", "separator": "write string_agg(x, ',')",
@@ -87,7 +86,7 @@ POSTGRESQL = Dialect(
         "len": "write length(x)", "rand": "write random()", "find_in_set": "write x = ANY(string_to_array(y, ','))",
         "substring_index": "write split_part(x, ',', 1)", "ucase": "write upper(x)", "lcase": "write lower(x)",
         "json_extract": "write x -> 'key'", "json_unquote": "write x ->> 'key'", "truncate": "write trunc(x, n)",
-        "total": "write coalesce(sum(x), 0)", "convert": "write CAST(x AS …)", "format": "write to_char(x, …)",
+        "total": "write coalesce(sum(x), 0)", "convert": "write CAST(x AS …)",
         "log2": "write log(2, x)", "char": "write chr(n)", "typeof": "leave it out", "printf": "write to_char(x, …)",
     },
     alias_scopes=frozenset({"order", "group", "distinct"}),

@@ -35,6 +35,7 @@ SQLITE = Dialect(
         instr unicode char printf quote like glob hex
         datetime julianday unixepoch strftime
         json json_extract json_array_length json_type json_valid json_quote json_each json_tree
+        json_group_array json_group_object format
     """) - words("hex") | NEWER,
     glued=False,
     advice={
@@ -51,6 +52,10 @@ SQLITE = Dialect(
         "lateral": "SQLite has no LATERAL: write a subquery in SELECT, or a JOIN",
         "any": "write IN (…)", "some": "write IN (…)",
         "array": "SQLite has no arrays",
+        "string_agg": "write group_concat(x, ',')", "listagg": "write group_concat(x, ',')",
+        "dateadd": "write date(x, '+1 day')", "from_unixtime": "write datetime(x, 'unixepoch')",
+        "unix_timestamp": "write unixepoch(x)", "sysdate": "write datetime('now', 'localtime')",
+        "getdate": "write datetime('now', 'localtime')",
         "concat": "join texts with ||", "concat_ws": "join texts with ||",
         "now": "write datetime('now', 'localtime')", "curdate": "write date('now', 'localtime')",
         "curtime": "write time('now', 'localtime')",
@@ -85,4 +90,6 @@ SQLITE = Dialect(
 )  # fmt: skip
 
 # What SQLite's authorizer may be asked for besides the guard's functions: operators are functions there.
-AUTHORIZED = SQLITE.functions | words("-> ->> regexp match") - words("regexp match")
+AUTHORIZED = SQLITE.functions | words("current_date current_time current_timestamp -> ->> regexp match") - words(
+    "regexp match"
+)
