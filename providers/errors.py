@@ -16,6 +16,7 @@
     ├── CutOff                    truncated               yes   it stopped without saying so
     ├── Overloaded                overloaded              yes   the local engine's queue is full, or a breaker is open
     ├── EngineDied                engine_died             yes
+    ├── EngineFailed              upstream_error          yes   the engine failed on this request alone
     └── EngineTimeout             engine_timeout          yes
 
 `code` is a word of the closed list in the documentation: the same in the event, the log line and the metric. A message

@@ -38,6 +38,11 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "is needed by the default provider, but not set; set it, or choose another default",
         "默认的模型服务需要它，但没有设置；请设置它，或换一个 default",
     ),
+    "default_variable": (
+        "is needed by the default provider, but not set; set it, or choose another default; "
+        "it names the variable {variable}",
+        "默认的模型服务需要它，但没有设置；请设置环境变量 {variable}，或换一个 default",
+    ),
     "reserved_name": (
         'the name "none" is reserved for a plain chat; choose another name',
         "名称 none 表示普通聊天，不能用作数据库名；请换一个名称",

@@ -336,7 +336,10 @@ class Settings(Section):
             found.append(_unknown("default", "provider", self.default, names))
         else:
             chosen = self.providers[self.default]
-            found += [Problem(f"providers.{self.default}.{key}", "default_secret") for key in chosen.missing_secrets]
+            for key in chosen.missing_secrets:
+                variable = chosen.unset_variable(key)
+                said = ("default_variable", {"variable": variable}) if variable else ("default_secret", {})
+                found.append(Problem(f"providers.{self.default}.{key}", *said))
         found += [
             _unknown(f"fallbacks.{n}", "provider", name, names)
             for n, name in enumerate(self.fallbacks)

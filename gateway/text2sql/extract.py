@@ -39,7 +39,12 @@ _QUERY = re.compile(
     r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*+(?:select(?=[\s('\"`*\[\d@$+\-:,]|\Z)(?!\s*=)|with\s|values\s*\()",
     re.IGNORECASE | re.DOTALL,
 )
-_THOUGHT = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+# The same pairs as providers/stream/thinking.py, and any case: what a provider left in the text is no answer either.
+_THOUGHT = re.compile(
+    r"<(?P<a>/?)(?:think|thinking|thought|reasoning|reason|seed:think)>|<\|(?:begin|(?P<b>end))_of_thought\|>"
+    r"|\[(?P<c>/?)THINK\]|◁(?P<d>/?)think▷",
+    re.IGNORECASE,
+)
 _TAG = re.compile(r"<(sql|sql_?query|query|code|pre|answer|final_?sql)\b[^<>]{0,100}>", re.IGNORECASE)
 # In JSON, or as Python prints a dictionary.
 _MEMBER = re.compile(
@@ -170,7 +175,7 @@ def without_thoughts(text: str) -> str:
     kept: list[str] = []
     at, is_open = 0, False
     for tag in _THOUGHT.finditer(text):
-        if tag[1]:
+        if any(tag.groups()):
             if not is_open:
                 kept.clear()
             is_open, at = False, tag.end()

@@ -195,12 +195,16 @@ class ReplyReader:
     def _unusual(self, frame: Frame, deltas: list[Delta]) -> bool:
         """Read a frame that is not the usual one; True if it ends the stream."""
         for data in _parts(frame.data):
-            if data.startswith(DONE):
+            data = _stripped(data)
+            if data[:8].upper().strip(b'"').startswith(DONE):
                 if not self._parser.done_marker:
                     continue  # not this upstream's word: something in between added it
                 self.ended = True
                 return True
             chunk = _decoded(data)
+            if isinstance(chunk, str) and chunk.startswith("{"):
+                # A chunk that was made into a string once too often.
+                chunk = _decoded(chunk.encode("utf-8", "replace"))
             if isinstance(chunk, (dict, list)):
                 self._pings = 0
                 if self._chunks(chunk if isinstance(chunk, list) else [chunk], frame, deltas):
@@ -209,7 +213,7 @@ class ReplyReader:
                 self._report(chunk if isinstance(chunk, str) else data.decode("utf-8", "replace"), frame)
             elif data.startswith((b"{", b"[")) and chunk is None:
                 raise BrokenProtocol("the upstream sent an event that is not whole JSON")
-            elif data != b"null":  # some services keep a connection awake with nulls
+            elif data != b"null":
                 self._pings += 1
                 if self._pings >= MAX_PINGS:
                     raise BrokenProtocol(f"the upstream sent {MAX_PINGS} events in a row that are not JSON")
@@ -309,6 +313,11 @@ class ReplyReader:
                 self._normaliser.release(out)
         except ProviderError as second:
             self.ended, self.failure = False, self.failure or second
+
+
+def _stripped(data: bytes) -> bytes:
+    """The data without a second "data:", which a proxy puts before each line that had one."""
+    return data[5:].strip() if data.startswith(b"data:") else data
 
 
 def _sound(delta: Delta) -> Delta:

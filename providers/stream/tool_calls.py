@@ -32,10 +32,16 @@ class ToolCalls:
             # No head announced this index: the arguments go on with the last call (SGLang numbers a head by the
             # tool's place in the request, and its arguments by the call's place in the reply).
             call = self._at[piece.index] = self.calls[-1]
+        elif call is not None and call.says_again(piece):
+            return None  # a last chunk with the whole call once more
         elif call is None or self._another(call, piece):
             name = "" if call is None or piece.name else call.name
             call = self._at[piece.index] = _Call(len(self.calls), self._snapshots, name)
             self.calls.append(call)
+        elif (
+            piece.id and piece.id == call.id and piece.arguments and piece.arguments == call.text and call.is_complete()
+        ):
+            return None  # the last chunk says a whole call again
         return call.take(piece)
 
     def whole(self, pieces: list[ToolCallDelta]) -> list[ToolCallDelta]:
@@ -92,6 +98,11 @@ class _Call:
             return isinstance(msgspec.json.decode(self.text), dict)
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
             return False
+
+    def says_again(self, piece: ToolCallDelta) -> bool:
+        """Whether a piece is the whole call that came in pieces before, under the id that it has."""
+        same = bool(piece.id) and piece.id == self.id and bool(piece.arguments) and piece.arguments == self.text
+        return same and self.is_complete()
 
     def take(self, piece: ToolCallDelta) -> ToolCallDelta | None:
         name = self._more_of_the_name(piece.name or self._name_to_send)

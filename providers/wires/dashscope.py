@@ -35,7 +35,7 @@ from providers.stream.sse import Frame
 from providers.wires.adapter import HostedAdapter, failed_status, retry_after
 from providers.wires.error_text import count, dropped, text_of
 from providers.wires.finish_reasons import finish_reason
-from providers.wires.meanings import by_words
+from providers.wires.meanings import SUCCESS, by_words
 from providers.wires.openai_chunks import read_tool_calls
 
 TEXT_PATH = "/services/aigc/text-generation/generation"
@@ -56,6 +56,7 @@ FAILURES: dict[str, type[ProviderError]] = {
     "AccessDenied": BadKey,
     "Arrearage": QuotaExceeded,
     "insufficient_quota": QuotaExceeded,
+    "AllocationQuota": QuotaExceeded,
     "InvalidParameter": Rejected,
     "InternalError.Algo.InvalidParameter": Rejected,
     "DataInspectionFailed": Moderated,
@@ -211,6 +212,8 @@ def _message(message: Message, sees: bool) -> Message:
     content = message.get("content")
     if not sees:
         return {**message, "content": text_of(content, "this DashScope model")}
+    if isinstance(content, dict):
+        content = [content]
     if isinstance(content, list):
         return {**message, "content": [_part(part) for part in content]}
     return {**message, "content": [{"text": content or ""}]}
@@ -266,9 +269,13 @@ class Parser:
     def parse(self, chunk: dict[str, Any], frame: Frame) -> Iterator[Delta]:
         """Raises a ProviderError where the chunk reports a failure."""
         output = chunk.get("output")
-        if chunk.get("code") or frame.event == "error" or (output is None and chunk.get("message")):
+        code = chunk.get("code")
+        went_well = (code.lower() if isinstance(code, str) else code) in SUCCESS
+        if isinstance(chunk.get("error"), dict) and not output:
+            raise failed(chunk["error"], _commented_status(frame))
+        if not went_well or frame.event == "error" or (output is None and chunk.get("message") and not code):
             raise failed(chunk, _commented_status(frame))
-        if output is None:
+        if not isinstance(output, dict):
             return
         usage = _usage(chunk.get("usage")) or (_usage(msgspec.json.decode(self._usage)) if self._usage else None)
         choices = output.get("choices")
@@ -311,9 +318,10 @@ def _usage(usage: Any) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     # Agents tell one row for each model that they used.
-    counted = [
-        (count(row.get("input_tokens")), count(row.get("output_tokens"))) for row in usage.get("models") or [usage]
-    ]
+    rows = usage.get("models") or [usage]
+    if not isinstance(rows, list):
+        return None
+    counted = [(count(_member(row, "input_tokens")), count(_member(row, "output_tokens"))) for row in rows]
     prompts, completions = [row[0] for row in counted], [row[1] for row in counted]
     if None in prompts or None in completions:
         return None
@@ -341,13 +349,17 @@ def failed(error_body: dict[str, Any], status: int, headers: Mapping[str, str] |
     """What {"code", "message", "request_id"} means; `status` decides where the code is unknown."""
     code, message = str(error_body.get("code") or ""), str(error_body.get("message") or "")
     headers = headers or {}
+    if code.isdigit() and 400 <= int(code) < 600:
+        status = int(code)
     said = f"DashScope says: {message or code}" if message or code else "DashScope reported a failure without a word"
     error: ProviderError
     if code.startswith(GAVE_UP):
         error = failed_status(504, headers, said)
     else:
         known = max((name for name in FAILURES if _begins(code, name)), key=len, default=None)
-        if known is None:
+        if known is None and (kind_said := by_words(message, (QuotaExceeded, Moderated, ContextTooLong))):
+            error = kind_said(said, retry_after=retry_after(headers))
+        elif known is None:
             error = failed_status(status if status >= 400 else 500, headers, said)
         else:
             kind = FAILURES[known]

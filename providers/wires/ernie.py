@@ -20,6 +20,7 @@ from providers.delta import Delta, ToolCallDelta, Usage
 from providers.errors import (
     BadKey,
     ContextTooLong,
+    Moderated,
     NoSuchModel,
     ProviderError,
     QuotaExceeded,
@@ -33,6 +34,8 @@ from providers.wires.baidu_auth import Token, is_access_key, signed, token_for
 from providers.wires.ernie_messages import ernie_messages
 from providers.wires.ernie_parameters import check, parameter_changes, parameters
 from providers.wires.error_text import count
+from providers.wires.finish_reasons import finish_reason
+from providers.wires.meanings import SUCCESS, by_code, by_words
 
 CHAT_PATH = "/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/"
 FAILURES: dict[int, type[ProviderError]] = {
@@ -182,7 +185,7 @@ class Parser:
             or chunk.thoughts
             or chunk.reasoning_content
             or chunk.error_code
-            or chunk.finish_reason == "content_filter"
+            or chunk.finish_reason not in ("", "normal")
         ):
             return None
         if len(chunk.usage) > 2:
@@ -193,7 +196,7 @@ class Parser:
         """Raises a ProviderError where the chunk reports a failure."""
         if failure := reported(chunk):
             raise failure
-        reason = chunk.get("finish_reason") or ""
+        reason, raw = finish_reason(chunk.get("finish_reason"))
         self._unsafe = self._unsafe or bool(chunk.get("need_clear_history")) or reason == "content_filter"
         call, calls, thoughts = (
             chunk.get("function_call"),
@@ -203,17 +206,27 @@ class Parser:
         if isinstance(call, dict):
             thoughts += call.get("thoughts") or ""
             id = f"call_{chunk.get('id') or 'ernie'}_{self._called}"
-            calls.append(ToolCallDelta(self._called, id, call.get("name") or "", call.get("arguments") or ""))
+            arguments = call.get("arguments") or ""
+            arguments = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
+            calls.append(ToolCallDelta(self._called, id, call.get("name") or "", arguments))
             self._called += 1
         usage = read_usage(chunk.get("usage")) or (
             read_usage(msgspec.json.decode(self._usage)) if self._usage else None
         )
         text = chunk.get("result") or ""
         # A reply that was not streamed has neither of these two members, and is at its end.
-        ended = chunk["is_end"] is True if "is_end" in chunk else "sentence_id" not in chunk and "result" in chunk
-        yield Delta(text, thoughts, calls, self._finish_reason(chunk, reason) if ended else None, usage)
+        ended = (
+            chunk["is_end"] in (True, "true", 1)
+            if "is_end" in chunk
+            else "sentence_id" not in chunk and "result" in chunk
+        )
+        failed = ended and reason == "failed"
+        ours = self._finish_reason(chunk, reason) if ended and not failed else None
+        yield Delta(text, thoughts, calls, ours, usage, finish_reason_raw=raw if ended else None)
+        if failed:
+            raise UpstreamFailed(f"the upstream ended with {str(chunk.get('finish_reason'))[:64]!r}")
 
-    def _finish_reason(self, chunk: dict[str, Any], reason: str) -> str:
+    def _finish_reason(self, chunk: dict[str, Any], reason: str | None) -> str:
         if self._unsafe:
             return "content_filter"
         if chunk.get("is_truncated") or reason == "length":
@@ -236,13 +249,20 @@ def reported(chunk: dict[str, Any], headers: Mapping[str, str] | None = None) ->
     code, message = chunk.get("error_code"), chunk.get("error_msg")
     if code is None and "msg" in chunk:
         code, message = chunk.get("code"), chunk.get("msg")
+    elif code is None and "result" not in chunk and isinstance(chunk.get("message"), str):
+        code, message = chunk.get("code"), chunk["message"]
+    if (code.lower() if isinstance(code, str) else code) in SUCCESS:
+        code = None
     if not code and isinstance(error := chunk.get("error"), (str, dict)) and "result" not in chunk:
         said = error if isinstance(error, str) else str(error.get("message") or error.get("code") or "")
         return UpstreamFailed(f"ERNIE reports: {chunk.get('error_description') or said}")
     if not code:
         return None
     number = int(code) if str(code).isdigit() else 0
-    kind = TokenRefused if number in TOKEN_REFUSED else FAILURES.get(number, UpstreamFailed)
+    kind = TokenRefused if number in TOKEN_REFUSED else FAILURES.get(number) or by_code([str(code).lower()])
+    if kind is None or kind is Rejected:
+        telling = by_words(str(message or ""), (QuotaExceeded, Moderated, ContextTooLong))
+        kind = telling or kind or UpstreamFailed
     said = f"ERNIE says: {message or 'no reason'} (error {code})"
     upstream_id = chunk.get("id")
     return kind(

@@ -24,7 +24,7 @@ def count(value: Any) -> int | None:
     """A number of tokens, also where it is written as 12.0; None for anything else that JSON can hold."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53 else None
 
 
 def dropped(request: ChatRequest, upstream: str, *names: str) -> list[str]:

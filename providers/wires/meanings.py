@@ -51,10 +51,13 @@ MEANINGS = (
         "accountoverdue payment_required insufficient_credits quotaexceeded quota_exceeded credits_exhausted "
         "out_of_credits pre_consume_token_quota_failed insufficientbalance account_overdue daily_limit_exceeded "
         "1113 30001 11201 access_terminated_error allocationquota.freetieronly freetieronly",
-        r"insufficient[ _](account )?(balance|credit|fund|quota|user quota)|余额不足|欠费|余额已用"
+        r"insufficient[ _](account )?(balance|credit|fund|quota|user quota)|余额不[足够]|欠费|续费"
+        r"|余额已用|预扣费|剩余额度"
+        r"|资源包.{0,12}(用尽|用完|耗尽|不足)"
         r"|额度(已)?(不足|用完|用尽|耗尽)|账户(已)?欠|充值|arrears|overdue|out of (money|credits?)"
         r"|(more|enough|no|remaining) credits\b|credit balance"
-        r"|(exceeded|reached) (your|the) (current|monthly|daily|total) (quota|usage|spend|billing)|payment required"
+        r"|(exceeded|reached) (your|the) (current|monthly|daily|total|specified)( api)? (quota|usage|spend|billing)"
+        r"|payment required"
         r"|top[ -]?up|add (more )?(credits|funds)|(please )?recharge|billing (details|limit)|spending limit"
         r"|free (tier|quota).{0,40}(exhausted|used up)|quota (is |has been )?(exhausted|used up)|in good standing",
         "OpenAI, DeepSeek and OpenRouter (402), Moonshot, Zhipu 1113, MiniMax 1008, one-api and new-api, SiliconFlow "
@@ -68,6 +71,7 @@ MEANINGS = (
         "inputimagesensitivecontentdetected prohibited_content 1301 10013 10014 safety",
         r"content exists risk|usage guidelines|safety_check|content (management )?policy|(was|is|were) flagged"
         r"|requires moderation|inappropriate content|sensitive (content|words|information)|敏感(内容|信息|词)?|违规"
+        r"|considered high risk"
         r"|不安全|content[ _]filter|responsible ai|moderation|violat\w+ .{0,40}polic|\bunsafe\b",
         "OpenAI, Azure, DeepSeek, OpenRouter, xAI, Zhipu 1301, MiniMax 1026 and 1027, Ark, Spark 10013, DashScope, "
         "Qianfan",
@@ -87,10 +91,12 @@ MEANINGS = (
         ContextTooLong,
         "context_length_exceeded exceed_context_size_error characters_too_long tokens_too_long context_window_exceeded "
         "string_above_max_length context_too_long prompt_too_long 1261 10907 request_too_large_for_model",
-        r"context[ _](length|window|size)|max\w* (model|context|input)|longer than the (max\w* )?model|too many tokens"
+        r"context[ _](length|window|size|limit)|model token limit|tokens?`? .{0,40}must be <="
+        r"|max\w* (model|context|input)|longer than the (max\w* )?model|too many tokens"
         r"|(prompt|input|question|messages?)\b.{0,40}\btoo long|(prompt|input|question)\b.{0,40}\blength"
         r"|length of (the )?(current )?(input|prompt|question)|reduce the length"
-        r"|exceeds? (the )?(model'?s )?max\w* .{0,20}tokens|输入(长度|过长)|上下文(长度|过长)|超(过|出)[^。]{0,12}长度"
+        r"|exceeds? (the )?(model'?s )?max\w* .{0,20}tokens|输入(长度|过长)|上下文(长度|过长)"
+        r"|超(过|出|长).{0,16}上下文|超(过|出)[^。]{0,12}长度"
         r"|prompt (超长|过长)|tokens?.{0,12}超(长|过|出)",
         "OpenAI, vLLM, SGLang, llama.cpp, Zhipu 1261, Spark 10907, DashScope, Qianfan, ERNIE",
     ),
@@ -100,6 +106,7 @@ MEANINGS = (
         "invalidendpointormodel.notfound modelnotopen model_decommissioned model_not_available 1211 20012 "
         "resource_not_found_error invalidendpointormodel",
         r"\bmodel\b.{0,80}\b(does not exist|not found|not exist|not support\w*|is not available|decommissioned)"
+        r"|not a valid model\b"
         r"|(no such|unknown|invalid) model\b|deployment .{0,60}(does not exist|not found)|模型(不存在|未找到|不支持)",
         "OpenAI, vLLM, Azure, Groq, Ark, Zhipu 1211, SiliconFlow 20012, Moonshot, Ollama",
     ),

@@ -87,10 +87,18 @@ class Parser:
 
 
 def unwrapped(chunk: dict[str, Any]) -> dict[str, Any]:
-    """The chunk inside {"code": 0, "data": {…}}, or the chunk itself."""
-    inner = chunk.get("data")
-    if "choices" not in chunk and isinstance(inner, dict) and ("choices" in inner or "error" in inner):
-        return inner
+    """The chunk inside {"code": 0, "data": {…}} or another envelope, also as a JSON string; or the chunk itself."""
+    if "choices" in chunk:
+        return chunk
+    for name in ("data", "result", "response"):
+        inner = chunk.get(name)
+        if isinstance(inner, str) and inner.startswith("{"):
+            try:
+                inner = msgspec.json.decode(inner)
+            except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+                continue
+        if isinstance(inner, dict) and ("choices" in inner or "error" in inner):
+            return inner
     return chunk
 
 
@@ -141,14 +149,19 @@ def _says_something(part: dict[str, Any]) -> bool:
 
 def _thought(part: dict[str, Any]) -> str:
     """The thinking of a delta: the new name and the old one; some send both with the same text."""
-    for name in ("reasoning", "reasoning_content", "thinking"):
+    for name in ("reasoning", "reasoning_content", "thinking", "reasoning_text"):
         value = part.get(name)
         if isinstance(value, dict):
             value = value.get("content") or value.get("text")
         if isinstance(value, str) and value:
             return value
     details = part.get("reasoning_details")
-    texts = [detail.get("text") for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
+    details = [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
+    texts = (
+        [detail.get("text") or detail.get("summary") for detail in details if isinstance(detail, dict)]
+        if isinstance(details, list)
+        else []
+    )
     return "".join(text for text in texts if isinstance(text, str))
 
 
@@ -189,7 +202,7 @@ def read_tool_calls(part: dict[str, Any]) -> list[ToolCallDelta]:
 
 def read_tool_call(call: dict[str, Any], position: int) -> ToolCallDelta:
     """A piece of a tool call; position: its place in the chunk, where it has no index of its own."""
-    function = _object(call.get("function"))
+    function = _object(call.get("function")) or call  # some put name and arguments into the call itself
     index, id = call.get("index"), call.get("id")
     if isinstance(index, str):
         index = int(index) if index.isdigit() else None
@@ -208,19 +221,25 @@ def read_tool_call(call: dict[str, Any], position: int) -> ToolCallDelta:
 
 def read_usage(chunk: dict[str, Any]) -> Usage | None:
     """The totals of a chunk, wherever it has them: at the top, in a choice (Kimi), in `x_groq`."""
-    places = [chunk, _object(chunk.get("x_groq")), *our_choices(chunk)]
-    found = (_totals(place["usage"]) for place in places if isinstance(place.get("usage"), dict))
+    choices = our_choices(chunk)
+    deltas = [_object(choice.get("delta")) for choice in choices]
+    places = [place["usage"] for place in (chunk, _object(chunk.get("x_groq")), *choices, *deltas) if "usage" in place]
+    found = (_totals(usage) for place in places for usage in (place if isinstance(place, list) else [place]))
     return next((usage for usage in found if usage), None)
 
 
-def _totals(usage: dict[str, Any]) -> Usage | None:
+def _totals(usage: Any) -> Usage | None:
     """The totals where at least two of the three are there; None otherwise, for a number is never made up."""
+    if not isinstance(usage, dict):
+        return None
     prompt, completion, total = (count(usage.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+    prompt = count(usage.get("input_tokens")) if prompt is None else prompt
+    completion = count(usage.get("output_tokens")) if completion is None else completion
     if prompt is None and completion is not None and total is not None:
         prompt = total - completion
     if completion is None and prompt is not None and total is not None:
         completion = total - prompt
-    if prompt is None or completion is None:
+    if prompt is None or completion is None or prompt < 0 or completion < 0:
         return None
     cached = count(_object(usage.get("prompt_tokens_details")).get("cached_tokens"))
     thought = count(_object(usage.get("completion_tokens_details")).get("reasoning_tokens"))
@@ -254,6 +273,7 @@ class _Part(msgspec.Struct, gc=False):
     function_call: None = None
     reasoning_details: None = None
     thinking: None = None
+    reasoning_text: None = None
     images: None = None
     annotations: None = None
     audio: None = None

@@ -31,9 +31,15 @@ from providers.wires.adapter import failed_status, retry_after
 from providers.wires.meanings import BUSY, MINIMAX, SUCCESS, by_code, by_words
 
 MAX_DEPTH = 4
-_SENTENCES = ("message", "msg", "error_msg", "error_message", "status_msg", "error_description", "detail", "reason")
-_CODES = ("code", "type", "status", "reason", "error_code", "innererror")
+_SENTENCES = (
+    "message", "msg", "error_msg", "error_message", "errormessage", "status_msg", "error_description",
+    "faultstring", "detail", "reason",
+)  # fmt: skip
+_CODES = ("code", "type", "status", "reason", "error_code", "errorcode", "innererror")
+# Members that hold the error of a service whose own wire is another: Spark, Ark, Tencent Cloud, Apigee, FastAPI.
+_ENVELOPES = ("header", "responsemetadata", "response", "fault", "errormsg", "detail")
 # What says no more than the HTTP status does: where anything else is said, that is the sentence.
+_SUCCESS_WORDS = frozenset({"success", "ok", "succeeded", "操作成功", "成功"})
 _EMPTY_WORDS = frozenset(
     {"bad request", "unauthorized", "forbidden", "not found", "provider returned error", "error", "upstream error"}
 )
@@ -111,16 +117,30 @@ def _errors(chunk: dict[str, Any]) -> Iterator[Any]:
     for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, dict) and choice.get("error"):
             yield choice["error"]
-    if (
-        chunk.get("object") == "error"
-        or (chunk.get("success") is False and not choices)
-        or (
-            not choices
-            and _word(chunk.get("code", chunk.get("error_code"))) not in SUCCESS
-            and any(isinstance(chunk.get(name), str) for name in ("message", "msg", "error_msg"))
-        )
-    ):
+    if chunk.get("object") == "error" or (not choices and _reports(_lowered(chunk))):
         yield chunk
+
+
+def _lowered(error: dict[str, Any]) -> dict[str, Any]:
+    return {str(name).lower(): value for name, value in error.items()}
+
+
+def _reports(said: dict[str, Any], depth: int = 0) -> bool:
+    """Whether an object without choices is an error; its names are in lower case."""
+    if said.get("success") is False or "faultstring" in said or (depth and said.get("error")):
+        return True
+    for name in _ENVELOPES:
+        inner = said.get(name)
+        if isinstance(inner, dict) and depth < MAX_DEPTH and _reports(_lowered(inner), depth + 1):
+            return True
+    sentences = [said[name] for name in _SENTENCES if isinstance(said.get(name), str) and said[name].strip()]
+    if not sentences or sentences[0].strip(" .!").lower() in _SUCCESS_WORDS:
+        return False
+    status = said.get("status")
+    if status is False or (isinstance(status, (int, str)) and str(status).isdigit() and int(status) >= 400):
+        return True
+    codes = [said.get(name) for name in ("code", "error_code", "errorcode")]
+    return any(_word(code) not in SUCCESS for code in codes)
 
 
 def _word(value: Any) -> Any:
@@ -155,11 +175,8 @@ def _read_text(text: str, report: _Report, depth: int) -> None:
 
 
 def _read_object(error: dict[str, Any], report: _Report, depth: int) -> None:
-    base = error.get("base_resp")
-    if isinstance(base, dict):
-        code = base.get("status_code")
-        report.kind = report.kind or (MINIMAX.get(code) if isinstance(code, int) else None)
-        _read(base.get("status_msg"), report, depth + 1)
+    error = _lowered(error)
+    _read_envelopes(error, report, depth)
     for name in _CODES:
         _read_code(error.get(name), report, depth)
     if isinstance(error.get("param"), str):
@@ -186,8 +203,21 @@ def _read_object(error: dict[str, Any], report: _Report, depth: int) -> None:
         _read(metadata.get("raw"), report, depth + 1)
         if metadata.get("flagged_input") or metadata.get("reasons"):
             report.kind = report.kind or Moderated
-    if error.get("contentFilter") and report.kind is None and not report.codes:
+    if error.get("contentfilter") and report.kind is None and not report.codes:
         report.kind = Moderated
+
+
+def _read_envelopes(error: dict[str, Any], report: _Report, depth: int) -> None:
+    """What the error holds that belongs to another wire."""
+    for name in _ENVELOPES:
+        if name != "detail" and isinstance(error.get(name), dict):
+            _read(error[name], report, depth + 1)
+    base = error.get("base_resp")
+    if isinstance(base, dict):
+        code = base.get("status_code")
+        code = int(code) if isinstance(code, str) and code.isdigit() else code
+        report.kind = report.kind or (MINIMAX.get(code) if isinstance(code, int) else None)
+        _read(base.get("status_msg"), report, depth + 1)
 
 
 def _read_code(value: Any, report: _Report, depth: int) -> None:
@@ -266,10 +296,9 @@ def _kind(report: _Report, status: int, words: str) -> type[ProviderError] | Non
         return RateLimited
     if status in (401, 403):
         return BadKey
-    if status in (0, 400, 404, 413, 422):
-        telling = by_words(words, (BadKey, ContextTooLong, NoSuchModel))
-        if telling:
-            return telling
+    telling = by_words(words, (BadKey, ContextTooLong, NoSuchModel))
+    if telling:
+        return telling
     if status == 404:
         return NoSuchModel
     if status == 0 and kind is None:

@@ -179,6 +179,8 @@ class Parser(openai_chunks.Parser):
 
     def _failure(self, chunk: dict[str, Any]) -> ProviderError | None:
         code = chunk.get("error_code") or chunk.get("code")
+        if isinstance(code, str) and code.isdigit():
+            code = int(code)
         if isinstance(code, int) and code in FAILURES:
             return reported(chunk)
         return None

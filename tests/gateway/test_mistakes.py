@@ -126,8 +126,8 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     "the default's secret is not set": (
         "default: q\nproviders:\n  q: {type: dashscope, model: m, api_key: '${NOT_SET}'}\n",
-        "providers.q.api_key: is needed by the default provider, but not set; set it, or choose another default "
-        "(line 3)",
+        "providers.q.api_key: is needed by the default provider, but not set; set it, or choose another default; "
+        "it names the variable NOT_SET (line 3)",
     ),
     "a bad port": (
         "server: {bind: '127.0.0.1:99999'}\n",

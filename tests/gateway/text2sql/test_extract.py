@@ -206,3 +206,12 @@ def test_no_reply_takes_long_to_search(reply):
     looks_like_sql(reply)
     # Milliseconds; with a search that tries again and again it would be minutes, or years.
     assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    "tag", ["</think>", "</thought>", "</seed:think>", "<|end_of_thought|>", "[/THINK]", "◁/think▷", "</reason>"]
+)
+def test_nothing_before_a_tag_that_closes_a_thought_is_a_statement(tag):
+    draft, answer = "```sql\nSELECT 1 FROM draft\n```\n", "```sql\nSELECT 2 FROM t\n```"
+    assert statements(draft + tag + answer) == ["SELECT 2 FROM t"]
+    assert statements(draft + tag + "I cannot say.") == []
