@@ -28,7 +28,9 @@ def ernie_messages(request: ChatRequest, upstream: str) -> tuple[str, list[Messa
         elif role == "tool":
             call = called.get(str(message.get("tool_call_id")))
             if call is None:
-                raise Rejected("a message of role tool names no call that an assistant's message before it made")
+                raise Rejected(
+                    "messages.tool_call_id: must name a call that an assistant's message before it made, got another"
+                )
             made.append({"role": "assistant", "content": "", "function_call": call})
             made.append({"role": "function", "name": call["name"], "content": text})
         elif role == "assistant" and message.get("tool_calls"):
@@ -49,7 +51,7 @@ def ernie_messages(request: ChatRequest, upstream: str) -> tuple[str, list[Messa
 
 def _add(made: list[Message], role: str, text: str, changed: list[str]) -> None:
     if role not in ("user", "assistant"):
-        raise Rejected(f"a message's role is system, user, assistant or tool, not {role!r}")
+        raise Rejected(f"messages.role: must be system, user, assistant or tool, got {role[:40]!r}")
     if not made and role == "assistant":
         changed.append("an assistant's turn before the first question left out")
     elif made and made[-1]["role"] == role and "function_call" not in made[-1]:
@@ -66,10 +68,11 @@ def _function_call(call: dict[str, Any]) -> dict[str, Any]:
 
 def _check(made: list[Message], upstream: str) -> None:
     if not made:
-        raise Rejected(f"{upstream} needs a message of role user with some text")
+        raise Rejected(f"messages: {upstream} needs a message of role user with some text, got none")
     if made[-1]["role"] == "assistant":
         raise Rejected(
-            f"{upstream} cannot continue an assistant's turn: the last message must be the user's or a tool's"
+            f"messages: {upstream} cannot continue an assistant's turn; "
+            "the last one must be the user's or a tool's, got assistant"
         )
     # What comes before a call's result is the question, the result of another call, or an assistant's words.
     position = 0
@@ -80,4 +83,4 @@ def _check(made: list[Message], upstream: str) -> None:
             continue
         position += 1
     if made[0]["role"] == "assistant":
-        raise Rejected("the first message must be the user's")
+        raise Rejected("messages: the first one must be the user's, got the assistant's")

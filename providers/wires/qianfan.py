@@ -59,7 +59,7 @@ class Adapter(OpenAIAdapter):
 
     def check(self, request: ChatRequest) -> None:
         if request.logprobs:
-            raise Rejected("Qianfan tells no log probabilities")
+            raise Rejected("logprobs: Qianfan tells no log probabilities; expected false or nothing, got true")
         if self.is_ernie:
             self._messages(request)
 
