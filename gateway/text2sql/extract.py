@@ -144,7 +144,8 @@ def statements(reply: str, tables: Iterable[str] = (), *, cut: bool = False) -> 
     tables  the open tables: a sentence that says "select … from …" is a statement if it reads one of them
     cut     the reply was cut short: a block that is still open is none
     """
-    text = without_thoughts(reply[-SEARCHED:])
+    # A fence that was escaped on its way is one.
+    text = without_thoughts(reply[-SEARCHED:]).replace("\\`\\`\\`", "```")
     blocks, rest = _blocks(text, cut)
     queries = [query for content, _ in blocks for query in _split(content)]
     for content, _ in blocks:

@@ -14,7 +14,8 @@ from gateway.text2sql.databases.dialect import Dialect
 from gateway.text2sql.guard import lexemes
 from gateway.text2sql.guard.lexemes import Lexeme, Statement
 
-RESERVED = {word.lower() for word in MySQL.Generator.RESERVED_KEYWORDS}
+# FROM DUAL is no table: in quotes the server would look for one.
+RESERVED = {word.lower() for word in MySQL.Generator.RESERVED_KEYWORDS} - {"dual"}
 
 
 def quoted(statement: Statement, tree: exp.Query, dialect: Dialect) -> Statement:

@@ -157,10 +157,10 @@ def _printed(node: exp.Expr, parts: list[int]) -> int:
     """What printf makes: its format has to be a plain text, whose widths count."""
     given = node.this if isinstance(node.this, exp.Expr) else next(iter(node.expressions), None)
     if not isinstance(given, exp.Literal) or not given.is_string or "*" in given.name:
-        raise Refused("printf takes a plain text as its format here, without *")
+        raise Refused(f"{_word(node)} takes a plain text as its format here, without *")
     widths = [int(width) for width in re.findall(r"\d+", given.name)]
     if any(width > WIDTHS for width in widths):
-        raise Refused(f"printf must make at most {WIDTHS:,} characters")
+        raise Refused(f"{_word(node)} must make at most {WIDTHS:,} characters")
     # Each % may name any of the arguments (%1$s), and PostgreSQL's %L and %I double their quotes.
     named = given.name.count("%") * 2 * max(parts) if "$" in given.name else 2 * sum(parts)
     made = max(SCALAR, named + len(given.name) + sum(widths))
@@ -170,4 +170,5 @@ def _printed(node: exp.Expr, parts: list[int]) -> int:
 
 
 def _word(node: exp.Expr) -> str:
-    return str(node.meta.get("name") or node.key).lower()
+    written = node.name if isinstance(node, exp.Anonymous) else node.key
+    return str(node.meta.get("name") or written).lower()

@@ -107,6 +107,7 @@ CASES = [
         "```sql\nINSERT INTO x VALUES ('SELECT name FROM customers')\n```",
         "INSERT INTO x VALUES ('SELECT name FROM customers')",
     ),
+    (f"\\`\\`\\`sql\n{GOOD}\n\\`\\`\\`", GOOD),
     # where words go on
     (f"<answer>{GOOD}</answer>", GOOD),
     (f"[SQL]\n{GOOD}\n[/SQL]", GOOD),
