@@ -81,7 +81,7 @@ def read(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def station_rows(stations: list[dict[str, str]]) -> Iterator[tuple]:
+def station_rows(stations: list[dict[str, str]]) -> Iterator[tuple[object, ...]]:
     """dtzpt's rows; the lines to change to are those of the other rows with the same name."""
     lines_at = defaultdict(list)
     for row in stations:
@@ -102,7 +102,7 @@ def distance_km(a: dict[str, str], b: dict[str, str]) -> float:
     return 2 * 6371 * math.asin(math.sqrt(h))
 
 
-def line_rows(lines: list[dict[str, str]], stations: list[dict[str, str]]) -> Iterator[tuple]:
+def line_rows(lines: list[dict[str, str]], stations: list[dict[str, str]]) -> Iterator[tuple[object, ...]]:
     """The rows of `lines`; a branch's length is measured among its own stations and to where it joins."""
     for line in lines:
         own = [row for row in stations if row["line"] == line["line"]]
@@ -115,7 +115,7 @@ def line_rows(lines: list[dict[str, str]], stations: list[dict[str, str]]) -> It
         yield line["line"], line["color"], opened, round(length, 1), main[0]["name"], main[-1]["name"], len(own)
 
 
-def rider_rows(stations: list[dict[str, str]]) -> Iterator[tuple]:
+def rider_rows(stations: list[dict[str, str]]) -> Iterator[tuple[object, ...]]:
     """Generated riders: a size per station, a weekly rhythm, the Qingming holiday and some noise."""
     rng = random.Random(SEED)
     lines_at = defaultdict(list)
