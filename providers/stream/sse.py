@@ -202,7 +202,9 @@ class Decoder:
             else:
                 self._dispatch(frames)
         self._line += rest
-        self._between = not (self._line or self._data or self._event or self._comments or self._retry is not None)
+        # An id line alone, when a read ended behind it, belongs to the event that follows.
+        fields = self._line or self._data or self._event or self._comments or self._retry is not None
+        self._between = not fields and self._id == self.last_id
         if len(self._line) > self._max:
             self._fail("a line")
 

@@ -205,3 +205,11 @@ def test_an_endless_line_costs_linear_time():
     short = min(seconds(4_000, 512) for _ in range(3))
     # Four times the bytes; re-scanning what is pending would cost sixteen times as much.
     assert min(seconds(16_000, 512) for _ in range(3)) < 10 * short + 0.01
+
+
+def test_an_events_id_is_its_own_wherever_a_read_ends():
+    body = b'id: a.75\ndata: {"x":1}\n\n: ping\nid: a.76\ndata: {"x":2}\n\nid: a.77\ndata: {"x":3}\n\n'
+    for cut in range(len(body) + 1):
+        decoder = Decoder()
+        frames = decoder.feed(body[:cut]) + decoder.feed(body[cut:])
+        assert [frame.id for frame in frames if frame.data] == ["a.75", "a.76", "a.77"], cut

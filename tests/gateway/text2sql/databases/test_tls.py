@@ -92,7 +92,7 @@ def postgresql(tmp_path_factory):
         for path in (folder, key):
             shutil.chown(path, "nobody")
         for above in list(folder.parents)[:3]:
-            if above.stat().st_uid == os.getuid() and above.name.startswith("pytest-"):
+            if above.stat().st_uid == os.getuid() and above.name.startswith(("pytest-", "popen-")):
                 above.chmod(0o711)
     key.chmod(0o600)
     data = folder / "data"

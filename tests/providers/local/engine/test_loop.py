@@ -9,7 +9,7 @@ from providers.local.engine.compute import sampler
 from providers.local.engine.compute.runner import LOST
 from providers.local.engine.errors import OutOfMemory
 from providers.local.engine.output import OutputBuffer
-from tests.providers.local.engine.running import a_loop, asking, run
+from tests.providers.local.engine.running import OWNER, a_loop, asking, run
 
 pytestmark = pytest.mark.usefixtures("way")
 POISON = "☠"
@@ -69,7 +69,7 @@ def test_a_step_that_raises_fails_only_those_that_raise_alone_too(loop, monkeypa
     real = loop._runner.launch
 
     def breaks(chunks):
-        if any(chunk.sequence.key == ("test", 1) and chunk.sequence.generated == 3 for chunk in chunks):
+        if any(chunk.sequence.key == (OWNER, 1) and chunk.sequence.generated == 3 for chunk in chunks):
             raise IndexError("out of range")
         return real(chunks)
 
