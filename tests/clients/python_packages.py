@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +23,9 @@ def installed() -> Path:
     wanted = (HERE / "requirements.txt").read_bytes()
     folder = ROOT / ".venv" / f"clients-{hashlib.sha256(wanted).hexdigest()[:12]}"
     python = folder / "bin" / "python"
+    lock = folder.with_suffix(".lock").open("w")
+    # Several test processes may come here at once; the others wait and find it made.
+    fcntl.flock(lock, fcntl.LOCK_EX)
     if not (folder / "installed").exists():
         shutil.rmtree(folder, ignore_errors=True)
         try:
