@@ -1,6 +1,6 @@
 """The kinds of database servers: one row for each, and a module that connects to it.
 
-    sqlite.py       in threads of its own, the file opened for reading alone
+    sqlite.py       the file opened for reading alone, its statements in processes that can be killed
     postgresql.py   psycopg, waiting in gevent's way
     mysql.py        PyMySQL over a gevent socket; MySQL and MariaDB
 

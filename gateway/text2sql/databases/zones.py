@@ -28,3 +28,14 @@ def zone(name: str) -> datetime.tzinfo | None:
 def today(name: str, now: datetime.datetime | None = None) -> datetime.date:
     """The date in that zone, in UTC where it is unknown."""
     return (now or datetime.datetime.now(datetime.UTC)).astimezone(zone(name) or datetime.UTC).date()
+
+
+def posix(name: str) -> str:
+    """`name` as the C library takes it in TZ: there the signs of offsets are turned round. "" stays "".
+
+    source: POSIX.1-2017, chapter 8.3
+    """
+    offset = _OFFSET.fullmatch(name.strip())
+    if offset is None:
+        return name.strip()
+    return f"<{offset[1]}{offset[2]:0>2}>{'-' if offset[1] == '+' else '+'}{offset[2]}:{offset[3] or '00'}"

@@ -66,27 +66,54 @@ def demo_rows(folder: Path) -> dict[str, tuple[list[str], list[tuple[Any, ...]]]
         }
 
 
+@dataclass(frozen=True)
+class Runner:
+    """A process that runs SQLite's statements, as the system lists it; `peak_kib` is the most memory that it had."""
+
+    pid: int
+    state: str
+    peak_kib: int
+
+
+def runners(path: Path) -> list[Runner]:
+    """The processes that run statements of the file at `path`."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+            if str(path) not in words or not any(word.endswith("sqlite_runner.py") for word in words):
+                continue
+            lines = dict(line.split(":\t", 1) for line in (folder / "status").read_text().splitlines() if ":\t" in line)
+        except (OSError, ValueError):
+            continue  # it has ended meanwhile
+        state = lines["State"][0]
+        if state not in "ZX":
+            found.append(Runner(int(folder.name), state, int(lines.get("VmHWM", "0 kB").split()[0])))
+    return found
+
+
 class SQLite:
     dialect = "sqlite"
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "metro.db"
-        build.build(self._path)
-        with sqlite3.connect(self._path) as connection:
+        self.path = folder / "metro.db"
+        build.build(self.path)
+        with sqlite3.connect(self.path) as connection:
             connection.executescript(
                 f"CREATE TABLE secret (note TEXT); INSERT INTO secret VALUES ('{MARKER}');"
                 f"CREATE TABLE staff (name TEXT, salary TEXT); INSERT INTO staff VALUES ('Li', '{MARKER}'); {VIEW};"
             )
-        self.reader_url = self.owner_url = f"sqlite:///{self._path}"
+        self.reader_url = self.owner_url = f"sqlite:///{self.path}"
 
     def digest(self) -> str:
-        return hashlib.sha256(self._path.read_bytes()).hexdigest() + str(sorted(os.listdir(self._path.parent)))
+        return hashlib.sha256(self.path.read_bytes()).hexdigest() + str(sorted(os.listdir(self.path.parent)))
 
     def running(self) -> int:
-        return 0
+        """The processes that run statements of this file, and do not wait for the next one."""
+        return sum(process.state != "S" for process in runners(self.path))
 
     def own(self, statement: str) -> None:
-        with sqlite3.connect(self._path) as connection:
+        with sqlite3.connect(self.path) as connection:
             connection.execute(statement)
 
     def drop(self) -> None:

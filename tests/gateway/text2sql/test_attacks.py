@@ -9,8 +9,10 @@ import time
 import gevent
 import pytest
 
+from gateway.text2sql.databases import sqlite_runner
 from gateway.text2sql.errors import SqlFailed, SqlLimit
 from gateway.text2sql.guard.judge import Verdict
+from tests.gateway.text2sql import servers
 from tests.reliability.rig import at_most
 
 LIMIT = 1 << 20  # byte_limit of these tests
@@ -156,27 +158,58 @@ def test_no_statement_outlives_its_time_on_the_server(server, opened, sql):
     assert time.monotonic() - began < at_most(1.0)
 
 
-def test_statements_that_hang_are_told_and_do_not_close_the_database(sqlite_server, opened, monkeypatch):
-    """One step of SQLite's that no interrupt ends: both threads hang, and the next statement still gets its rows."""
-    database = opened(sqlite_server, timeout_s=0.3)
+def test_statements_that_hang_while_they_are_prepared_are_ended_and_close_nothing(sqlite_server, opened):
+    """No interrupt ends these: each takes all that one of two processes has, and both are free again in time."""
+    database = opened(sqlite_server, timeout_s=0.4, connections=2)
     database.schema()
-    hang_s, original = 2.5, database.server._query
+    hanging = Verdict("", ok=True, limited=doubling(25))
+    asked = [gevent.spawn(database.run, hanging) for _ in range(2)]
+    gevent.sleep(0.1)
+    waiting = gevent.spawn(database.run, database.judge("SELECT COUNT(*) AS n FROM dtzpt"))
+    gevent.joinall([*asked, waiting], raise_error=False)
+    assert [type(one.exception) for one in asked] == [SqlLimit] * 2
+    # What waited is given its rows, or the truth.
+    assert waiting.exception is None or "busy" in str(waiting.exception)
+    assert database.run(database.judge("SELECT COUNT(*) AS n FROM dtzpt")).rows == [[305]]
+    assert sqlite_server.running() == 0
 
-    def hanging(sql, collected, job):
-        if "hang" in sql:
-            time.sleep(hang_s)  # a native sleep, in the database's own thread
-            raise AssertionError("the caller has gone")
-        original(sql, collected, job)
 
-    monkeypatch.setattr(database.server, "_query", hanging)
-    for _ in range(2):
-        with pytest.raises(SqlLimit):
-            database.run(Verdict("hang", ok=True, limited="hang"))
-    gevent.sleep(1.3)  # until they are taken for hanging
-    rows = database.run(database.judge("SELECT COUNT(*) AS n FROM dtzpt"))
-    assert rows.rows == [[305]]
-    gevent.sleep(hang_s)
-    assert database.server._threads.maxsize == 2
+def test_a_statement_of_sqlite_that_takes_all_memory_is_refused_it(sqlite_server, opened):
+    """24 levels take 80 MB/s while they are prepared; the kernel says no, and nothing of it reaches the worker."""
+    database = opened(sqlite_server, timeout_s=60)
+    database.schema()
+    before = {one.pid for one in servers.runners(sqlite_server.path)}
+    peaks = []
+
+    def look():
+        while True:
+            peaks.extend(one.peak_kib for one in servers.runners(sqlite_server.path) if one.pid not in before)
+            gevent.sleep(0.02)
+
+    looking = gevent.spawn(look)
+    with pytest.raises(SqlLimit, match="memory"):
+        assert grown_kib(lambda: database.run(Verdict("", ok=True, limited=doubling(25)))) < 4 * LIMIT >> 10
+    looking.kill()
+    assert 1024 < max(peaks) < (sqlite_runner.MEMORY_BYTES >> 10) + 64 * 1024
+    assert database.run(database.judge("SELECT COUNT(*) AS n FROM dtzpt")).rows == [[305]]
+
+
+def test_a_worker_that_died_takes_its_statements_along(sqlite_server, opened):
+    """The kernel's own clock ends the process, also when nothing of the gateway is there to do it."""
+    database = opened(sqlite_server, timeout_s=1)
+    database.schema()
+    running = database.server.processes.run(
+        {"sql": "SELECT 1 UNION ALL SELECT COUNT(*) FROM riders a, riders b, riders c",
+         "row_limit": 9, "byte_limit": 100}, 1
+    )  # fmt: skip
+    assert next(running)["names"] == ["1"]
+    assert sqlite_server.running() == 1
+    # From here on the gateway does nothing at all.
+    began = time.monotonic()
+    while sqlite_server.running() and time.monotonic() - began < 30:
+        time.sleep(0.02)
+    assert time.monotonic() - began < at_most(1.5)
+    running.close()
 
 
 def test_a_recursion_needs_a_bound(server, opened):

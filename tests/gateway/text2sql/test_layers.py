@@ -7,11 +7,12 @@ import sqlite3
 import psycopg
 import pymysql
 import pytest
+from sqlalchemy import make_url
 
-from gateway.text2sql import database as opening
+from gateway.text2sql.databases import sqlite_runner
 from gateway.text2sql.errors import SqlError, SqlFailed
 from gateway.text2sql.guard.judge import Verdict
-from tests.gateway.text2sql.servers import MARKER, settings
+from tests.gateway.text2sql.servers import MARKER
 
 
 def send(database, sql):
@@ -133,8 +134,7 @@ def test_a_lock_that_a_statement_took_is_gone_with_its_connection(postgresql_ser
 
 
 def test_sqlite_opens_the_file_for_reading_alone(sqlite_server):
-    server = opening.Database("x", settings(sqlite_server.reader_url)).server
-    connection = server._connect()
+    connection = sqlite_runner.connect(make_url(sqlite_server.reader_url).database)
     connection.execute("PRAGMA query_only = OFF")
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         connection.execute("DELETE FROM lines")
@@ -142,7 +142,7 @@ def test_sqlite_opens_the_file_for_reading_alone(sqlite_server):
 
 
 def test_sqlite_is_told_to_query_only(sqlite_server):
-    connection = opening.Database("x", settings(sqlite_server.reader_url)).server._connect()
+    connection = sqlite_runner.connect(make_url(sqlite_server.reader_url).database)
     assert connection.execute("PRAGMA query_only").fetchone() == (1,)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         connection.execute("CREATE TEMP TABLE probe (x)")

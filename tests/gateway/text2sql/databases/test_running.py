@@ -151,15 +151,11 @@ def test_who_leaves_takes_the_running_statement_along_within_a_second(server, op
     database = opened(server, timeout_s=30)
     verdict = database.judge(SLOW[0])
     running = gevent.spawn(database.run, verdict)
-    if server.dialect == "sqlite":
-        gevent.sleep(0.2)
-    else:
-        assert started(server)
+    assert started(server)
     began = time.monotonic()
     running.kill()
     assert time.monotonic() - began < at_most(0.2)
     assert gone(server, within_s=at_most(1))
-    # SQLite's thread is free again too: it takes the next statement at once.
     assert rows(database, "SELECT COUNT(*) AS n FROM dtzpt").elapsed_ms < at_most(1000)
 
 
@@ -261,9 +257,8 @@ LONG_STEPS = [
 ]
 
 
-def test_statements_of_long_steps_are_interrupted_and_leave_sqlites_threads_free(sqlite_server, opened, monkeypatch):
-    """Without the guard, and with a progress handler that never comes: by the interrupts alone."""
-    monkeypatch.setattr(sqlite, "STEPS", 1 << 30)
+def test_statements_of_long_steps_end_in_time_and_leave_sqlites_processes_free(sqlite_server, opened):
+    """Without the guard: no interrupt would end one of these steps."""
     database = opened(sqlite_server, timeout_s=0.3)
     database.schema()
     for sql in LONG_STEPS:
@@ -272,16 +267,17 @@ def test_statements_of_long_steps_are_interrupted_and_leave_sqlites_threads_free
         for one in gevent.joinall(asked, raise_error=False):
             assert isinstance(one.exception, SqlLimit), (sql, one.exception)
         assert rows(database, "SELECT COUNT(*) AS n FROM dtzpt").rows == [[305]]
+    assert gone(sqlite_server, within_s=at_most(0.5))
 
 
-def test_who_leaves_long_steps_of_sqlite_takes_them_along(sqlite_server, opened, monkeypatch):
-    monkeypatch.setattr(sqlite, "STEPS", 1 << 30)
+def test_who_leaves_long_steps_of_sqlite_takes_them_along(sqlite_server, opened):
     database = opened(sqlite_server, timeout_s=30)
     database.schema()
     sent = Verdict(LONG_STEPS[0], ok=True, limited=LONG_STEPS[0])
     asked = [gevent.spawn(database.run, sent) for _ in range(4)]
-    gevent.sleep(0.2)
+    assert started(sqlite_server)
     gevent.killall(asked)
+    assert gone(sqlite_server, within_s=at_most(0.5))
     assert rows(database, "SELECT COUNT(*) AS n FROM dtzpt").elapsed_ms < at_most(1000)
 
 
