@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flask import current_app
@@ -13,6 +13,7 @@ from gateway.access.origin import Origins
 from gateway.access.rate_limit import Rate
 from gateway.access.tickets import Tickets
 from gateway.answers.answers import Answers
+from gateway.exports import Exports
 from gateway.settings import Settings
 from gateway.text2sql.database import Databases
 from providers import Described, Providers
@@ -53,6 +54,7 @@ class Sluice:
     origins: Origins
     proxies: Proxies
     tickets: Tickets
+    exports: Exports = field(default_factory=Exports)
 
     def ready(self) -> Ready:
         """Whether this worker can serve: it is not stopping, and its default provider is available."""

@@ -2,6 +2,9 @@
 
 body     {"sql": "SELECT …", "database": "metro"}, the database may be left out: the caller's first one
 events   those of a question: start, sql (`final`), rows, done; `start` names no provider
+
+`"all_rows": true` with `Accept: text/csv` gives every row up to `export_rows`, as CSV that is sent as it comes. This is
+no answer: it has no id, and cannot be followed or resumed.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from gateway.routes import replies, tickets
 from gateway.routes.answers import in_form
 from gateway.routes.request_body import body
 from gateway.text2sql import running
+from gateway.text2sql.database import Database
 from gateway.text2sql.guard.lexemes import STATEMENT_CHARACTERS
 
 routes = Blueprint("sql", __name__)
@@ -29,6 +33,9 @@ class Fields(msgspec.Struct, forbid_unknown_fields=True):
 
     sql: str
     database: str | None = None
+    all_rows: bool = False
+    # With all_rows: a mark for Excel at the start, and an apostrophe before what a spreadsheet would run as a formula.
+    spreadsheet: bool = False
 
 
 _from_json = msgspec.json.Decoder(Fields)
@@ -51,7 +58,29 @@ def run() -> Response:
     database = sluice.databases.get(name)
     if database is None:
         raise Failure("bad_request", "database: must be a configured database, got none", param="database")
+    if fields.all_rows:
+        return export(fields, database, media)
     record = Record("", database.name)
     steps = running.steps(fields.sql, database, record, log_sql=sluice.settings.text2sql.log_sql)
     asked = {"sql": fields.sql, "database": database.name}
     return in_form(replies.begin(steps, asked, None, record=record), media)
+
+
+def export(fields: Fields, database: Database, media: str) -> Response:
+    """Every row of the statement as CSV; raises Failure where nothing is sent yet."""
+    if media != native.CSV:
+        raise Failure("bad_request", f"all_rows: must be asked for as {native.CSV}, got {media}", param="all_rows")
+    settings = database.settings
+    if not (settings.execute and settings.export_rows):
+        raise Failure("bad_request", f"all_rows: database {database.name} gives no whole results", param="all_rows")
+    replies.count()
+    exports = context.current().exports
+    whole = exports.of(database)
+    verdict = whole.judge(fields.sql)
+    if not verdict.ok:
+        raise Failure("sql_refused", verdict.reason or "")
+    pieces = exports.begin(whole, verdict, spreadsheet=fields.spreadsheet)
+    reply = Response(pieces, content_type="text/csv; charset=utf-8; header=present", headers=replies.HEADERS)
+    # A file with as many rows may lack the ones after them.
+    reply.headers["X-Rows-Limit"] = str(settings.export_rows)
+    return reply

@@ -160,6 +160,12 @@ class DatabaseSettings(Section):
     """Bytes of one result."""
     timeout_s: Seconds = 5
     """A statement that runs longer is cancelled."""
+    export_rows: int = Field(100_000, ge=0, le=10_000_000)
+    """Rows of a result that is saved whole as CSV (`POST /sql` with `all_rows`); 0 turns it off."""
+    export_bytes: int = Field(64 << 20, ge=1024)
+    """Bytes of such a result, as the database gives them."""
+    export_timeout_s: Seconds = 60
+    """The time limit of such a statement."""
     columns: dict[str, list[str]] = {}
     """Table → the columns that may be read; a table that is not named is open whole."""
     samples: dict[str, Annotated[int, Field(ge=1, le=20)]] = {}

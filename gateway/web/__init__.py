@@ -120,6 +120,8 @@ def _database(database: Database) -> dict[str, Any]:
         "name": database.name,
         "demo": is_demo(database.settings),
         "execute": database.settings.execute,
+        "export_rows": database.settings.export_rows,
+        "timezone": database.settings.timezone or None,
         "remembers": database.examples.remembers,
         "examples": first_words(database.settings, database.schema_if_read),
     }

@@ -18,6 +18,7 @@ RAISED = {
     "gateway/text2sql": {"Refused", "SqlFailed", "SqlLimit"},
     "gateway/access": {"Failure"},
     "gateway/answers": {"Failure"},
+    "gateway/exports.py": {"Failure", "SqlFailed", "SqlLimit"},
     "providers/stream": {"BrokenProtocol", "CutOff", "TooLarge", "TimedOut", "Unreachable"},
     "providers/local/client.py": {"TimedOut", "EngineDied"},
     "providers/local/connection.py": {"EngineDied"},

@@ -95,6 +95,17 @@ export async function* statement(sql, database, silenceMs) {
   yield* events(response.body, () => silence.abort(), silenceMs);
 }
 
+/** The response that gives every row of a statement as CSV for a spreadsheet. Throws Refused. */
+export async function everyRow(sql, database) {
+  const response = await fetch("/sql", {
+    method: "POST",
+    headers: { ...headers(), "Content-Type": "application/json", Accept: "text/csv" },
+    body: JSON.stringify({ sql, database, all_rows: true, spreadsheet: true }),
+  });
+  if (!response.ok) throw await Refused.from(response);
+  return response;
+}
+
 /** The events in `body`; `onSilence` is called when nothing, not even a heartbeat, came for `silenceMs`. */
 async function* events(body, onSilence, silenceMs) {
   const reader = body.getReader();

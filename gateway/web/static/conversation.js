@@ -1,7 +1,7 @@
 // The conversation on the page: asking, stopping, what is kept of it on the device, and how a reload goes on.
 
 import { askKey, json, keep, kept, post } from "./access.js";
-import { answer, newKey, statement } from "./ask.js";
+import { answer, everyRow, newKey, statement } from "./ask.js";
 import { Turn } from "./answer/turn.js";
 import { load, record, remove, removeTurn, save, saveTurn } from "./store.js";
 import { label, words } from "./words.js";
@@ -102,6 +102,8 @@ export class Conversation {
       minutes: Math.round((state.log_age_s ?? 600) / 60),
       link: () => `${location.origin}/#answer=${now.id}&q=${encodeURIComponent(now.question)}`,
       run: state.sql && database?.execute ? (sql) => this.#run(turn(), sql, database.name) : null,
+      all: state.sql && database?.execute && database.export_rows ? (sql) => everyRow(sql, database.name) : null,
+      zone: database?.timezone,
       rate: database?.remembers ? (right) => rate({ right }) : null,
       correct: database?.remembers ? (sql) => rate({ sql }) : null,
     };

@@ -88,11 +88,21 @@ class Scripted:
             Provider("vllm", "Qwen2.5-7B-Instruct"),
         ]
         self.url = ""
+        self.timezone: str | None = None
         self.app = self._app(parse(SETTINGS | {"server": {"heartbeat_s": heartbeat_s}}))
 
     def _app(self, settings: Settings) -> Flask:
         app = Flask("scripted", static_folder=None)
         app.register_blueprint(page(settings, lambda: self.providers, Databases(settings.databases)))
+
+        @app.after_request
+        def zoned(reply: Response) -> Response:
+            if request.path == "/page/state" and self.timezone:
+                state = reply.get_json()
+                for database in state["databases"]:
+                    database["timezone"] = self.timezone
+                reply.data = json.dumps(state)
+            return reply
 
         @app.before_request
         def guarded() -> Any:

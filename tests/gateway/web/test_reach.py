@@ -107,3 +107,19 @@ def test_nothing_sticks_out_on_a_phone(page, server, width):
     assert page.js("document.documentElement.scrollWidth <= innerWidth")
     assert page.js("(s => s.scrollWidth > s.clientWidth)(document.querySelector('.scroller'))")
     assert page.js("document.querySelector('#send').getBoundingClientRect().right <= innerWidth")
+
+
+def test_paper_gets_the_whole_answer_in_ink_on_white(page, server):
+    columns = [{"name": "name", "type": "text"}, {"name": "n", "type": "integer"}]
+    page.click("#theme")  # dark, chosen by hand
+    answered(page, server, [*FULL[:3], rows(columns, [[f"row {n}", n * 1000] for n in range(450)]), DONE])
+    assert len(page.texts("tbody tr")) == 200
+    page.call("Page.printToPDF")
+    assert len(page.texts("tbody tr")) == 450
+    page.call("Emulation.setEmulatedMedia", media="print")
+    visible = "[...document.querySelectorAll('{}')].filter(one => one.checkVisibility()).length"
+    assert page.js(visible.format(":is(.answer, .top, .composer) button:not(th button)")) == 0
+    assert page.js(visible.format(".asked, .code, .result table")) == 3
+    assert page.js("getComputedStyle(document.querySelector('td')).color.match(/\\d+/g).every(part => part < 90)")
+    assert page.js("(s => s.scrollHeight - s.clientHeight)(document.querySelector('.scroller'))") <= 1
+    page.call("Emulation.setEmulatedMedia", media="")

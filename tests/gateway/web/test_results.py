@@ -53,6 +53,27 @@ def test_figures_have_separators_and_what_only_looks_like_one_has_none(page, ser
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "times", "heading", "cells"),
+    [
+        (None, ["2024-03-01T08:30:00+08:00", None], "at UTC+08:00", ["2024-03-01 08:30:00", "NULL"]),
+        ("Asia/Shanghai", ["2024-03-01T08:30:00.5+08:00"], "at Asia/Shanghai, UTC+08:00", ["2024-03-01 08:30:00.5"]),
+        ("+08:00", ["2024-03-01T08:30:00+08:00"], "at UTC+08:00", ["2024-03-01 08:30:00"]),
+        (None, ["2024-03-01T08:30:00+00:00"], "at UTC", ["2024-03-01 08:30:00"]),
+        ("Europe/Berlin", ["2024-03-31T01:30:00+01:00", "2024-03-31T03:30:00+02:00"], "at Europe/Berlin",
+         ["2024-03-31 01:30:00+01:00", "2024-03-31 03:30:00+02:00"]),
+        (None, ["infinity"], "at", ["infinity"]),
+    ],
+)  # fmt: skip
+def test_times_stand_in_the_zone_of_the_database_and_the_heading_names_it(page, server, name, times, heading, cells):
+    server.timezone = name
+    page.open(server.url + "/")
+    page.wait("document.querySelectorAll('#provider option').length > 1")
+    result(page, server, [column("at", "timestamptz"), column("x")], [[time, "x"] for time in times])
+    assert page.js("document.querySelector('th').innerText.replace(/\\s+/g, ' ').trim()") == heading
+    assert page.js("[...document.querySelectorAll('td:first-child')].map(cell => cell.textContent)") == cells
+
+
 def test_twenty_rows_stand_on_the_page_and_more_scroll(page, server):
     result(page, server, [column("a"), column("b")], [[f"a{n}", f"b{n}"] for n in range(20)])
     tall = "(s => s.scrollHeight > s.clientHeight + 1)(document.querySelector('.scroller'))"

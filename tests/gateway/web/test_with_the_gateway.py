@@ -27,6 +27,9 @@ providers:
   qwen: {{type: dashscope, model: qwen-max, api_key: "${{SLUICE_TEST_NO_SUCH_KEY}}"}}
 databases:
   metro: {{url: "sqlite:///metro.db", tables: [dtzpt, lines, riders]}}
+  short: {{url: "sqlite:///metro.db", tables: [dtzpt], row_limit: 5}}
+  shorter: {{url: "sqlite:///metro.db", tables: [dtzpt], row_limit: 5, export_rows: 7}}
+  narrow: {{url: "sqlite:///metro.db", tables: [dtzpt], row_limit: 5, export_bytes: 300000}}
 """
 
 
@@ -132,3 +135,35 @@ def test_a_statement_is_edited_and_run_by_the_guard_without_a_model(page, model_
     assert page.text(".edited .why span") == "这里只能运行 SELECT，不能运行 DELETE"
     assert len(model_service.asked) == asked
     page.events.clear()  # the console reports every refusal
+
+
+STATIONS = "SELECT name, district FROM dtzpt ORDER BY id"
+PAIRS = "SELECT a.name, b.name AS other FROM dtzpt AS a CROSS JOIN dtzpt AS b"
+BROKEN = "没有存完：服务器中途断开了。请再试一次，或缩小查询范围。"
+
+
+@pytest.mark.parametrize(
+    ("database", "sql", "lines", "said"),
+    [("short", STATIONS, 305, "已保存全部 305 行。"), ("narrow", PAIRS, None, BROKEN),
+     ("shorter", STATIONS, 7, "已保存前 7 行：服务器一次最多给这么多，后面可能还有。")],
+)  # fmt: skip
+def test_every_row_of_a_long_result_is_saved_from_the_page(page, model_service, database, sql, lines, said):
+    model_service.text = f"```sql\n{sql}\n```\n"
+    try:
+        page.js(f"document.querySelector('#database').value = '{database}'")
+        ask(page, "所有站点")
+        page.wait(OVER)
+    finally:
+        model_service.text = REPLY
+    assert len(page.texts("tbody tr")) == 5
+    page.js("URL.createObjectURL = (blob) => (window.saved = blob, 'data:,')")
+    page.js("[...document.querySelectorAll('.result button')].find(b => b.textContent === '全部行（CSV）').click()")
+    page.wait("document.querySelector('.saved')")
+    assert page.text(".saved") == said
+    if lines is None:
+        assert page.js("window.saved === undefined")
+        page.events.clear()  # the console reports the connection that broke off
+        return
+    saved = bytes(page.js("window.saved.arrayBuffer().then(bytes => [...new Uint8Array(bytes)])"))
+    text = saved.decode("utf-8-sig")
+    assert text.startswith("name,district\r\n") and text.count("\r\n") == lines + 1

@@ -17,6 +17,17 @@ export function csv(columns, rows) {
   return `\ufeff${lines.join("\r\n")}\r\n`;
 }
 
+/** How many rows a CSV file has after its line of names: the line ends that are not inside quotes. */
+export function rowsOf(bytes) {
+  let count = -1,
+    quoted = false;
+  for (const byte of bytes) {
+    if (byte === 34) quoted = !quoted;
+    else if (byte === 10 && !quoted) count++;
+  }
+  return count;
+}
+
 const isFormula = (value, text) =>
   typeof value !== "number" && /^[=+\-@\t\r\n＝＋－＠]/.test(text) && !/^-?\d+(\.\d+)?$/.test(text);
 

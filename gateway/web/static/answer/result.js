@@ -3,11 +3,14 @@
 import { language, node, say, words } from "../words.js";
 import { chart, fit } from "./chart.js";
 import { copied } from "./code.js";
-import { csv, download, forClipboard, png, xlsx } from "./files.js";
+import { csv, download, forClipboard, png, rowsOf, xlsx } from "./files.js";
 import { table } from "./table.js";
 
-/** The element for a `rows` event; `name` names the files that it is saved as. */
-export function result({ columns, rows, truncated, elapsed_ms, explanation }, name) {
+/**
+ * The element for a `rows` event; `name` names the files that it is saved as. `zone` is the database's time zone, where it
+ * is known; `all()` gives the response with every row as CSV, where there are more than these.
+ */
+export function result({ columns, rows, truncated, elapsed_ms, explanation }, name, { zone = null, all = null } = {}) {
   const count = node("span");
   say(count, truncated ? "rowsTruncated" : "rows", rows.length, Math.round(elapsed_ms));
   const actions = rows.length
@@ -15,6 +18,7 @@ export function result({ columns, rows, truncated, elapsed_ms, explanation }, na
         action("csv", () => download(csv(columns, rows), `${name}.csv`, "text/csv")),
         action("excel", () => download(xlsx(columns, rows), `${name}.xlsx`)),
         copyTable(columns, rows),
+        ...(truncated && all ? [everyRow(all, `${name}-all.csv`)] : []),
       ]
     : [];
   const facts = node("div", { class: truncated ? "facts cut" : "facts" }, [
@@ -24,7 +28,7 @@ export function result({ columns, rows, truncated, elapsed_ms, explanation }, na
   const { kinds, data } = fit(columns, rows);
   const shows = explanation ? [saying(explanation)] : [];
   if (!rows.length) return node("div", { class: "result" }, [...shows, facts]);
-  const grid = table(columns, rows);
+  const grid = table(columns, rows, zone);
   const drawing = kinds.length ? [picture(kinds, data, name, grid)] : [];
   return node("div", { class: "result" }, [...shows, ...drawing, grid, facts]);
 }
@@ -48,6 +52,33 @@ function copyTable(columns, rows) {
     const { text, html } = forClipboard(columns, rows);
     say(button, (await copied(text, html)) ? "copied" : "copyFailed");
     setTimeout(() => say(button, "copyTable"), 1600);
+  });
+  return button;
+}
+
+/** A button that saves every row, also those after the ones that are shown. */
+function everyRow(all, name) {
+  const button = action("allRows", async () => {
+    button.disabled = true;
+    say(button, "saving");
+    let outcome = ["saveBroke"];
+    try {
+      const response = await all();
+      const bytes = await response.arrayBuffer(); // rejected where the server broke off
+      const count = rowsOf(new Uint8Array(bytes));
+      const most = Number(response.headers.get("X-Rows-Limit"));
+      download(new Blob([bytes], { type: "text/csv;charset=utf-8" }), name);
+      outcome = [count < most ? "savedAll" : "savedFirst", count];
+    } catch (error) {
+      if (error.failure) outcome = ["detail", error.failure.message];
+    }
+    button.disabled = false;
+    say(button, "allRows");
+    const said = node("p", { class: "aside saved", role: "status" });
+    say(said, ...outcome);
+    const facts = button.closest(".facts");
+    if (facts.nextElementSibling?.matches(".saved")) facts.nextElementSibling.remove();
+    facts.after(said);
   });
   return button;
 }

@@ -19,11 +19,13 @@ export function kinds(columns, rows) {
 
 const isDecimal = (value) => typeof value === "string" && /^-?\d+(\.\d+)?$/.test(value);
 
-/** The table for a `rows` event's `columns` and `rows`, in a box that scrolls. */
-export function table(columns, rows) {
+/** The table for a `rows` event's `columns` and `rows`, in a box that scrolls; `zone` is the database's own time zone. */
+export function table(columns, rows, zone = null) {
   const about = kinds(columns, rows);
+  about.forEach((column, n) => Object.assign(column, zoned(columns[n], rows, n, zone)));
   const head = columns.map((column, n) => {
     const button = node("button", { type: "button", title: column.type ?? "", text: column.name });
+    if (about[n].zone) button.append(" ", node("span", { class: "zone", text: about[n].zone }));
     button.addEventListener("click", () => sort(n));
     return node("th", { scope: "col", class: about[n].isNumber ? "number" : "" }, [button]);
   });
@@ -68,6 +70,9 @@ export function table(columns, rows) {
     scroller.scrollTop = 0;
   };
   more();
+  addEventListener("beforeprint", () => {
+    while (scroller.isConnected && shown < order.length) more();
+  });
   // Ten thousand rows at once would stall the page; the next ones come when the last is nearly in sight.
   scroller.addEventListener("scroll", () => {
     if (shown < rows.length && scroller.scrollTop + 2 * scroller.clientHeight > scroller.scrollHeight) more();
@@ -104,9 +109,25 @@ function cell(value, about) {
   });
 }
 
+const OFFSET = /(?:Z|[+-]\d{2}:\d{2}(?::\d{2})?)$/;
+
+/**
+ * What the heading of a column of times says about its zone. The times come in the database's zone; where all are as far
+ * from UTC, that is said once and not in every row (`bare`).
+ */
+function zoned({ type }, rows, n, name) {
+  if (type !== "timestamptz") return {};
+  const offsets = new Set(rows.flatMap((row) => (row[n] === null ? [] : (OFFSET.exec(row[n])?.[0] ?? ["?"]))));
+  const bare = offsets.size === 1 && !offsets.has("?");
+  const [offset] = offsets;
+  const utc = bare ? `UTC${/^(Z|[+-]00:00)$/.test(offset) ? "" : offset}` : null;
+  const isOffset = !name || /^[+-]?\d|^(UTC|GMT)$/i.test(name);
+  return { bare, zone: isOffset ? utc : utc ? `${name}, ${utc}` : name };
+}
+
 /** A value as the table shows it: numbers with separators, times without the T and a fraction of zeros. */
-export function shown(value, { isNumber, isName } = {}) {
-  const text = plain(value);
+export function shown(value, { isNumber, isName, bare } = {}) {
+  const text = bare ? plain(value).replace(OFFSET, "") : plain(value);
   if (isNumber && !isName)
     return text.replace(/^(-?)(\d{4,})(?=\.|$)/, (_, sign, whole) => sign + whole.replace(/\B(?=(\d{3})+$)/g, ","));
   if (/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}/.test(text)) return text.replace("T", " ").replace(/\.0+(?=$|[+-Z])/, "");

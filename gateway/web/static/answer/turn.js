@@ -21,7 +21,8 @@ export class Turn {
 
   /**
    * `asked` names the provider that was asked. `can` holds what the page does for a turn, each absent where it cannot:
-   * retry(), run(sql), explain(sql), rate(right), correct(sql), link(), followUp(text); `minutes` a link lasts.
+   * retry(), run(sql), all(sql), explain(sql), rate(right), correct(sql), link(), followUp(text); `minutes` a link lasts,
+   * `zone` is the database's.
    */
   constructor(question, asked, can) {
     this.question = question;
@@ -155,13 +156,18 @@ export class Turn {
 
   #result(data) {
     this.#rows = data.rows.length;
-    const shown = result(data, `sluice-${this.id ?? "answer"}`);
+    const shown = this.#shown(data, "", this.sql);
     label(shown);
     if (this.block) {
       this.block.element.classList.add("answered");
       this.block.element.after(shown);
     } else this.body.append(shown);
     this.shape = data;
+  }
+
+  #shown(data, suffix, sql) {
+    const all = this.can.all && sql && (() => this.can.all(sql));
+    return result(data, `sluice-${this.id ?? "answer"}${suffix}`, { zone: this.can.zone, all });
   }
 
   #done({ finish_reason, usage, timing, sql_found }) {
@@ -259,7 +265,7 @@ export class Turn {
           block.judge(data);
           if (data.ok) this.sql = data.sql;
         } else if (name === "rows") {
-          const shown = result(data, `sluice-${this.id ?? "answer"}-edited`);
+          const shown = this.#shown(data, "-edited", this.sql);
           label(shown);
           block.element.classList.add("answered");
           block.element.after(shown);
