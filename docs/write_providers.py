@@ -14,6 +14,7 @@ from providers.catalogue import WIRES
 from providers.chat import ChatRequest
 from providers.configuration import ProviderConfiguration
 from providers.errors import Rejected
+from providers.sampling import OFF
 from providers.scripted.server import BASES
 from providers.services import SERVICES
 from providers.wires import finish_reasons
@@ -25,7 +26,7 @@ PAGES = (FOLDER / "providers.md", FOLDER / "faults.md")
 
 TOOL = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}
-# What is asked for, as a reader sees it, and the request's members that say so.
+# What is asked for, as a reader sees it, and the request's members that say so; parameters that it lacks are added.
 ASKED: list[tuple[str, dict[str, Any]]] = [
     ("temperature 0", {"temperature": 0.0}),
     ("temperature 0.7", {"temperature": 0.7}),
@@ -51,6 +52,11 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("logprobs", {"logprobs": True}),
     ("top_logprobs 3", {"logprobs": True, "top_logprobs": 3}),
     ("an image", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "…"}}]}]}),
+]
+ASKED += [
+    (f"{name} {OFF[name] + 1:g}", {name: OFF[name] + 1})
+    for name in OFF
+    if not any(name in members for _, members in ASKED)
 ]
 COLUMNS = {
     "openai": ("`openai`, `dashscope_compatible`", "m"),

@@ -1,8 +1,9 @@
 """How the next token is chosen, and when the reply stops: each parameter's type, range and meaning, declared once.
 
-`Sampling` is carried whole by a request's fields, the question, the chat request, a provider's `defaults` and the
-engine's ask. A new parameter is its line here and, on each wire that gives it another name, one entry in that wire's
-mapping; OpenAI's wire sends every member under the name that it has here.
+`Sampling` is carried whole by a request's fields, the question, the chat request, a provider's `defaults`, the
+engine's ask and the engine's sequence. A new parameter is its line here and, on each wire that gives it another name,
+one entry in that wire's mapping; OpenAI's wire sends every member under the name that it has here. One that is
+`_drawn` reaches the local engine's sampler as a line of its own, under the same name.
 """
 
 from __future__ import annotations
@@ -23,28 +24,30 @@ StopAsSent = Stop | StopString | None
 """What a client may send: a list, one string, or null."""
 
 
+def _drawn(off: float, description: str, **limits: Any) -> Meta:
+    """A number that changes how the local engine draws; `off` changes nothing."""
+    return Meta(description=description, extra={"off": off}, **limits)
+
+
 class Sampling(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """None, and an empty `stop`, mean that the caller leaves the choice to the provider."""
+    """None, and an empty `stop`, mean that the caller leaves the choice to the provider.
+
+    A parameter whose name ends in `_penalty` makes a draw depend on the tokens so far.
+    """
 
     temperature: (
-        Annotated[float, Meta(ge=0, le=2, description="Divides the logits; 0 takes the most likely token.")] | None
+        Annotated[float, _drawn(1, "Divides the logits; 0 takes the most likely token.", ge=0, le=2)] | None
     ) = None
     top_p: (
-        Annotated[
-            float, Meta(gt=0, le=1, description="Draw from the most likely tokens that together have this probability.")
-        ]
+        Annotated[float, _drawn(1, "Draw from the most likely tokens that together have this probability.", gt=0, le=1)]
         | None
     ) = None
     top_k: (
-        Annotated[
-            int, Meta(ge=-1, le=MAX_INT32, description="Draw from so many of the most likely tokens; 0 and -1 are off.")
-        ]
+        Annotated[int, _drawn(0, "Draw from so many of the most likely tokens; 0 and -1 are off.", ge=-1, le=MAX_INT32)]
         | None
     ) = None
     min_p: (
-        Annotated[
-            float, Meta(ge=0, le=1, description="Leave out tokens less likely than this share of the likeliest one.")
-        ]
+        Annotated[float, _drawn(0, "Leave out tokens less likely than this share of the likeliest one.", ge=0, le=1)]
         | None
     ) = None
     max_tokens: (
@@ -61,17 +64,14 @@ class Sampling(msgspec.Struct, omit_defaults=True, kw_only=True):
     ) = None
     stop: Stop = ()
     repetition_penalty: (
-        Annotated[float, Meta(gt=0, le=2, description="Divides the logits of tokens that already occurred; 1 is off.")]
-        | None
+        Annotated[float, _drawn(1, "Divides the logits of tokens that already occurred; 1 is off.", gt=0, le=2)] | None
     ) = None
     presence_penalty: (
-        Annotated[
-            float, Meta(ge=-2, le=2, description="Subtracted from the logits of tokens that the reply already has.")
-        ]
+        Annotated[float, _drawn(0, "Subtracted from the logits of tokens that the reply already has.", ge=-2, le=2)]
         | None
     ) = None
     frequency_penalty: (
-        Annotated[float, Meta(ge=-2, le=2, description="The same, times how often the reply has the token.")] | None
+        Annotated[float, _drawn(0, "The same, times how often the reply has the token.", ge=-2, le=2)] | None
     ) = None
 
     def over(self, defaults: Sampling) -> Sampling:
@@ -112,6 +112,9 @@ def constraints(name: str) -> Meta:
     return _META[name]
 
 
+_HINTS = get_type_hints(Sampling)
+
+
 def _metas() -> dict[str, Meta]:
     metas = {}
     for name, hint in get_type_hints(Sampling, include_extras=True).items():
@@ -124,6 +127,10 @@ def _metas() -> dict[str, Meta]:
 _META = _metas()
 
 
+OFF: dict[str, float] = {name: meta.extra["off"] for name, meta in _META.items() if meta.extra and "off" in meta.extra}
+"""The numbers that the local engine draws by, each with the value that changes nothing."""
+
+
 def in_range(name: str, value: float) -> bool:
     """Whether a number is within the range that the parameter `name` declares; infinity and NaN never are."""
     meta = _META[name]
@@ -134,6 +141,11 @@ def in_range(name: str, value: float) -> bool:
         and (meta.gt is None or value > meta.gt)
         and (meta.le is None or value <= meta.le)
     )
+
+
+def whole(name: str) -> bool:
+    """Whether the parameter `name` is a whole number."""
+    return any(kind is int for kind in getattr(_HINTS[name], "__args__", ()))
 
 
 def interval(name: str) -> str:

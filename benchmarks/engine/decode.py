@@ -50,7 +50,8 @@ class Steps:
         ]
 
     def ask_for(self, prompt: list[int], new: int, sampling: dict[str, Any] = GREEDY) -> Any:
-        from providers.local.engine.sequence import Sampling, Sequence
+        from providers.local.engine.sequence import Sequence
+        from providers.sampling import Sampling
 
         self._count += 1
         sequence = Sequence((0, self._count), list(prompt), new, Sampling(seed=self._count, **sampling))

@@ -218,8 +218,9 @@ class Ours(Target):
 
     def run(self, workload: Workload) -> Times:
         from providers.local.engine.output import OutputBuffer
-        from providers.local.engine.sequence import Sampling, Sequence
+        from providers.local.engine.sequence import Sequence
         from providers.local.engine.stopping import StopStrings
+        from providers.sampling import Sampling
 
         times = Times([[] for _ in workload.prompts])
         began = time.perf_counter()

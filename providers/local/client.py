@@ -30,7 +30,19 @@ from providers.errors import (
 )
 from providers.local import socket_path
 from providers.local.connection import Connection, Mailbox
-from providers.local.wire import EXTENSIONS, MAX_ASK_BYTES, TAGS, Ask, Cancel, Failed, Inquire, Piece, Report, frame
+from providers.local.wire import (
+    EXTENSIONS,
+    MAX_ASK_BYTES,
+    PARAMETERS,
+    TAGS,
+    Ask,
+    Cancel,
+    Failed,
+    Inquire,
+    Piece,
+    Report,
+    frame,
+)
 
 FAILURES: dict[str, type[ProviderError]] = {
     "bad_request": Rejected,
@@ -61,7 +73,7 @@ class Adapter:
 
     def parameter_changes(self, request: ChatRequest) -> list[str]:
         """What of the request is dropped, each with a reason."""
-        unknown = sorted(request.extra.keys() - EXTENSIONS)
+        unknown = sorted((request.extra.keys() - EXTENSIONS) | (request.sampling.chosen().keys() - PARAMETERS))
         return [f"{name} dropped: the local engine does not have it" for name in unknown]
 
     def ask(self, request: ChatRequest) -> Iterator[list[Delta]]:

@@ -15,12 +15,14 @@ from typing import Any
 
 import msgspec
 
-from providers.sampling import Sampling
+from providers.sampling import OFF, Sampling
 
 PROTOCOL = 2
 MAX_ASK_BYTES = 8 << 20
 MAX_STEP_BYTES = 32 << 20
 TAGS = ("<think>", "</think>")
+PARAMETERS = frozenset(OFF) | {"max_tokens", "seed", "stop"}
+"""What the engine takes of `Sampling`."""
 EXTENSIONS = frozenset(
     """
     logit_bias min_tokens stop_token_ids ignore_eos bad_words skip_special_tokens include_stop_str_in_output

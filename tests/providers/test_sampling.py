@@ -48,15 +48,47 @@ print("all of it")
 """
 
 
-def test_a_new_parameter_is_one_declaration(tmp_path):
+def in_a_copy(tmp_path: Path, declared: str, probe: str) -> str:
+    """What `probe` prints where `declared` stands in providers/sampling.py, and nothing else is changed."""
     for folder in ("gateway", "providers", "prompts"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
     file = tmp_path / "providers" / "sampling.py"
     text = file.read_text("utf-8")
     assert text.count(BEFORE) == 1
-    file.write_text(text.replace(BEFORE, DECLARED), "utf-8")
-    printed = subprocess.run([sys.executable, "-c", PROBE], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (printed.stdout, printed.stderr) == ("all of it\n", "")
+    file.write_text(text.replace(BEFORE, declared), "utf-8")
+    ran = subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, capture_output=True, text=True, check=False)
+    return ran.stdout + ran.stderr
+
+
+def test_a_new_parameter_is_one_declaration(tmp_path):
+    assert in_a_copy(tmp_path, DECLARED, PROBE) == "all of it\n"
+
+
+LINE = f"""    wobble: Annotated[float, _drawn(1, "A parameter of a test.", ge=0, le=3)] | None = None
+{BEFORE}"""
+ENGINE = """
+from providers.chat import ChatRequest
+from providers.configuration import ProviderConfiguration
+from providers.local.client import Adapter
+from providers.local.engine.sequence import Sequence
+from providers.sampling import Sampling
+
+request = ChatRequest([], Sampling(wobble=1.5))
+local = ProviderConfiguration(type="local", model="m")
+print(Adapter(local).parameter_changes(request), Sequence((0, 0), [1], 1, request.sampling).numbers.get("wobble"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("declared", "printed"),
+    [
+        (LINE, "[] 1.5\n"),
+        (DECLARED, "['wobble dropped: the local engine does not have it'] None\n"),
+    ],
+    ids=["a number that the engine draws by", "a parameter that it does not know"],
+)
+def test_a_new_parameter_reaches_the_sampler_or_is_named_as_dropped(tmp_path, declared, printed):
+    assert in_a_copy(tmp_path, declared, ENGINE) == printed
 
 
 def test_what_the_request_leaves_open_comes_from_the_defaults():

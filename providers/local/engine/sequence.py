@@ -8,26 +8,9 @@ from typing import Any
 
 from providers.local.engine.drafts import Drafts
 from providers.local.engine.edits import Edits
+from providers.sampling import OFF, Sampling
 
-
-@dataclass(slots=True)
-class Sampling:
-    """How the next token is drawn. temperature 0 takes the most likely one; top_k 0, top_p 1 and min_p 0 are off."""
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    seed: int = 0
-    logprobs: int | None = None
-
-    @property
-    def penalised(self) -> bool:
-        return self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
-
+PENALTIES = tuple(name for name in OFF if name.endswith("_penalty"))
 
 Key = tuple[int, int]
 """A sequence's owner, and the owner's number for it."""
@@ -39,6 +22,10 @@ class Sequence:
     tokens                the prompt and the generated tokens
     prompt_len            how many of them are the prompt
     max_new_tokens        how many may be generated; prompt_len + max_new_tokens never exceeds the context
+    sampling              how its tokens are drawn, as the request, the defaults and the model's makers say together
+    logprobs              with each token come its log probability and those of so many most likely ones; None: none
+    numbers               each parameter that a draw depends on, by its name in providers/sampling.py
+    penalised             whether a draw depends on the tokens so far
     num_computed_tokens   how many of `tokens` have their keys and values in the cache
     num_cached_tokens     prompt tokens that the cache had when the sequence was admitted; None before that
     blocks                the cache blocks that hold keys and values, in order
@@ -52,6 +39,7 @@ class Sequence:
     tokens: list[int]
     max_new_tokens: int
     sampling: Sampling = field(default_factory=Sampling)
+    logprobs: int | None = None
     cache_salt: str = ""
     ends: frozenset[int] = frozenset()
     edits: Edits | None = None
@@ -67,10 +55,15 @@ class Sequence:
     drafts: Drafts = field(default_factory=Drafts)
     # Each different token → how often it was generated, 0 if only the prompt has it; kept only for penalties.
     counts: dict[int, int] = field(default_factory=dict)
+    numbers: dict[str, float] = field(init=False)
+    penalised: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.prompt_len = self.prompt_len or len(self.tokens)
-        if self.sampling.penalised:
+        chosen = self.sampling.chosen()
+        self.numbers = {name: float(chosen.get(name, off)) for name, off in OFF.items()}
+        self.penalised = any(self.numbers[name] != OFF[name] for name in PENALTIES)
+        if self.penalised:
             self.counts = dict.fromkeys(self.tokens, 0)
             for token in self.tokens[self.prompt_len :]:
                 self.counts[token] += 1
@@ -87,7 +80,7 @@ class Sequence:
     def append(self, token: int) -> None:
         """Append a generated token."""
         self.tokens.append(token)
-        if self.sampling.penalised:
+        if self.penalised:
             self.counts[token] = self.counts.get(token, 0) + 1
 
 

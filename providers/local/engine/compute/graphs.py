@@ -134,10 +134,10 @@ class DecodeGraphs:
             return None
         vocabulary, wide = self._logits.shape[1], self._inputs.seen.shape[1]
         for sequence in sequences:
-            sampling = sequence.sampling
+            top_k = sequence.numbers["top_k"]
             if len(sequence.counts) > wide:
                 return None
-            if 0 < sampling.top_k < vocabulary and self._candidates < min(vocabulary, sampling.top_k + sampler.EQUALS):
+            if 0 < top_k < vocabulary and self._candidates < min(vocabulary, top_k + sampler.EQUALS):
                 return None
         return self._inputs.part(self.size(len(sequences)))
 

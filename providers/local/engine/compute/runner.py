@@ -327,7 +327,7 @@ class Runner:
     ) -> Launched:
         """Draw for the chunks, and start to copy the ids to the host."""
         batch = self._batch
-        wants_logprobs = any(chunk.sequence.sampling.logprobs is not None for chunk in chunks)
+        wants_logprobs = any(chunk.sequence.logprobs is not None for chunk in chunks)
         plain = logits.clone() if wants_logprobs else logits
         if not chunks:
             ids = torch.empty(0, dtype=torch.int64)
@@ -358,7 +358,7 @@ class Runner:
         for chunk in launched.chunks:
             chosen: list[TokenLogprobs] = []
             end = at + 1 + len(chunk.draft)
-            top = chunk.sequence.sampling.logprobs
+            top = chunk.sequence.logprobs
             if top is not None:
                 rows = zip(launched.plain[at:end], tokens[at:end], strict=True)
                 chosen = [logprobs(row, token, top) for row, token in rows if token is not None]

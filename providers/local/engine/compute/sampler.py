@@ -21,6 +21,7 @@ from torch import Tensor
 
 from providers.local.engine.output import TokenLogprobs
 from providers.local.engine.sequence import Sequence
+from providers.sampling import OFF
 
 # Sorting a vocabulary of 152k costs a hundred times what its best thousand do; they hold the nucleus nearly always.
 CANDIDATES = 1024
@@ -33,6 +34,9 @@ MILDEST = 1e-6
 # Ids that are none: the logits are no numbers; the candidates do not suffice.
 NO_NUMBERS, TOO_FEW = -1, -2
 _MASK = (1 << 64) - 1
+# The lines of Inputs.numbers: each parameter of providers/sampling.py that a draw depends on, then what is kept for it.
+NUMBERS = (*OFF, "seen", "counter")
+LINE = {name: line for line, name in enumerate(NUMBERS)}
 
 
 def counter(seed: int, position: int) -> int:
@@ -64,20 +68,15 @@ def gumbel(counters: Tensor, of: Tensor) -> Tensor:
 class Inputs:
     """What rows are drawn by, as tensors.
 
-    numbers   (9, rows)       float64   NUMBERS, a line each
+    numbers   (lines, rows)   float64   NUMBERS, a line each
     seen      (rows, tokens)  int64     the tokens that penalties fall on, in the first `seen` columns
     times     (rows, tokens)  float32   how often each was generated
     """
 
-    NUMBERS = (
-        "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
-        "seen", "counter",
-    )  # fmt: skip
-
     def __init__(self, rows: int, tokens: int, device: torch.device) -> None:
-        # A captured size reads the first 9 · size of it as its lines, so that they come in one copy.
-        self._flat = torch.zeros(len(self.NUMBERS) * rows, dtype=torch.float64, device=device)
-        self.numbers = self._flat.view(len(self.NUMBERS), rows)
+        # A captured size reads the first len(NUMBERS) · size of it as its lines, so that they come in one copy.
+        self._flat = torch.zeros(len(NUMBERS) * rows, dtype=torch.float64, device=device)
+        self.numbers = self._flat.view(len(NUMBERS), rows)
         self.seen = torch.zeros(rows, tokens, dtype=torch.int64, device=device)
         self.times = torch.zeros(rows, tokens, dtype=torch.float32, device=device)
 
@@ -90,7 +89,7 @@ class Inputs:
     def part(self, rows: int) -> Inputs:
         """The same memory for fewer rows."""
         part = copy(self)
-        part.numbers = self._flat[: len(self.NUMBERS) * rows].view(len(self.NUMBERS), rows)
+        part.numbers = self._flat[: len(NUMBERS) * rows].view(len(NUMBERS), rows)
         part.seen, part.times = self.seen[:rows], self.times[:rows]
         return part
 
@@ -116,7 +115,10 @@ def penalise(logits: Tensor, inputs: Inputs, tokens: int) -> None:
     logits   (rows, vocabulary) float32, changed in place
     tokens   how many columns of `inputs.seen` are looked at
     """
-    repetition, presence, frequency, seen = inputs.numbers[4:8].unsqueeze(-1)
+    columns = inputs.numbers.unsqueeze(-1)
+    repetition, presence, frequency, seen = (
+        columns[LINE[name]] for name in ("repetition_penalty", "presence_penalty", "frequency_penalty", "seen")
+    )
     # Columns beyond a row's last repeat it, and so write what it writes.
     at = torch.arange(tokens, device=logits.device).minimum(seen.long() - 1).clamp_(min=0)
     ids, times = inputs.seen.gather(1, at), inputs.times.gather(1, at)
@@ -136,7 +138,7 @@ def draw(logits: Tensor, numbers: Tensor, work: Work) -> Tensor:
     tokens, best = most_likely(logits)
     for which, way, filtered in ((work.plain, _draw_plain, False), (work.filtered, _draw_filtered, True)):
         if which is True:
-            mine = (numbers[0] >= COLDEST) & (_filters(numbers) == filtered)
+            mine = (numbers[LINE["temperature"]] >= COLDEST) & (_filters(numbers) == filtered)
             tokens = torch.where(mine, way(logits.float(), numbers, work), tokens)
         elif which is not False:
             tokens[which] = way(logits[which].float(), numbers[:, which], work)
@@ -161,12 +163,12 @@ def most_likely(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _filters(numbers: Tensor) -> Tensor:
-    return (numbers[1] > 0) | (numbers[2] < 1) | (numbers[3] > 0)
+    return (numbers[LINE["top_k"]] > 0) | (numbers[LINE["top_p"]] < 1) | (numbers[LINE["min_p"]] > 0)
 
 
 def _temperatures(numbers: Tensor) -> Tensor:
     # Rows that are not drawn at all go through here too, where all rows do.
-    return numbers[0].clamp(min=COLDEST).float().unsqueeze(1)
+    return numbers[LINE["temperature"]].clamp(min=COLDEST).float().unsqueeze(1)
 
 
 def _draw_plain(logits: Tensor, numbers: Tensor, work: Work) -> Tensor:  # noqa: ARG001 - as _draw_filtered has it
@@ -179,10 +181,11 @@ def _draw_plain(logits: Tensor, numbers: Tensor, work: Work) -> Tensor:  # noqa:
     torch.div(logits, _temperatures(numbers), out=scaled[:, :size])
     runs = scaled.view(rows, -1, RUN)
     mass = runs.logsumexp(-1).double()
-    run = (mass + gumbel(numbers[8], -1 - torch.arange(runs.shape[1], device=logits.device).unsqueeze(0))).argmax(-1)
+    counters = numbers[LINE["counter"]]
+    run = (mass + gumbel(counters, -1 - torch.arange(runs.shape[1], device=logits.device).unsqueeze(0))).argmax(-1)
     tokens = run.unsqueeze(1) * RUN + torch.arange(RUN, device=logits.device)
     scores = scaled.gather(1, tokens).double()
-    return tokens.gather(1, (scores + gumbel(numbers[8], tokens)).argmax(-1, keepdim=True)).squeeze(1)
+    return tokens.gather(1, (scores + gumbel(counters, tokens)).argmax(-1, keepdim=True)).squeeze(1)
 
 
 def _draw_filtered(logits: Tensor, numbers: Tensor, work: Work) -> Tensor:
@@ -194,7 +197,7 @@ def _draw_filtered(logits: Tensor, numbers: Tensor, work: Work) -> Tensor:
     best, order = logits.gather(1, tokens).sort(descending=True, stable=True)
     tokens = tokens.gather(1, order)
     scores = (best / temperatures).double()
-    top_k, top_p, min_p = numbers[1:4].unsqueeze(-1)
+    top_k, top_p, min_p = (numbers[LINE[name]].unsqueeze(-1) for name in ("top_k", "top_p", "min_p"))
     k = top_k.masked_fill((top_k <= 0) | (top_k >= size), size)
     scores = scores.masked_fill(torch.arange(wanted, device=logits.device) >= k, float("-inf"))
     # Probabilities are of what top-k leaves: of the whole vocabulary where it is off.
@@ -204,7 +207,7 @@ def _draw_filtered(logits: Tensor, numbers: Tensor, work: Work) -> Tensor:
     weights = (scores - total).exp()
     before = weights.cumsum(-1) - weights
     weights *= (before < top_p) & (weights >= weights[:, :1] * min_p)
-    drawn = tokens.gather(1, (weights.log() + gumbel(numbers[8], tokens)).argmax(-1, keepdim=True))
+    drawn = tokens.gather(1, (weights.log() + gumbel(numbers[LINE["counter"]], tokens)).argmax(-1, keepdim=True))
     if wanted < size:
         # Also every token that equals the last one kept has to be there, because ids decide among equals.
         last = ((weights > 0).sum(-1, keepdim=True) - 1).clamp_(min=0)
@@ -239,10 +242,10 @@ class Batch:
         self.sequences = sequences
         self.drafted = drafted or [[]] * len(sequences)
         self._vocabulary = vocabulary
-        samplings = [sequence.sampling for sequence in sequences]
-        filters = [each.top_k > 0 or each.top_p < 1 or each.min_p > 0 for each in samplings]
-        self._drawn = [i for i, each in enumerate(samplings) if each.temperature >= COLDEST]
-        penalised = [i for i, each in enumerate(samplings) if each.penalised]
+        numbers = [sequence.numbers for sequence in sequences]
+        filters = [each["top_k"] > 0 or each["top_p"] < 1 or each["min_p"] > 0 for each in numbers]
+        self._drawn = [i for i, each in enumerate(numbers) if each["temperature"] >= COLDEST]
+        penalised = [i for i, each in enumerate(sequences) if each.penalised]
         # Where each token that a penalty falls on stands in its row, and how many of the sequence's are there already.
         self._places: dict[int, dict[int, int]] = {i: {} for i in penalised if not self.drafted[i]}
         self._taken = dict.fromkeys(self._places, 0)
@@ -251,12 +254,12 @@ class Batch:
         self.shared = inputs is not None
         width = max((len(sequences[i].counts) + len(self.drafted[i]) + self.SPARE for i in penalised), default=0)
         self.inputs = inputs or Inputs(len(sequences), width, device)
-        lines = [[float(getattr(each, name)) for each in samplings] for name in Inputs.NUMBERS[:7]]
+        lines = [[each[name] for each in numbers] for name in OFF]
         rows = self.inputs.numbers.shape[1]
-        self._host = torch.zeros(len(Inputs.NUMBERS), rows, dtype=torch.float64, pin_memory=device.type == "cuda")
-        self._host[: len(lines), : len(samplings)] = torch.tensor(lines, dtype=torch.float64)
+        self._host = torch.zeros(len(NUMBERS), rows, dtype=torch.float64, pin_memory=device.type == "cuda")
+        self._host[: len(lines), : len(numbers)] = torch.tensor(lines, dtype=torch.float64)
         filtered = [i for i in self._drawn if filters[i]]
-        top_k = [samplings[i].top_k if samplings[i].top_k < vocabulary else 0 for i in filtered]
+        top_k = [int(numbers[i]["top_k"]) if numbers[i]["top_k"] < vocabulary else 0 for i in filtered]
         self.work = Work(
             self._rows([i for i in self._drawn if not filters[i]], device),
             self._rows(filtered, device),
@@ -277,7 +280,7 @@ class Batch:
         self.inputs.times[to, :widest] = before.inputs.times[source, :widest]
         for row, old in moved:
             self._places[row], self._taken[row] = before._places[old], before._taken[old]
-        self._host[7, list(self._places)] = self._lengths()
+        self._host[LINE["seen"], list(self._places)] = self._lengths()
 
     @property
     def reusable(self) -> bool:
@@ -303,13 +306,13 @@ class Batch:
         positions   as its sequence's how-many-th generated token each row draws
         """
         inputs, host = self.inputs, self._host
-        counters = [counter(self.sequences[i].sampling.seed, positions[i]) for i in self._drawn]
-        host[8, self._drawn] = torch.tensor(counters, dtype=torch.float64)
+        counters = [counter(self.sequences[i].sampling.seed or 0, positions[i]) for i in self._drawn]
+        host[LINE["counter"], self._drawn] = torch.tensor(counters, dtype=torch.float64)
         if fresh := [each for i, place in self._places.items() for each in self._fresh(i, place)]:
             row, at, token, times = sent([list(each) for each in zip(*fresh, strict=True)], inputs.seen.device)
             inputs.seen.index_put_((row, at), token)
             inputs.times.index_put_((row, at), times.float())
-            host[7, list(self._places)] = self._lengths()
+            host[LINE["seen"], list(self._places)] = self._lengths()
         if self._behind:
             self._extend()
         inputs.numbers.copy_(host, non_blocking=True)
@@ -330,7 +333,7 @@ class Batch:
                 at = place.get(token, wide)
                 wide += at == wide
                 entries.append((row, at, token, count))
-            self._host[7, row] = wide
+            self._host[LINE["seen"], row] = wide
         rows, columns, tokens, counted = sent(
             [list(each) for each in zip(*entries, strict=True)], self.inputs.seen.device
         )

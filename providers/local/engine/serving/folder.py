@@ -20,6 +20,7 @@ from typing import Any
 
 from providers.local.engine.compute.families import FAMILIES, Family
 from providers.local.engine.errors import CannotLoad
+from providers.sampling import OFF, in_range, whole
 
 log = logging.getLogger("sluice.engine")
 
@@ -136,11 +137,13 @@ def _generation(path: Path, model: str) -> dict[str, Any]:
     return {name: value for name, value in read.items() if name not in odd}
 
 
-def _number(low: float, high: float, open_low: bool = False) -> Callable[[Any], bool]:
+def _fits(name: str) -> Callable[[Any], bool]:
+    """Judges a value for the sampling parameter `name`; a whole number may be written as 20.0."""
+
     def fits(value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not in_range(name, value):
             return False
-        return (low < value if open_low else low <= value) and value <= high
+        return not whole(name) or float(value).is_integer()
 
     return fits
 
@@ -151,12 +154,8 @@ def _tokens(value: Any) -> bool:
 
 
 SENSIBLE: dict[str, Callable[[Any], bool]] = {
-    "temperature": _number(0, 2),
-    "top_p": _number(0, 1, open_low=True),
-    "min_p": _number(0, 1),
-    "top_k": lambda value: _number(-1, 2**31)(value) and float(value).is_integer(),
-    "repetition_penalty": _number(0, 2, open_low=True),
-    "max_new_tokens": lambda value: _number(1, 2**31)(value) and isinstance(value, int),
+    **{name: _fits(name) for name in OFF},
+    "max_new_tokens": _fits("max_tokens"),
     "eos_token_id": _tokens,
 }
 """What values of generation_config.json are used; the ranges are those of a request."""

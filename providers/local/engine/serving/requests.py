@@ -9,7 +9,7 @@ from providers.errors import Rejected
 from providers.local.engine.constraint import FreeThought
 from providers.local.engine.edits import Edits
 from providers.local.engine.output import OutputBuffer
-from providers.local.engine.sequence import Key, Sampling, Sequence
+from providers.local.engine.sequence import Key, Sequence
 from providers.local.engine.serving import structured
 from providers.local.engine.serving.chat import Chat
 from providers.local.engine.serving.extensions import Extensions, extensions
@@ -18,34 +18,25 @@ from providers.local.engine.stopping import StopStrings
 from providers.local.engine.thoughts import Thoughts
 from providers.local.engine.toolcalls import ToolCalls
 from providers.local.wire import Ask
-from providers.sampling import in_range, interval
-
-# The gateway has checked them; the engine checks again to protect itself.
-CHECKED = ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
+from providers.sampling import OFF, Sampling, in_range, interval
 
 MOST_LOGPROBS = 20
 
 
 def sampling(ask: Ask, generation: dict[str, Any]) -> Sampling:
     """How to sample for `ask`; open parameters take generation_config.json's values. Raises Rejected."""
-    chosen: dict[str, Any] = {
-        name: value
-        for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
-        if isinstance(value := generation.get(name), int | float)
-    }
-    if not generation.get("do_sample", "temperature" in chosen or not generation):
-        chosen["temperature"] = 0.0
-    chosen |= {name: value for name in (*CHECKED, "top_k") if (value := getattr(ask.sampling, name)) is not None}
-    for name in CHECKED:
-        if name in chosen and not in_range(name, chosen[name]):
-            raise Rejected(f"{name}: must be in {interval(name)}, got {chosen[name]}")
-    top_k = chosen.get("top_k", 0)
-    if not float(top_k).is_integer():
-        raise Rejected(f"top_k: must be a whole number, got {top_k}")
-    if ask.logprobs is not None and not 0 <= ask.logprobs <= MOST_LOGPROBS:
-        raise Rejected(f"logprobs: must be in [0, {MOST_LOGPROBS}], got {ask.logprobs}")
-    seed = ask.sampling.seed if ask.sampling.seed is not None else secrets.randbits(62)
-    return Sampling(**chosen | {"top_k": max(0, int(top_k)), "seed": seed, "logprobs": ask.logprobs})
+    makers = {name: generation[name] for name in OFF if isinstance(generation.get(name), int | float)}
+    if not generation.get("do_sample", "temperature" in makers or not generation):
+        makers["temperature"] = 0.0
+    chosen = ask.sampling.over(Sampling(**makers))
+    for name, value in chosen.chosen().items():
+        # The gateway has checked them; the engine checks again to protect itself.
+        if name in OFF and not in_range(name, value):
+            raise Rejected(f"{name}: must be in {interval(name)}, got {value}")
+    chosen.top_k = max(0, int(chosen.top_k or 0))
+    if chosen.seed is None:
+        chosen.seed = secrets.randbits(62)
+    return chosen
 
 
 def sequence(
@@ -55,6 +46,8 @@ def sequence(
     how = sampling(ask, generation)
     further = extensions(ask.options, grammars.vocabulary)
     max_tokens = _max_tokens(ask, generation)
+    if ask.logprobs is not None and not 0 <= ask.logprobs <= MOST_LOGPROBS:
+        raise Rejected(f"logprobs: must be in [0, {MOST_LOGPROBS}], got {ask.logprobs}")
     if further.min_tokens and max_tokens is not None and further.min_tokens > max_tokens:
         raise Rejected(f"min_tokens: must be at most max_tokens, {max_tokens}, got {further.min_tokens}")
     calls = _calls(ask, chat)
@@ -63,7 +56,7 @@ def sequence(
     if not prompt:
         raise Rejected("messages: must not be empty")
     room = max_context - len(prompt)
-    made = Sequence(key, prompt, min(room, max_tokens or room), how, ask.cache_salt)
+    made = Sequence(key, prompt, min(room, max_tokens or room), how, ask.logprobs, ask.cache_salt)
     made.ends = _ends(ask, further, chat)
     made.edits = _edits(further, chat, made.ends)
     thoughts = _thoughts(ask, text)

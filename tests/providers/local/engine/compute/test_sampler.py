@@ -7,7 +7,8 @@ import torch
 
 from providers.local.engine.compute import sampler
 from providers.local.engine.compute.sampler import Batch, counter, gumbel, most_likely
-from providers.local.engine.sequence import Sampling, Sequence
+from providers.local.engine.sequence import Sequence
+from providers.sampling import OFF, Sampling, constraints
 
 LOGITS = torch.tensor([2.0, 1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -30.0])
 DRAWS = 10_000
@@ -115,6 +116,21 @@ def test_repetition_penalty_is_as_in_transformers():
     drawn = torch.tensor(sample(LOGITS.expand(DRAWS, -1).clone(), rows))
     wanted = expected(tokens=[0, 5, 5], **told)
     assert chi_square(drawn.bincount(minlength=8).double(), wanted.double()) < 6
+
+
+@pytest.mark.parametrize("name", OFF)
+def test_every_number_changes_what_is_drawn(name):
+    """A parameter that is declared as `_drawn` and that the sampler does not use fails here."""
+    meta = constraints(name)
+    low, high = meta.ge if meta.ge is not None else 0.01, min(meta.le, 3)
+
+    def drawn(**told: float) -> list[int | None]:
+        rows = [a_row(i, [0, 1], {0: 2}, seed=3, **told) for i in range(300)]
+        return sample(LOGITS.expand(300, -1).clone(), rows)
+
+    plain = drawn()
+    assert plain == drawn(**{name: OFF[name]})
+    assert plain != drawn(**{name: low}) or plain != drawn(**{name: high})
 
 
 def test_presence_and_frequency_penalties_are_as_openai_defines_them():
