@@ -10,6 +10,8 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+from gevent.monkey import get_original
+
 
 def bare(sock: Any) -> socket.socket:
     """The plain non-blocking socket of a gevent socket."""
@@ -26,3 +28,8 @@ def accepted(listener: Any) -> int:
     """The descriptor of a connection that waits at a gevent listener; raises BlockingIOError where none does."""
     descriptor: int = listener._accept()[0]
     return descriptor
+
+
+def close_now(descriptor: int) -> None:
+    """Close a descriptor that no watcher has. os.close is gevent's, which closes at the end of the loop's turn."""
+    get_original("os", "close")(descriptor)

@@ -55,9 +55,14 @@ DATABASE = Gauge(
     ["database"],
     multiprocess_mode="livemin",
 )
-REDIS = Gauge("sluice_redis_up", "1 while answers are shared over Redis", multiprocess_mode="livemin")
 DESCRIPTORS = Gauge("sluice_open_descriptors", "Open files and sockets of all workers", multiprocess_mode="livesum")
 ENGINE = Gauge("sluice_engine", "The local engine's own figures", ["provider", "figure"], multiprocess_mode="livemax")
+
+
+@functools.cache
+def _redis() -> Gauge:
+    """Made in a worker that has a Redis: a gauge without labels is 0 in every process that makes it, the master too."""
+    return Gauge("sluice_redis_up", "1 while answers are shared over Redis", multiprocess_mode="livemin")
 
 
 # labels() checks its arguments and takes a lock: a tenth of what an answer costs beside its text. The labels are few:
@@ -193,7 +198,7 @@ def _describe(sluice: Watched) -> None:
     for database in sluice.databases:
         DATABASE.labels(database.name).set(database.trouble is None)
     if sluice.answers.shared is not None:
-        REDIS.set(sluice.answers.shared.up)
+        _redis().set(sluice.answers.shared.up)
     with contextlib.suppress(OSError):
         DESCRIPTORS.set(len(os.listdir("/proc/self/fd")))
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from providers.scripted.plan import EVENTS_BEFORE, Plan
 
 BLOCK = b"x" * 65536
+# What a flood repeats, and how many bytes of it make one chunk of the body.
+FLOODS = {"comments": (b": ping\n\n", 65536), "events": (b"data: null\n\n", 65536), "bytes": (b":", 1)}
+CHUNKS_A_WRITE = 8192
 
 
 @dataclass(slots=True)
@@ -16,7 +19,7 @@ class Body:
     """
     writes   one piece of the body each
     stop     what happens after the last one: "" a clean end, cut, reset, halfclose, hang
-    endless  bytes that follow for ever, unless the connection ends: "" none, "line", "comments"
+    endless  bytes that follow for ever, unless the connection ends: "" none, "line", "silence", a key of FLOODS
     """
 
     writes: list[bytes] = field(default_factory=list)
@@ -42,9 +45,9 @@ def body(events: list[bytes], plan: Plan, failed: list[bytes]) -> Body:
         made.stop = "hang"
     elif plan.hang == "end":
         made.stop = "hang"
-    if plan.endless or plan.silence:
+    if plan.endless or plan.silence or plan.flood:
         made.writes = made.writes[:EVENTS_BEFORE]
-        made.endless = "line" if plan.endless else "comments"
+        made.endless = "line" if plan.endless else "silence" if plan.silence else plan.flood or ""
     if plan.bytewise or plan.trickle is not None:
         made.writes = [bytes([byte]) for write in made.writes for byte in write]
     elif plan.onewrite:
@@ -102,11 +105,21 @@ def _up_to(writes: list[bytes], position: int) -> list[bytes]:
     return kept
 
 
-def endless(kind: str) -> Iterator[tuple[bytes, float]]:
-    """Bytes, and seconds to wait after them."""
+def endless(kind: str, chunk: Callable[[bytes], bytes]) -> Iterator[tuple[bytes, float]]:
+    """Bytes for the socket, and seconds to wait after them.
+
+    chunk   frames one piece of the body as the response's transfer coding wants it
+    """
     if kind == "line":
-        yield b"data: ", 0
+        yield chunk(b"data: "), 0
         while True:
-            yield BLOCK, 0
+            yield chunk(BLOCK), 0
+    if kind in FLOODS:
+        unit, chunk_bytes = FLOODS[kind]
+        data = chunk(unit * (chunk_bytes // len(unit)))
+        if chunk_bytes == 1:
+            data *= CHUNKS_A_WRITE
+        while True:
+            yield data, 0
     while True:
-        yield b": still here\n\n", 0.05
+        yield chunk(b": still here\n\n"), 0.05

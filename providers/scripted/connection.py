@@ -258,6 +258,8 @@ class ServedConnection:
         if plan.gzip or plan.corrupt:
             headers.append(("Content-Encoding", "gzip"))
         headers.append(("Connection", "close") if plan.identity else ("Transfer-Encoding", "chunked"))
+        if plan.flood == "head":
+            self._flood_head()
         self._head(200, headers)
         pause = (
             plan.trickle if plan.trickle is not None else plan.pace if plan.pace is not None else self.upstream.pace_s
@@ -270,14 +272,20 @@ class ServedConnection:
             noted.events_sent = number + 1
         self._stop(made, plan)
 
+    def _flood_head(self) -> None:
+        """Lines of a head until the client closes."""
+        self.sock.sendall(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            self.sock.sendall(b"x-more: and more\r\n" * 2048)
+
     def _send(self, data: bytes, plan: Plan) -> None:
         if data:
-            self.sock.sendall(data if plan.identity else b"%x\r\n%b\r\n" % (len(data), data))
+            self.sock.sendall(data if plan.identity else _chunk(data))
 
     def _stop(self, made: Body, plan: Plan) -> None:
         if made.endless:
-            for data, pause in endless(made.endless):
-                self._send(data, plan)
+            for data, pause in endless(made.endless, bytes if plan.identity else _chunk):
+                self.sock.sendall(data)
                 self._wait(pause)
         if made.stop == "hang":
             self._wait(GIVE_UP_S)
@@ -303,3 +311,8 @@ class ServedConnection:
             pass
         finally:
             self.sock.settimeout(None)
+
+
+def _chunk(data: bytes) -> bytes:
+    """One chunk of HTTP's chunked transfer coding (RFC 9112, section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)

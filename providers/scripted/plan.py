@@ -16,6 +16,7 @@ MEANINGS = (
     "bad", "context", "moderation", "model", "auth", "forbidden", "rate", "allocation", "quota", "arrears", "busy",
     "server", "timeout",
 )  # fmt: skip
+FLOODS = ("head", "comments", "events", "bytes")
 EVENTS_BEFORE = 2
 
 
@@ -53,6 +54,7 @@ class Plan:
     pings: int | None = None
     comments: bool = False
     silence: bool = False
+    flood: str | None = None
     # how it is written
     cr: bool = False
     crlf: bool = False
@@ -139,6 +141,12 @@ WORDS = {
     "pings": Word(int, "count", "so many events whose data is not JSON, after two good ones"),
     "comments": Word(_flag, "", "a comment before every event"),
     "silence": Word(_flag, "", "after two events, comments for ever and no event"),
+    "flood": Word(
+        _one_of(*FLOODS),
+        "|".join(FLOODS),
+        "without end and without a pause: lines of the head, or, after two events, comments, events without content, "
+        "chunks of one byte",
+    ),
     "cr": Word(_flag, "", "lines end with CR"),
     "crlf": Word(_flag, "", "lines end with CR LF"),
     "single": Word(_flag, "", "one line end between events instead of two"),

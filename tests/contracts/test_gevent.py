@@ -7,15 +7,17 @@ run tests/gateway/answers and tests/reliability/test_leaving.py.
 from __future__ import annotations
 
 import _socket
+import os
 import socket as plain
 
 import gevent
+import pytest
 from gevent import socket
 from gevent.baseserver import BaseServer
 from gevent.monkey import get_original
 from gevent.server import StreamServer
 
-from gateway.bare_socket import accepted, bare, is_tls
+from gateway.bare_socket import accepted, bare, close_now, is_tls
 
 
 def test_a_socket_holds_the_plain_one_which_does_not_block():
@@ -58,3 +60,17 @@ def test_what_was_patched_can_be_had_as_it_was():
 def test_a_server_says_how_many_connections_it_accepts_in_one_turn():
     assert BaseServer.max_accept > 0
     assert StreamServer.max_accept > 0
+
+
+def test_a_server_that_stopped_accepting_starts_again_by_its_timer():
+    server = StreamServer(("127.0.0.1", 0), handle=print)
+    assert callable(server.stop_accepting)
+    assert callable(server._start_accepting_if_started)
+    assert server._timer is None
+
+
+def test_a_descriptor_is_closed_at_once_where_that_is_wanted():
+    spare = os.open(os.devnull, os.O_RDONLY)
+    close_now(spare)
+    with pytest.raises(OSError):
+        os.fstat(spare)

@@ -139,7 +139,8 @@ class UpstreamProcess(Process):
 class Gateway(Process):
     """gunicorn with deploy/gunicorn.conf.py, in a folder of its own.
 
-    settings   what the configuration has besides the providers of STREAMS, which `upstream_url` answers
+    server, provider, providers, databases   what the configuration has besides the providers of STREAMS, which
+               `upstream_url` answers
     conf       another gunicorn configuration, which is only for the harness's own mutations
     """
 
@@ -151,6 +152,7 @@ class Gateway(Process):
         server: dict[str, Any] | None = None,
         provider: dict[str, Any] | None = None,
         providers: dict[str, dict[str, Any]] | None = None,
+        databases: dict[str, dict[str, Any]] | None = None,
         conf: Path = CONF,
         environ: dict[str, str] | None = None,
         arguments: tuple[str, ...] = (),
@@ -177,6 +179,7 @@ class Gateway(Process):
             | (server or {}),
             "default": next(iter(providers or hosted)),
             "providers": (hosted if upstream_url else {}) | (providers or {}),
+            "databases": databases or {},
         }  # fmt: skip
         self.file = folder / "sluice.yaml"
         self.write()

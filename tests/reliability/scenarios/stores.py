@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -12,13 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.engine import make_url
+
 from providers.scripted import Upstream
+from tests.gateway.text2sql.servers import PostgreSQL
 from tests.reliability.numbered import problems
 from tests.reliability.proxy import Fault, Proxy
 from tests.reliability.reader import Reader, fetch, request
 from tests.reliability.rig import Gateway, Redis, at_most
 from tests.reliability.scenarios import scenario
-from tests.reliability.scenarios.workers import connected_to
+from tests.reliability.scenarios.workers import connected_to, gateway
 from tests.waiting import eventually
 
 LEASE_S = 5.0
@@ -295,3 +299,71 @@ def redis_emptied(where: Path, stack: contextlib.ExitStack) -> None:
     undisturbed(shared, lambda: order(shared, "FLUSHALL"), lambda: None)
     assert problems(reader.read(timeout_s=90).recording) == [], reader.end
     assert shared.asked("emptied") == 1
+
+
+def health(made: Gateway) -> dict[str, Any]:
+    """What /readyz says to a program on the same machine."""
+    said: dict[str, Any] = json.loads(fetch(made.address, "GET", "/readyz").body)
+    return said
+
+
+@scenario(
+    "Redis",
+    "kill -9, seen by the operator",
+    "no streams",
+    "/readyz stays 200 and says `degraded` with the reason, `sluice_redis_up` is 0; both are well when it is back",
+)
+def redis_in_health(where: Path, stack: contextlib.ExitStack) -> None:
+    shared = Shared(where, stack)
+    eventually(lambda: health(shared.gateway)["status"] == "ok", 30)
+    eventually(lambda: shared.gateway.metrics().get("sluice_redis_up") == 1, 30)
+    shared.redis.process.kill()
+    shared.redis.process.wait()
+    eventually(lambda: health(shared.gateway)["status"] == "degraded", 30)
+    assert health(shared.gateway)["redis"]["reason"]
+    assert fetch(shared.gateway.address, "GET", "/readyz").status == 200
+    eventually(lambda: shared.gateway.metrics()["sluice_redis_up"] == 0, 30)
+    shared.redis.start()
+    eventually(lambda: health(shared.gateway)["status"] == "ok", 60)
+    eventually(lambda: shared.gateway.metrics()["sluice_redis_up"] == 1, 30)
+
+
+STATEMENT = "```sql\nSELECT count(*) AS n FROM lines\n```"
+
+
+@scenario(
+    "gateway–database",
+    "connections are reset and refused",
+    "before rows",
+    "the answer ends as `failed:sql_failed`; /readyz stays 200 and says `degraded` with the reason, "
+    "`sluice_database_up` is 0; the next question after its return has rows",
+    full=True,
+)
+def database_in_health(where: Path, stack: contextlib.ExitStack) -> None:
+    server = PostgreSQL({})
+    stack.callback(server.drop)
+    url = make_url(server.reader_url)
+    proxy = stack.enter_context(Proxy(to=(url.host or "", url.port or 5432)))
+    through = url.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+    shop = {"url": through, "tables": ["lines"]}
+    upstream, made = gateway(where, stack, server={"workers": 1}, databases={"shop": shop})
+    eventually(lambda: health(made)["databases"] == [{"name": "shop", "available": True, "reason": None}], 30)
+
+    def ended(stream: str) -> str:
+        upstream.plan_next("", text=STATEMENT)
+        reader = Reader(made.address, stream, 9, "planned", database="shop").ask().read()
+        return reader.end if reader.end != "failed" else f"failed:{reader.events[-1].data['code']}"
+
+    assert ended("d1") == "done"
+    proxy.set(Fault(refuse=True))
+    proxy.cut()
+    assert ended("d2") == "failed:sql_failed"
+    said = health(made)
+    assert said["status"] == "degraded"
+    assert said["databases"][0]["reason"]
+    assert fetch(made.address, "GET", "/readyz").status == 200
+    eventually(lambda: made.metrics()['sluice_database_up{database="shop"}'] == 0, 30)
+    proxy.set(None)
+    eventually(lambda: ended(f"d{time.monotonic_ns()}") == "done", 30)
+    assert health(made)["status"] == "ok"
+    eventually(lambda: made.metrics()['sluice_database_up{database="shop"}'] == 1, 30)
