@@ -233,6 +233,9 @@ class Database:
                 waiting = False
                 self.server.query(verdict.limited, collected, left_s)
         except SqlFailed as error:
+            # Only a server that cannot be asked is worth another try.
+            if error.retryable:
+                self.trouble = error.message
             raise self._logged(error) from None
         except Overdue:
             if waiting:
@@ -240,6 +243,7 @@ class Database:
                     f"the database {self.name} is busy: no free connection within {self.settings.timeout_s:g} s"
                 ) from None
             raise SqlLimit(f"the statement ran longer than {self.settings.timeout_s:g} s and was cancelled") from None
+        self.trouble = None
         elapsed_ms = round((time.monotonic() - began) * 1000, 1)
         explanation = None
         if verdict.tree is not None:

@@ -120,14 +120,14 @@ def write(found: list[Result]) -> None:
     head, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
     _, _, tail = rest.partition(END)
     passed = sum(not result.problems for result in found)
-    told = [
+    lines = [
         f"Last run: {time.strftime('%Y-%m-%d')}, {versions()}. **{passed} of {len(found)} rows pass.**",
         "",
         "| where | what breaks | when | what must come out | last run |",
         "|---|---|---|---|---|",
         *(result.line() for result in found),
     ]
-    PAGE.write_text(head + BEGIN + "\n\n" + "\n".join(told) + "\n\n" + END + tail, "utf-8")
+    PAGE.write_text(head + BEGIN + "\n\n" + "\n".join(lines) + "\n\n" + END + tail, "utf-8")
 
 
 def main() -> int:

@@ -74,18 +74,18 @@ class Row:
     @property
     def must(self) -> str:
         """What must come out, in words."""
-        told = [f"`{self.end}`"]
+        promises = [f"`{self.end}`"]
         if self.again:
-            told.append(f"coming back gives the rest, `{self.again}`")
+            promises.append(f"coming back gives the rest, `{self.again}`")
         if self.closed:
-            told.append(f"upstream closed within {CLOSED_S} s")
-        return "; ".join([*told, f"asked {('never', 'once')[self.asked]}"])
+            promises.append(f"upstream closed within {CLOSED_S} s")
+        return "; ".join([*promises, f"asked {('never', 'once')[self.asked]}"])
 
 
 @cache
 def rows() -> list[Row]:
     """All rows, in the file's order."""
-    return [Row(**told) for told in yaml.safe_load(ROWS.read_text("utf-8"))]
+    return [Row(**members) for members in yaml.safe_load(ROWS.read_text("utf-8"))]
 
 
 _streams = itertools.count(1)

@@ -52,11 +52,11 @@ class Recording:
 
     @classmethod
     def from_json(cls, line: str) -> Recording:
-        told = json.loads(line)
+        loaded = json.loads(line)
         parts = [
-            Part(part["after"], part["status"], bytearray(base64.b64decode(part["body"]))) for part in told["parts"]
+            Part(part["after"], part["status"], bytearray(base64.b64decode(part["body"]))) for part in loaded["parts"]
         ]
-        return cls(told["stream"], told["count"], parts)
+        return cls(loaded["stream"], loaded["count"], parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +92,13 @@ def problems(recording: Recording, ends: str = "done") -> list[str]:
     seen: list[Event] = []
     for number, part in enumerate(recording.parts):
         try:
-            told = list(events(bytes(part.body)))
+            came = list(events(bytes(part.body)))
         except (ValueError, UnicodeDecodeError) as error:
             found.append(f"connection {number + 1} has an event that cannot be read: {error}")
             continue
         if part.after != (seen[-1].id if seen else ""):
             found.append(f"connection {number + 1} asked for what is after {part.after!r}")
-        seen += told
+        seen += came
     if not seen:
         return [*found, "no event came"] if ends else found
     return found + _numbering(seen) + (_text(seen, recording) if recording.count else []) + _ending(seen, ends)

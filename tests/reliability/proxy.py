@@ -49,8 +49,8 @@ class Fault:
     @property
     def position(self) -> int | None:
         """After how many bytes it strikes; None if it never does."""
-        told = (self.reset_after, self.limit, self.half_close_after, self.black_hole_after)
-        return next((position for position in told if position is not None), None)
+        positions = (self.reset_after, self.limit, self.half_close_after, self.black_hole_after)
+        return next((position for position in positions if position is not None), None)
 
 
 class Pair:

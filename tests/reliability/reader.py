@@ -196,10 +196,10 @@ class Reader:
         self.answer_id = self.reply.headers.get("x-answer-id", self.answer_id)
         if self.reply.status == 200:
             part.body = self.reply.body
-            told = self.reply.body.rfind(b"\n\n") + 2
-            if told > self._read:
-                new = list(events(bytes(self.reply.body[self._read : told])))
-                self._read = told
+            complete = self.reply.body.rfind(b"\n\n") + 2
+            if complete > self._read:
+                new = list(events(bytes(self.reply.body[self._read : complete])))
+                self._read = complete
                 self.events += new
                 self.times += [time.monotonic()] * len(new)
 
@@ -222,7 +222,7 @@ class Reader:
     # -- leaving
 
     def leave(self, reset: bool = False) -> float:
-        """Close the connection, with a TCP reset if told so; returns when it was done (seconds, monotonic)."""
+        """Close the connection, with a TCP reset if `reset`; returns when it was done (seconds, monotonic)."""
         if self._sock is not None:
             if reset:
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -186,8 +186,8 @@ class Gateway(Process):
         (folder / "logging.yaml").write_text((ROOT / "logging.yaml").read_text("utf-8"), "utf-8")
         (folder / "run").mkdir(exist_ok=True)
         command = [sys.executable, "-m", "gunicorn", "-c", str(conf), *arguments, "wsgi:app"]
-        told = {"SLUICE_CONFIG": str(self.file), "SLUICE_RUN_DIR": str(folder / "run")}
-        super().__init__("gateway", command, folder, told | (environ or {}))
+        environment = {"SLUICE_CONFIG": str(self.file), "SLUICE_RUN_DIR": str(folder / "run")}
+        super().__init__("gateway", command, folder, environment | (environ or {}))
         self.wait_started(lambda: answers(self.port) and fetch(self.address, "GET", "/healthz").status == 200)
         workers = self.settings["server"]["workers"]
         self.wait_started(lambda: len(self.workers()) == workers)
@@ -201,7 +201,7 @@ class Gateway(Process):
         return [int(pid) for pid in file.read_text().split()] if file.exists() else []
 
     def workers(self) -> list[int]:
-        """The workers' process ids, oldest first; not those of the engine's keeper and the metrics listener."""
+        """The workers' process ids, oldest first; not those of the engine's supervisor and the metrics listener."""
         found = []
         for pid in self.children():
             with contextlib.suppress(OSError):
@@ -227,13 +227,13 @@ class Gateway(Process):
 
     def accounts(self) -> tuple[float, dict[str, float], float]:
         """Streams started, ended by cause, in flight."""
-        told = self.metrics()
+        samples = self.metrics()
         ended = {
             match[1]: value
-            for name, value in told.items()
+            for name, value in samples.items()
             if (match := re.match(r'sluice_streams_ended_total\{cause="(\w+)"\}', name))
         }
-        return told.get("sluice_streams_started_total", 0), ended, told.get("sluice_streams_in_flight", 0)
+        return samples.get("sluice_streams_started_total", 0), ended, samples.get("sluice_streams_in_flight", 0)
 
     def settled_accounts(self) -> tuple[float, dict[str, float], float] | None:
         """The same once nothing is in flight; None before."""

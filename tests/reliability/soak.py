@@ -168,8 +168,8 @@ class Soak:
         if asked > 1 and not self._redis_failed(begun_at):
             self._note(f"{reader.recording.stream}: the upstream was asked {asked} times")
         if not ends and not end.startswith("503:worker_died") and not self._forgotten(end, reader.answer_id, begun_at):
-            told = Counter((part.status, len(part.body)) for part in reader.recording.parts)
-            self._note(f"{reader.recording.stream}, answer {reader.answer_id}: {end}; (status, bytes): {dict(told)}")
+            parts = Counter((part.status, len(part.body)) for part in reader.recording.parts)
+            self._note(f"{reader.recording.stream}, answer {reader.answer_id}: {end}; (status, bytes): {dict(parts)}")
         return end
 
     def _forgotten(self, end: str, answer_id: str, since: float) -> bool:

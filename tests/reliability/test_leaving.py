@@ -97,7 +97,7 @@ def test_a_stop_closes_the_upstream_at_once_and_keeps_the_text(at_once, stream):
 
 
 def test_whoever_left_every_answer_is_accounted_for(at_once):
-    started, ended, _in_flight = eventually(lambda: (told := at_once.gateway.accounts()) and told[2] == 0 and told)
+    started, ended, _in_flight = eventually(lambda: (found := at_once.gateway.accounts()) and found[2] == 0 and found)
     assert started == sum(ended.values())
     lines = at_once.gateway.answers_logged()
     assert len(lines) == started

@@ -1,4 +1,4 @@
-"""The fault proxy does to bytes what it was told, and nothing else."""
+"""The fault proxy does to bytes what was set, and nothing else."""
 
 from __future__ import annotations
 

@@ -247,7 +247,7 @@ def test_a_stopped_engine_is_found_silent_killed_and_replaced(start, monkeypatch
     assert text(deltas(engine, asking()))
 
 
-def test_the_engine_ends_with_the_keeper_and_the_keeper_with_its_master(start):
+def test_the_engine_ends_with_the_supervisor_and_the_supervisor_with_its_master(start):
     engine = start()
     deltas(engine, asking())
     pid = engine_pid(engine)
@@ -258,7 +258,7 @@ def test_the_engine_ends_with_the_keeper_and_the_keeper_with_its_master(start):
         deltas(engine, asking())
 
 
-def test_the_engine_ends_with_a_keeper_that_was_killed(start):
+def test_the_engine_ends_with_a_supervisor_that_was_killed(start):
     engine = start()
     deltas(engine, asking())
     pid = engine_pid(engine)
@@ -320,7 +320,7 @@ def test_questions_of_an_engine_that_died_go_to_another_or_to_its_successor(star
         assert text(deltas(engine, asking(f"question {i}")))
 
 
-def test_without_a_keeper_the_status_says_that_there_is_no_engine(tmp_path, monkeypatch):
+def test_without_a_supervisor_the_status_says_that_there_is_no_engine(tmp_path, monkeypatch):
     monkeypatch.setenv("SLUICE_RUN_DIR", str(tmp_path))
     monkeypatch.setattr("providers.local.connection.APPEARS_WITHIN_S", 0.1)
     adapter = Adapter(ProviderConfiguration(type="local", model="m"))

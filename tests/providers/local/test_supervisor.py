@@ -119,7 +119,7 @@ def test_whatever_goes_wrong_while_loading_is_one_sentence_without_a_path(models
 
 
 @pytest.mark.parametrize("delay_s", [0, 0.02, 0.1])
-def test_an_engine_whose_keeper_is_killed_just_after_starting_it_ends_too(models, tmp_path, delay_s):
+def test_an_engine_whose_supervisor_is_killed_just_after_starting_it_ends_too(models, tmp_path, delay_s):
     configuration = ProviderConfiguration(type="local", model=str(models["qwen3"][0]), kv_cache_mb=8, threads=1)
     process = supervisor.start("local", configuration, tmp_path / "run")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
@@ -134,7 +134,7 @@ def test_an_engine_whose_keeper_is_killed_just_after_starting_it_ends_too(models
         time.sleep(0.05)
 
 
-def test_a_stopped_keeper_ends_with_its_master(tmp_path):
+def test_a_stopped_supervisor_ends_with_its_master(tmp_path):
     """As its master a process that starts it and is killed; somebody else holds the pipe open."""
     path = tmp_path / "engine.sock"
     command = [sys.executable, "-m", "providers.local.supervisor", "--socket", str(path)]

@@ -54,7 +54,7 @@ def no_epoch_check(server: Any) -> None:
 def probe(workers: Any) -> None:
     """At SIGWINCH, which gunicorn's workers have no use for, a worker writes how many greenlets it has."""
 
-    def told(self: Any, sig: int, frame: Any) -> None:
+    def winched(self: Any, sig: int, frame: Any) -> None:
         import gc
 
         import greenlet
@@ -64,17 +64,17 @@ def probe(workers: Any) -> None:
         with open(os.path.join(os.environ["SLUICE_RUN_DIR"], f"greenlets-{self.pid}"), "w") as file:
             file.write(f"{count}\n")
 
-    workers.Worker.handle_winch = told
+    workers.Worker.handle_winch = winched
 
 
 def no_start(app: Any) -> None:
     """Workers cannot start while there is a file `no-start` in the run folder."""
     create = app.create_app
 
-    def created(*told: Any) -> Any:
+    def created(*arguments: Any) -> Any:
         if os.path.exists(os.path.join(os.environ["SLUICE_RUN_DIR"], "no-start")):
-            raise RuntimeError("told not to start")
-        return create(*told)
+            raise RuntimeError("this worker must not start")
+        return create(*arguments)
 
     app.create_app = created
 

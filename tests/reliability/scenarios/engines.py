@@ -35,7 +35,7 @@ _making = threading.Lock()
 
 
 def model() -> Path:
-    """A tiny random model that can go on for thousands of tokens; made once, whoever needs it first."""
+    """A tiny random model that can go on for thousands of tokens; made by the first test that needs it."""
     require("torch")
     with _making:
         return _made()
@@ -86,8 +86,8 @@ class Local:
     @property
     def engine(self) -> int:
         """The engine's process id; 0 while there is none."""
-        told = Path(f"/proc/{self.supervisor}/task/{self.supervisor}/children").read_text().split()
-        return int(told[0]) if told else 0
+        children = Path(f"/proc/{self.supervisor}/task/{self.supervisor}/children").read_text().split()
+        return int(children[0]) if children else 0
 
     @property
     def socket(self) -> Path:
@@ -106,7 +106,7 @@ def told_within(readers: list[Reader], since: float, seconds: float, end: str) -
     for reader in readers:
         reader.read(timeout_s=seconds + 20)
         assert problems(reader.recording, ends=end) == []
-        assert reader.times[-1] - since <= seconds, f"told after {reader.times[-1] - since:.2f} s"
+        assert reader.times[-1] - since <= seconds, f"it came after {reader.times[-1] - since:.2f} s"
 
 
 @scenario(
@@ -190,7 +190,7 @@ def crash_loop(where: Path, stack: contextlib.ExitStack) -> None:
     os.kill(local.engine, signal.SIGKILL)
     eventually(lambda: fetch(local.gateway.address, "GET", "/readyz").status == 503)
 
-    # Whoever asks while it tries to load waits for it, and is told what came of that.
+    # A question that comes while it tries to load waits, and gets the result of that try.
     assert local.ask("hello").read(timeout_s=LOADED_S).end in ("503:engine_died", "failed:engine_died")
     asked_at = time.monotonic()
     for number in range(8):
@@ -208,7 +208,7 @@ def crash_loop(where: Path, stack: contextlib.ExitStack) -> None:
     "worker–engine",
     "garbage for the engine",
     "between tokens",
-    "that connection is closed; nobody else notices",
+    "that connection is closed; no other one is touched",
     full=True,
 )
 def garbage_for_the_engine(where: Path, stack: contextlib.ExitStack) -> None:
@@ -310,22 +310,22 @@ def stale_epoch(where: Path, stack: contextlib.ExitStack, environ: dict[str, str
         sock.settimeout(10)
         sock.connect(str(local.socket))
         frames = from_engine()
-        told: list[Any] = []
-        while not told:
-            told += frames.feed(sock.recv(65536))
-        hello = told.pop(0)
+        messages: list[Any] = []
+        while not messages:
+            messages += frames.feed(sock.recv(65536))
+        hello = messages.pop(0)
         assert isinstance(hello, Hello)
         sock.sendall(frame(Ask(hello.epoch - 1, 7, [{"role": "user", "content": "hello"}], Sampling(max_tokens=5))))
-        while not told:
-            told += frames.feed(sock.recv(65536))
-        assert isinstance(told[0], Failed), f"it was run: {told[0]}"
-        assert (told[0].id, told[0].code) == (7, "engine_died")
+        while not messages:
+            messages += frames.feed(sock.recv(65536))
+        assert isinstance(messages[0], Failed), f"it was run: {messages[0]}"
+        assert (messages[0].id, messages[0].code) == (7, "engine_died")
         sock.sendall(frame(Ask(hello.epoch, 8, [{"role": "user", "content": "hello"}], Sampling(max_tokens=5))))
-        told.clear()
-        while not told:
-            told += frames.feed(sock.recv(65536))
-        assert isinstance(told[0], Step)
-        assert isinstance(told[0].pieces[0], Piece)
+        messages.clear()
+        while not messages:
+            messages += frames.feed(sock.recv(65536))
+        assert isinstance(messages[0], Step)
+        assert isinstance(messages[0].pieces[0], Piece)
 
 
 @scenario(

@@ -86,7 +86,7 @@ def asked_once(where: Path, stack: contextlib.ExitStack) -> None:
             assert sock.recv(12) == b"HTTP/1.1 502"
         assert asked(sent) == 1
         eventually(lambda: all(gateway.workers() for gateway in gateways))
-    # One of the two is away: whoever asks by POST does not notice. (A new nginx holds nothing against the other.)
+    # One of the two is away: a client that asks by POST does not notice. (A new nginx holds nothing against the other.)
     gateways[0].kill()
     nginx = Nginx(where / "again", *(gateway.port for gateway in gateways))
     stack.callback(nginx.kill)
@@ -144,7 +144,7 @@ def slow_reader(where: Path, stack: contextlib.ExitStack) -> None:
         assert problems(eager.read(timeout_s=60).recording) == []
         eventually(lambda: chain.gateway.worker_of(lazy.getsockname()[1]) == 0, at_most(5))
     assert len(chain.asked("s1")) == 1
-    # The log holds the answer once; nobody's place in it costs more than a socket buffer.
+    # The log holds the answer once; a reader's place in it costs no more than a socket buffer.
     assert memory_bytes(chain.gateway.workers()[0]) - before < 3 * len(eager.reply.body) + (32 << 20)
 
 

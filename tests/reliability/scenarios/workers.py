@@ -41,7 +41,7 @@ def on_worker(made: Gateway, worker: int, names: str, provider: str, count: int 
 def connected_to(made: Gateway, wanted: Callable[[int], bool]) -> socket.socket:
     """A connection whose other end is a worker that is `wanted`, as soon as one serves.
 
-    Whoever else takes it first is stopped for the next try: on one processor it would be the same one each time.
+    A worker that takes it first is stopped for the next try: on one processor it would be the same one each time.
     """
     stopped = set()
     try:
@@ -75,7 +75,7 @@ def taken_by_another(made: Gateway, workers: set[int]) -> bool:
     "gateway",
     "SIGTERM",
     "all states",
-    "answers finish within drain_s, the rest end with `failed:shutting_down`; nobody new is taken; exit "
+    "answers finish within drain_s, the rest end with `failed:shutting_down`; new questions are refused; exit "
     "within drain_s + 1 s; every stream accounted for",
 )
 def terminated(where: Path, stack: contextlib.ExitStack) -> None:
@@ -151,7 +151,7 @@ def interrupted(where: Path, stack: contextlib.ExitStack) -> None:
 
 
 def reloaded(where: Path, stack: contextlib.ExitStack, times: int, streams: int, pace_s: float) -> None:
-    """SIGHUP under load: every stream whole on its first connection, and nobody waits for a first byte."""
+    """SIGHUP under load: every stream whole on its first connection, and none waits for a first byte."""
     upstream = UpstreamProcess(where / "upstream")
     stack.callback(upstream.kill)
     steady = {"type": "openai", "base_url": [upstream.url + "/v1"], "model": f"m@count=40,pace={pace_s}"}

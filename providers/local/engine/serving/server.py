@@ -69,7 +69,7 @@ class Server:
         self._hello = hello
         self._report = report
         self._heartbeat = heartbeat
-        self._keeper = supervisor
+        self._supervisor = supervisor
         self._selector = selectors.DefaultSelector()
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ)
@@ -81,7 +81,7 @@ class Server:
 
     def run(self) -> None:
         """Serve until the supervisor exits."""
-        while os.getppid() == self._keeper:
+        while os.getppid() == self._supervisor:
             self.turn(HEARTBEAT_S)
 
     def turn(self, timeout: float) -> None:

@@ -83,6 +83,6 @@ def test_no_frame_with_flipped_bytes_ends_the_server(serving):
                 got += frames.feed(worker.recv(1 << 16))
 
 
-def test_a_server_whose_keeper_is_another_than_its_parent_does_not_serve(serving):
+def test_a_server_whose_supervisor_is_another_than_its_parent_does_not_serve(serving):
     made, _ = serving
     made.run()
