@@ -15,6 +15,7 @@ MODELS = (
     "long",
     "silent",
     "counted",
+    "slow",
     "cut",
     "fails",
     "refused",

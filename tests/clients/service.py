@@ -23,9 +23,12 @@ REPLIES: dict[str, list[str]] = {
     "long": [LONG],
     "silent": list("一二三四五六"),
     "counted": COUNTED,
+    "slow": COUNTED,
     "many": MANY,
     "sql": ["好的。\n```sql\n", "SELECT id, name FROM dtzpt", " ORDER BY id\n```\n"],
 }
+# model → the seconds before each piece
+PACES_S = {"counted": 0.05, "slow": 0.2}
 CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city":'}}
 
 
@@ -132,8 +135,8 @@ def _frames(body: dict[str, Any]) -> Iterator[bytes]:
     for n, piece in enumerate(pieces):
         if model == "silent" and n == 3:
             time.sleep(0.6)
-        if model == "counted":
-            time.sleep(0.05)
+        if model in PACES_S:
+            time.sleep(PACES_S[model])
         if body["model"] == "cut" and n == 3:
             return
         if body["model"] == "fails" and n == 3:
