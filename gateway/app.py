@@ -116,6 +116,7 @@ def create_app(
     if server.cors:
         from flask_cors import CORS
 
-        exposed = ["X-Answer-Id", "X-Sluice-Adjusted", "X-Request-Id", "Server-Timing", "Retry-After"]
+        exposed = ["X-Answer-Id", "X-Sluice-Adjusted", "X-Request-Id", "X-Rows-Truncated", "X-Should-Retry"]
+        exposed += ["Server-Timing", "Retry-After"]
         CORS(app, origins=server.cors, expose_headers=exposed, max_age=600)
     return app

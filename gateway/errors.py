@@ -144,7 +144,7 @@ def _known_addresses() -> str:
     if not request.path.startswith("/v1"):
         return ""
     known = [
-        f"{method} {rule.rule}"
+        f"{method} {rule.rule.replace('path:', '')}"
         for rule in current_app.url_map.iter_rules()
         if rule.rule.startswith("/v1/")
         for method in sorted((rule.methods or set()) & {"GET", "POST"})

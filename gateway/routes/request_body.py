@@ -38,6 +38,9 @@ def body() -> bytes:
     if length is not None and len(data) < length:
         # The client is gone, or was cut. What came may still be JSON, and must not be asked and paid.
         raise Failure("bad_request", f"the body: must have {length} bytes, as Content-Length says, got {len(data)}")
+    if data and (coding := request.headers.get("Content-Encoding", "identity").lower()) != "identity":
+        message = f"Content-Encoding: must be absent, got {shown(coding)}; send the body as it is"
+        raise Failure("bad_request", message, status=415)
     if data and request.mimetype != "application/json":
         raise Failure(
             "bad_request", f"Content-Type: must be application/json, got {shown(request.mimetype)}", status=415

@@ -1,6 +1,7 @@
 """Requests that gunicorn cannot read: refused in the form of the gateway's own errors.
 
-Nothing of the request is repeated, in the reply or in the log: a line that cannot be read may hold a key.
+Nothing of the request is repeated, in the reply or in the log: a line that cannot be read may hold a key. Its path may
+be unreadable too, so the error has the members of both forms: the gateway's, and OpenAI's.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from gunicorn.http import errors
+
+from gateway.errors import TABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +27,18 @@ class Refusal:
         error = {
             "code": self.code,
             "message": self.message,
+            "type": TABLE[self.code][2],
+            "param": None,
             "retryable": self.retry_after is not None,
             "retry_after": self.retry_after,
             "request_id": "",
         }
         body = json.dumps({"error": error}, separators=(",", ":")).encode()
+        again = "true" if error["retryable"] else "false"
         wait = f"Retry-After: {self.retry_after}\r\n" if self.retry_after else ""
         head = (
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n{wait}Connection: close\r\n\r\n"
+            f"Content-Length: {len(body)}\r\n{wait}X-Should-Retry: {again}\r\nConnection: close\r\n\r\n"
         )
         return head.encode("latin-1") + body
 

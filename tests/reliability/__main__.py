@@ -67,9 +67,7 @@ def matrix_results(wanted: str) -> Iterator[Result]:
             chain = resuming if row.resuming else at_once
             problems, took_s = tried(partial(matrix.play, row, chain))
             fault = f"`{row.fault}`" if row.at == "upstream" else row.fault
-            yield Result(
-                row.at, fault, row.when + (", direct" if row.way == "direct" else ""), row.must, problems, took_s
-            )
+            yield Result(row.at, fault, row.when + row.how, row.must, problems, took_s)
         problems, took_s = tried(lambda: [p for chain in (resuming, at_once) for p in accounts(chain)])
         yield Result("all of these", "–", "afterwards", "started = Σ ended, one log line for each", problems, took_s)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.reliability.forms import FORMS
 from tests.reliability.numbered import problems
 from tests.reliability.proxy import Fault
 from tests.reliability.reader import Reader
@@ -47,6 +48,9 @@ STATES = {
 }
 
 
+PATHS = {name: form.asking("", "", {})[0] for name, form in FORMS.items()}
+
+
 @dataclass(frozen=True)
 class Row:
     """One row; matrix.yaml says what its members mean."""
@@ -59,17 +63,26 @@ class Row:
     closed: bool = False
     asked: int = 1
     way: str = "nginx"
+    form: str = "answers"
     full: bool = False
 
     def __str__(self) -> str:
-        way = ", direct" if self.way == "direct" else ""
         promise = ", closed" if self.closed else ", again" if self.again else ""
-        return f"{self.at}, {self.fault}, {self.when}{way}{promise}"
+        return f"{self.at}, {self.fault}, {self.when}{self.how}{promise}"
+
+    @property
+    def how(self) -> str:
+        """The way and the form, where they are not the usual ones."""
+        form = "" if self.form == "answers" else f", {PATHS[self.form]}"
+        return (", direct" if self.way == "direct" else "") + form
 
     @property
     def resuming(self) -> bool:
-        """Whether its gateway waits for readers to return, instead of closing the upstream at once."""
-        return not self.closed
+        """Whether its gateway waits for readers to return, instead of closing the upstream at once.
+
+        It does so for the clients that cannot return, too: their upstreams have to be closed all the same.
+        """
+        return not self.closed or FORMS[self.form].closes_at_once
 
     @property
     def must(self) -> str:
@@ -97,10 +110,15 @@ def play(row: Row, chain: Chain) -> list[str]:
     if row.closed:
         # Nothing else ends these streams but the client's leaving.
         provider = {"late": "mute", "lull": "silent", "steady": "slow"}[provider]
+    elif row.again and row.form == "chat":
+        # Who comes back to a chat finds only what still runs.
+        provider = "slow"
     count = STREAMS[provider][1]
     stream = f"m{next(_streams)}"
     address = {"direct": chain.gateway.address, "nginx": chain.to_nginx.address}[row.way]
-    reader = Reader(address, stream, count, provider)  # type: ignore[arg-type]
+    # A client of OpenAI's routes without a key cannot come back.
+    keyed = not (row.closed and FORMS[row.form].closes_at_once)
+    reader = Reader(address, stream, count, provider, row.form, keyed)  # type: ignore[arg-type]
     if row.at == "upstream":
         chain.upstream.plan_next(row.fault)
     try:

@@ -14,7 +14,7 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,16 @@ class Part:
 class Recording:
     """What one reader saw of one stream.
 
-    count   how many chunks the upstream says; 0 where it does not number them
+    count      how many chunks the upstream says; 0 where it does not number them
+    read       reads the events in a connection's body; None: those of /getAnwser
+    restarts   every connection begins at the beginning of the stream
     """
 
     stream: str
     count: int
     parts: list[Part] = field(default_factory=list)
+    read: Callable[[bytes], Iterator[Event]] | None = None
+    restarts: bool = False
 
     def to_json(self) -> str:
         parts = [
@@ -92,9 +96,15 @@ def problems(recording: Recording, ends: str = "done") -> list[str]:
     seen: list[Event] = []
     for number, part in enumerate(recording.parts):
         try:
-            came = list(events(bytes(part.body)))
+            came = list((recording.read or events)(bytes(part.body)))
         except (ValueError, UnicodeDecodeError) as error:
             found.append(f"connection {number + 1} has an event that cannot be read: {error}")
+            continue
+        if recording.restarts:
+            before, now = _said(seen), _said(came)
+            if not (now.startswith(before) or before.startswith(now)):
+                found.append(f"connection {number + 1} says something else than the one before")
+            seen = came if len(came) >= len(seen) else seen
             continue
         if part.after != (seen[-1].id if seen else ""):
             found.append(f"connection {number + 1} asked for what is after {part.after!r}")
@@ -102,6 +112,10 @@ def problems(recording: Recording, ends: str = "done") -> list[str]:
     if not seen:
         return [*found, "no event came"] if ends else found
     return found + _numbering(seen) + (_text(seen, recording) if recording.count else []) + _ending(seen, ends)
+
+
+def _said(seen: list[Event]) -> str:
+    return "".join(event.data["text"] for event in seen if event.name == "message")
 
 
 def _numbering(seen: list[Event]) -> list[str]:
@@ -116,7 +130,7 @@ def _numbering(seen: list[Event]) -> list[str]:
 
 
 def _text(seen: list[Event], recording: Recording) -> list[str]:
-    text = "".join(event.data["text"] for event in seen if event.name == "message")
+    text = _said(seen)
     found, numbers = [], []
     for stream, number in CHUNK.findall(text):
         if stream != recording.stream:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.reliability.numbered import TERMINAL, Event, Part, Recording, ended, events
+from tests.reliability.forms import FORMS, Form
+from tests.reliability.numbered import TERMINAL, Event, Part, Recording, ended
 
 PATIENCE_S = 15.0
 
@@ -63,31 +64,37 @@ def request(method: str, path: str, body: Any = None, **headers: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + content
 
 
-def question(stream: str, provider: str, **fields: Any) -> bytes:
-    """The request that asks for a numbered stream; asked twice, it is still one answer."""
-    body = {"question": stream, "provider": provider, "database": "none", **fields}
-    return request("POST", "/getAnwser", body, Idempotency_Key=stream)
-
-
-def follow(last_id: str) -> bytes:
-    """The request that follows an answer after the event `last_id`."""
-    return request("GET", f"/answers/{last_id.rpartition('.')[0]}/events", Last_Event_ID=last_id)
+def question(stream: str, provider: str, form: Form = FORMS["answers"], keyed: bool = True, **fields: Any) -> bytes:
+    """The request that asks for a numbered stream; asked twice with its key, it is still one answer."""
+    path, body = form.asking(stream, provider, fields)
+    return request("POST", path, body, **({"Idempotency_Key": stream} if keyed else {}))
 
 
 class Reader:
     """One stream's reader; `fields` are further ones of its question.
 
-    events   those that came, over all its connections; `times` has when, in seconds, monotonic
+    form     how it asks and comes back; `keyed`: with an Idempotency-Key
+    events   those that came, over all its connections; of a form that restarts those of the last one.
+             `times` has when, in seconds, monotonic
     broke    the last connection ended before its reply did
     """
 
     def __init__(
-        self, address: tuple[str, int], stream: str, count: int = 40, provider: str = "steady", **fields: Any
+        self,
+        address: tuple[str, int],
+        stream: str,
+        count: int = 40,
+        provider: str = "steady",
+        form: str = "answers",
+        keyed: bool = True,
+        **fields: Any,
     ) -> None:
         self.address = address
         self.provider = provider
+        self.form = FORMS[form]
+        self.keyed = keyed
         self.fields = fields
-        self.recording = Recording(stream, count)
+        self.recording = Recording(stream, count, read=self.form.events, restarts=self.form.restarts)
         self.reply = Reply()
         self.events: list[Event] = []
         self.times: list[float] = []
@@ -100,29 +107,38 @@ class Reader:
 
     def ask(self) -> Reader:
         """Send the question."""
-        return self._send(question(self.recording.stream, self.provider, **self.fields))
+        return self._send(self._question())
 
     def ask_on(self, sock: socket.socket) -> Reader:
         """The same over a connection that is there already."""
-        return self._send(question(self.recording.stream, self.provider, **self.fields), sock=sock)
+        return self._send(self._question(), sock=sock)
+
+    def _question(self) -> bytes:
+        return question(self.recording.stream, self.provider, self.form, self.keyed, **self.fields)
 
     def follow(self, address: tuple[str, int] | None = None) -> Reader:
-        """Return to the answer, after the last event that came; who has no id asks again, with the same key."""
+        """Return to the answer, after the last event that came; who knows no answer asks again, with the same key."""
         self.address = address or self.address
-        if self.events:
-            return self._send(follow(self.events[-1].id), after=self.events[-1].id)
-        if self.answer_id:
-            return self._send(request("GET", f"/answers/{self.answer_id}/events"))
-        return self.ask()
+        return self._follow()
 
     def follow_on(self, sock: socket.socket) -> Reader:
         """The same over a connection that is there already."""
-        return self._send(follow(self.events[-1].id), after=self.events[-1].id, sock=sock)
+        return self._follow(sock)
+
+    def _follow(self, sock: socket.socket | None = None) -> Reader:
+        returning = self.form.returning(self)
+        if returning is None:
+            return self._send(self._question(), sock=sock)
+        path, headers = returning
+        wanted = request("GET", path, **{name.replace("-", "_"): value for name, value in headers.items()})
+        return self._send(wanted, after=self.events[-1].id if self.events else "", sock=sock)
 
     def _send(self, wanted: bytes, after: str = "", sock: socket.socket | None = None) -> Reader:
         self.leave()
         self.recording.parts.append(Part(after))
         self.reply, self._read, self.broke = Reply(), 0, False
+        if self.form.restarts:
+            self.events, self.times = [], []
         try:
             self._sock = sock or socket.create_connection(self.address, PATIENCE_S)
             self._sock.sendall(wanted)
@@ -198,7 +214,10 @@ class Reader:
             part.body = self.reply.body
             complete = self.reply.body.rfind(b"\n\n") + 2
             if complete > self._read:
-                new = list(events(bytes(self.reply.body[self._read : complete])))
+                # A form that counts its events itself counts them from the beginning.
+                first = 0 if self.form.restarts else self._read
+                new = list(self.form.events(bytes(self.reply.body[first:complete])))
+                new = new[len(self.events) :] if self.form.restarts else new
                 self._read = complete
                 self.events += new
                 self.times += [time.monotonic()] * len(new)

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from tests.reliability.forms import FORMS
 from tests.reliability.numbered import Part, Recording, main, problems
 
 COUNT = 6
@@ -106,3 +107,32 @@ def test_recordings_are_judged_offline_from_a_file(tmp_path, capsys):
     file.write_text(recording(written(WHOLE)).to_json() + "\n" + recording(written(WHOLE[:4])).to_json() + "\n")
     assert main([str(file)]) == 1
     assert capsys.readouterr().out.splitlines() == ["s1: no terminal event", "2 streams, 1 with a problem"]
+
+
+def completion(*texts, end=True, stream="s1"):
+    """The body of a completion that says these chunks."""
+    frames = [{"id": "c", "choices": [{"text": f"<{stream}:{n}>", "finish_reason": None}]} for n in texts]
+    frames += [{"id": "c", "choices": [{"text": "", "finish_reason": "stop"}]}] if end else []
+    lines = [json.dumps(frame) for frame in frames] + (["[DONE]"] if end else [])
+    return bytearray("".join(f"data: {line}\n\n" for line in lines).encode())
+
+
+@pytest.mark.parametrize(
+    ("bodies", "problem"),
+    [
+        ([completion(1, 2, 3)], ""),
+        ([completion(1, end=False), completion(1, 2, 3)], ""),
+        ([completion(1, 2, end=False), completion(1, end=False), completion(1, 2, 3)], ""),
+        ([completion(1, end=False), completion(2, 3)], "says something else"),
+        ([completion(1, 3)], "lost"),
+        ([completion(1, 2, 2, 3)], "repeated"),
+        ([completion(1, 2, 3, end=False)], "no terminal event"),
+        ([completion(1, 2, 3).replace(b"data: [DONE]\n\n", b"")], "no terminal event"),
+        ([completion(1, 2, 3, stream="s2")], "foreign"),
+    ],
+)
+def test_a_form_that_begins_again_is_judged_by_the_same_rules(bodies, problem):
+    form = FORMS["completions"]
+    parts = [Part(status=200, body=body) for body in bodies]
+    found = problems(Recording("s1", 3, parts, read=form.events, restarts=form.restarts))
+    assert bool(found) == bool(problem) and problem in "; ".join(found)

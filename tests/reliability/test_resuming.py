@@ -36,12 +36,40 @@ def test_cut_after_any_event_the_rest_is_what_was_missing(resuming, stream, way)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_cut_at_random_bytes_while_it_runs_the_whole_is_the_same(resuming, stream, way):
+def test_a_response_cut_after_any_event_goes_on_with_what_was_missing(resuming, stream, way):
+    whole = Reader(address(resuming, way), stream, 40, "quick", "responses").ask().read()
+    assert problems(whole.recording) == []
+    # The last event is the end: nothing is left for who has it.
+    for cut in range(1, len(whole.events)):
+        reader = Reader(address(resuming, way), stream, 40, "quick", "responses")
+        reader.answer_id, reader.events = whole.answer_id, whole.events[:cut]
+        reader.follow().read()
+        assert reader.events == whole.events, cut
+    assert len(resuming.asked(stream)) == 1
+
+
+@pytest.mark.parametrize("form", ["chat", "openai", "completions"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_form_that_begins_again_is_the_same_each_time(resuming, stream, way, form):
+    dice = random.Random(f"again {way} {form}")
+    reader = Reader(address(resuming, way), stream, 40, "slow", form).ask()
+    for _ in range(5):
+        reader.read_bytes(dice.randint(1, 3000))
+        reader.leave(reset=dice.random() < 0.5)
+        reader.follow()
+    assert problems(reader.read().recording) == []
+    assert len(resuming.asked(stream)) == 1
+
+
+# The last event of a response has its whole text: a piece must have room for that.
+@pytest.mark.parametrize(("form", "most_bytes"), [("answers", 1500), ("responses", 8000)])
+@pytest.mark.parametrize("way", WAYS)
+def test_cut_at_random_bytes_while_it_runs_the_whole_is_the_same(resuming, stream, way, form, most_bytes):
     dice = random.Random(f"cuts {way}")
     cuts = 0
     for number in range(4):
-        reader = Reader(address(resuming, way), f"{stream}-{number}", 40, "steady").ask()
-        cuts += reader.read_in_pieces(dice, 1500)
+        reader = Reader(address(resuming, way), f"{stream}-{number}", 40, "steady", form).ask()
+        cuts += reader.read_in_pieces(dice, most_bytes)
         assert problems(reader.recording) == []
         assert len(resuming.asked(f"{stream}-{number}")) == 1
     assert cuts > 10
