@@ -40,6 +40,9 @@ class ChatRequest:
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
+    # The prompt of a text completion (a text, or its tokens), for providers that have `text_completions`; others answer
+    # `messages`.
+    prompt: str | list[int] | None = None
     # Members of a request that we do not know; OpenAI-like wires pass them on, others drop them and say so.
     extra: dict[str, Any] = field(default_factory=dict)
     # The name under which the caller sent the limit of tokens.

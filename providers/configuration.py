@@ -112,6 +112,8 @@ class ProviderConfiguration(Section):
     """The upstream's name of the model; of `local`, a folder or the hub's name."""
     embedding_model: str = ""
     """The upstream's name of the model for /v1/embeddings; `model` if left out."""
+    text_completions: bool = False
+    """It has POST /completions (vLLM, llama.cpp): /v1/completions is passed on as it is, not asked as a chat."""
     base_url: Annotated[list[str], BeforeValidator(_list)] = []
     """Where it is served; several are balanced by streams in flight. Replaces scheme, host and any fixed prefix."""
     api_key: str = ""
@@ -230,6 +232,8 @@ class ProviderConfiguration(Section):
             raise _at("base_url", "is required, but missing; write where the server is, such as http://gpu1:8000/v1")
         if not self.model:
             raise _at("model", "is required, but missing")
+        if self.text_completions and wire.module != "providers.wires.openai":
+            raise _at("text_completions", f"must be false for type {self.type}, which has chats only")
         if self.transport == "sdk" and not wire.sdk:
             raise _at("transport", f"must be http for type {self.type}, which has no vendor's client")
         if self.transport == "sdk" and find_spec(wire.name) is None:  # a vendor's package has its wire's name

@@ -128,14 +128,16 @@ def usage(counted: dict[str, int] | None) -> dict[str, Any] | None:
 
 
 class TextChunks:
-    """The stream of POST /v1/completions for one reader: text without roles."""
+    """The stream of POST /v1/completions for one reader: text without roles; see Chunks for `model` and `tables`."""
 
     content_type = "text/event-stream; charset=utf-8"
     opening = b""
     ping = Chunks.ping
 
-    def __init__(self, with_usage: bool) -> None:
+    def __init__(self, with_usage: bool, *, model: str = "", tables: bool = False) -> None:
         self._with_usage = with_usage
+        self._model = model
+        self._tables = tables
         self._about: dict[str, Any] = {}
 
     def write(self, batch: Batch) -> bytes:
@@ -144,9 +146,11 @@ class TextChunks:
     def _chunk(self, event: Event) -> bytes:
         name, data = event
         if name == EventName.START:
-            self._about = _text_about(data)
+            self._about = _text_about(data, self._model)
         elif name == EventName.MESSAGE:
             return self._written([_text_choice(data["text"])])
+        elif self._tables and (text := markdown.text_of(name, data)):
+            return self._written([_text_choice(text)])
         elif name == EventName.DONE:
             last = self._written([_text_choice("", _reason(data))])
             if self._with_usage:
@@ -160,12 +164,12 @@ class TextChunks:
         return b"data: " + encode(self._about | {"choices": choices} | more) + b"\n\n"
 
 
-def _text_about(start: dict[str, Any]) -> dict[str, Any]:
+def _text_about(start: dict[str, Any], model: str) -> dict[str, Any]:
     return {
         "id": f"cmpl-{start['id']}",
         "object": "text_completion",
         "created": start["created"],
-        "model": start["provider"],
+        "model": model or start["provider"],
     }
 
 
@@ -173,11 +177,16 @@ def _text_choice(text: str, finish_reason: str | None = None) -> dict[str, Any]:
     return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
 
 
-def text_completion(found: list[Event]) -> dict[str, Any]:
-    """The whole reply of POST /v1/completions, from the events of an answer that is done."""
-    text = "".join(data["text"] for name, data in found if name == EventName.MESSAGE)
+def _own_text(name: str, data: dict[str, Any]) -> str:
+    text: str = data["text"] if name == EventName.MESSAGE else ""
+    return text
+
+
+def text_completion(found: list[Event], *, model: str = "", tables: bool = False) -> dict[str, Any]:
+    """The whole reply of POST /v1/completions, from the events of an answer that is done; see Chunks for the others."""
+    text = "".join(markdown.text_of(*event) if tables else _own_text(*event) for event in found)
     start, end = found[0].data, found[-1].data
-    return _text_about(start) | {"choices": [_text_choice(text, _reason(end))], "usage": usage(end["usage"])}
+    return _text_about(start, model) | {"choices": [_text_choice(text, _reason(end))], "usage": usage(end["usage"])}
 
 
 def completion(found: list[Event], *, model: str = "", tables: bool = False) -> dict[str, Any]:

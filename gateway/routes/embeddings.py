@@ -41,7 +41,10 @@ def embeddings() -> Response:
         if not text:
             raise BadQuestion(f"input[{n}]: must not be empty")
         plain(f"input[{n}]", text)
-    name = v1_models.target(fields.model).provider
+    target = v1_models.target(fields.model)
+    if target.database is not None:
+        raise BadQuestion("model: must be a provider; text to SQL has no embeddings")
+    name = target.provider
     sluice = context.current()
     replies.count()
     found = sluice.providers.embed(EmbeddingsRequest(texts, fields.dimensions, fields.user), name)

@@ -98,16 +98,20 @@ def _window_s() -> float | None:
 def _sql(fields: Fields, asked: v1_models.Target) -> Followable:
     """Text to SQL for the last message; those before it are the history."""
     text, turns = history.conversation(fields.messages)
-    if len(text) > MAX_QUESTION_CHARACTERS:
-        raise BadQuestion(f"messages: the question must have at most {MAX_QUESTION_CHARACTERS} characters")
-    question = Question(text, asked.provider, asked.database or "", history=turns, sampling=_request(fields).sampling)
+    question = Question(
+        _short(text, "messages"),
+        asked.provider,
+        asked.database or "",
+        history=turns,
+        sampling=_request(fields).sampling,
+    )
     return answers.begin(question, window_s=_window_s())
 
 
 class Prompt(Sampling, kw_only=True):
     """The body of POST /v1/completions."""
 
-    prompt: str | list[str]
+    prompt: str | list[Any]
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -115,6 +119,7 @@ class Prompt(Sampling, kw_only=True):
     best_of: Annotated[int, Meta(ge=1)] | None = None
     echo: bool | None = None
     suffix: str | None = None
+    logprobs: int | None = None
     max_tokens: Tokens | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     seed: Annotated[int, Meta(ge=-1, le=MAX_INT64)] | None = None
@@ -122,31 +127,84 @@ class Prompt(Sampling, kw_only=True):
 
 
 _prompt_decoder = msgspec.json.Decoder(Prompt)
+# Members that are passed on where the provider has text completions, and are refused elsewhere.
+TEXT_ONLY = ("echo", "suffix")
 
 
 @routes.post("/v1/completions")
 def text_completions() -> Response:
-    """The prompt is asked as a user's message: every provider has chats, and few have plain completions."""
-    fields = decode(_prompt_decoder, body())
-    prompts = [fields.prompt] if isinstance(fields.prompt, str) else fields.prompt
-    if len(prompts) != 1:
-        raise BadQuestion(f"prompt: must be one text, got {len(prompts)}; send a request for each")
-    plain("prompt", prompts[0])
+    """A provider with `text_completions` gets the prompt as it is; any other is asked it as a user's message."""
+    data = passed_on.flattened(body())
+    fields = decode(_prompt_decoder, data)
+    asked = v1_models.target(fields.model)
+    settings = context.current().settings
+    provider = asked.provider or settings.default
+    as_text = asked.database is None and settings.providers[provider].text_completions
+    prompt = _prompt(fields, as_text)
+    sampling = _sampling(fields)
+    about: dict[str, Any] = {}
+    if asked.database is not None:
+        about = {"model": fields.model or "", "tables": True}
+        question = Question(_short(prompt, "prompt"), asked.provider, asked.database, sampling=sampling)
+        answer = answers.begin(question, window_s=_window_s())
+    else:
+        known = frozenset(Prompt.__struct_fields__) - frozenset(TEXT_ONLY if as_text else ())
+        request = ChatRequest([{"role": "user", "content": prompt}], sampling, cache_salt=g.owner)
+        request.prompt = prompt if as_text else None
+        request.extra = passed_on.members(data, known)
+        # No fallback could answer what only a text completion has.
+        bound = not isinstance(prompt, str) or any(name in request.extra for name in TEXT_ONLY)
+        name = provider if bound else asked.provider
+        flow = chat.answer(request, context.current().providers, name)
+        answer = replies.begin(flow, [name, request], name, window_s=_window_s())
+    if not fields.stream:
+        return replies.whole(answer, partial(openai.text_completion, **about))
+    with_usage = bool(fields.stream_options and fields.stream_options.include_usage)
+    return replies.stream(answer, openai.TextChunks(with_usage, **about))
+
+
+def _prompt(fields: Prompt, as_text: bool) -> str | list[int]:
+    """The one prompt, a text or its tokens. Raises BadQuestion, also for what a provider without text completions
+    cannot do.
+    """
     for name in ("n", "best_of"):
         if (getattr(fields, name) or 1) > 1:
             raise BadQuestion(f"{name}: must be 1, got {getattr(fields, name)}; several choices are not supported")
-    for name in ("echo", "suffix"):
-        if getattr(fields, name):
-            raise BadQuestion(f"{name}: is not supported; leave it out")
-    provider = v1_models.target(fields.model).provider
-    asked = ChatRequest([{"role": "user", "content": prompts[0]}], _sampling(fields), cache_salt=g.owner)
-    flow = chat.answer(asked, context.current().providers, provider)
-    answer = replies.begin(flow, [provider, asked], provider, window_s=_window_s())
-    if not fields.stream:
-        return replies.whole(answer, openai.text_completion)
-    return replies.stream(
-        answer, openai.TextChunks(bool(fields.stream_options and fields.stream_options.include_usage))
-    )
+    if fields.logprobs is not None:
+        raise BadQuestion("logprobs: is not supported here; ask for them by POST /v1/chat/completions")
+    if fields.stream_options is not None and not fields.stream:
+        raise BadQuestion("stream_options: needs stream: true")
+    needs = "needs a provider with text_completions: true"
+    for name in TEXT_ONLY:
+        if getattr(fields, name) and not as_text:
+            raise BadQuestion(f"{name}: {needs}; leave it out")
+    if fields.max_tokens == 0 and not as_text:
+        raise BadQuestion("max_tokens: must be an integer >= 1, or -1 for the default, got 0")
+    prompt = fields.prompt
+    # Tokens are one prompt, in a list of their own or in a list of prompts.
+    if isinstance(prompt, list) and not (prompt and _is_token(prompt[0])):
+        if len(prompt) != 1:
+            raise BadQuestion(f"prompt: must be one text, got {len(prompt)}; send a request for each")
+        prompt = prompt[0]
+    if isinstance(prompt, str):
+        plain("prompt", prompt)
+        return prompt
+    if not isinstance(prompt, list) or not prompt or not all(map(_is_token, prompt)):
+        raise BadQuestion("prompt: must be a text, or an array of tokens, which are integers >= 0")
+    if not as_text:
+        raise BadQuestion(f"prompt: an array of tokens {needs}; send the text")
+    return prompt
+
+
+def _is_token(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MAX_INT32
+
+
+def _short(text: Any, field: str) -> str:
+    """A question for a database; raises BadQuestion for one that is too long."""
+    if len(text) > MAX_QUESTION_CHARACTERS:
+        raise BadQuestion(f"{field}: the question must have at most {MAX_QUESTION_CHARACTERS} characters")
+    return str(text)
 
 
 def _judge(fields: Fields) -> None:

@@ -75,6 +75,10 @@ class HostedAdapter:
         """Where to ask."""
         raise NotImplementedError
 
+    def address(self, request: ChatRequest, base_url: str) -> str:
+        """Where this request is asked."""
+        return self.url(base_url)
+
     def headers(self, base_url: str) -> dict[str, str]:
         """Headers of this wire, its key among them; may itself ask for a token."""
         return self.fitting.headers()
@@ -90,6 +94,10 @@ class HostedAdapter:
     def parser(self) -> ChunkParser:
         """Reads the chunks of one reply."""
         raise NotImplementedError
+
+    def looks_for_thoughts(self, request: ChatRequest) -> bool:
+        """Whether thoughts between tags are taken out of the reply's text, where the configuration wants that."""
+        return True
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         """What a status that is not 2xx means."""
@@ -147,11 +155,15 @@ class HostedAdapter:
         """Close what is kept open between questions."""
         self.client.close()
 
-    def reply_reader(self, label: str = "") -> ReplyReader:
-        """How a response's body is read, with this configuration; label: its content type."""
+    def reply_reader(self, label: str = "", *, thoughts: bool = True) -> ReplyReader:
+        """How a response's body is read, with this configuration; label: its content type.
+
+        thoughts   look for thoughts between tags, where the configuration wants that
+        """
         configuration = self.configuration
         snapshots = configuration.snapshots or ("never" if self.incremental else "always")
-        normaliser = Normaliser(snapshots, self.think_mode, configuration.max_answer_bytes)
+        think_mode = self.think_mode if thoughts else None
+        normaliser = Normaliser(snapshots, think_mode, configuration.max_answer_bytes)
         return ReplyReader(self.parser(), normaliser, label=label, max_event_bytes=configuration.max_event_bytes)
 
     @property
@@ -224,10 +236,11 @@ class HostedAdapter:
     def _exchange(self, request: ChatRequest, base_url: str) -> Iterator[list[Delta]]:
         body = msgspec.json.encode(self.body(request))
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream", **self.headers(base_url)}
-        with self.client.ask("POST", self.url(base_url), headers, body) as response:
+        with self.client.ask("POST", self.address(request, base_url), headers, body) as response:
             if response.status != 200:
                 raise self._refused(response)
-            reading = self.reply_reader(response.headers.get("content-type", ""))
+            label = response.headers.get("content-type", "")
+            reading = self.reply_reader(label, thoughts=self.looks_for_thoughts(request))
             yield from self._batches(response, reading, request.delivery)
 
     def _batches(

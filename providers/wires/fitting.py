@@ -40,8 +40,12 @@ class Fitting:
 
     def url(self, base_url: str, path: str) -> str:
         """`base_url` with the wire's path, or the configuration's, and its query."""
+        return self.with_query(base_url + (self._configuration.path or path))
+
+    def with_query(self, url: str) -> str:
+        """`url` with the configuration's query."""
         query = urlencode(self._configuration.query)
-        return base_url + (self._configuration.path or path) + (f"?{query}" if query else "")
+        return url + (f"?{query}" if query else "")
 
     def headers(self) -> dict[str, str]:
         """The key where the configuration wants it, and the configuration's own headers."""

@@ -35,6 +35,12 @@ def payload(request: ChatRequest, model: str) -> dict[str, Any]:
     return body
 
 
+def text_payload(request: ChatRequest, model: str) -> dict[str, Any]:
+    """The body of POST /completions: the prompt as it came, no template around it."""
+    body: dict[str, Any] = {"model": model, "prompt": request.prompt, "stream": True}
+    return body | {"stream_options": {"include_usage": True}} | request.sampling.members()
+
+
 class Adapter(HostedAdapter):
     """One provider of type `openai` or of a row that speaks the same."""
 
@@ -46,8 +52,21 @@ class Adapter(HostedAdapter):
     def parser(self) -> ChunkParser:
         return Parser()
 
+    def address(self, request: ChatRequest, base_url: str) -> str:
+        if self._as_text(request):
+            return self.fitting.with_query(f"{base_url}/completions")
+        return super().address(request, base_url)
+
     def payload(self, request: ChatRequest) -> dict[str, Any]:
-        return payload(request, self.configuration.model)
+        written = text_payload if self._as_text(request) else payload
+        return written(request, self.configuration.model)
+
+    def looks_for_thoughts(self, request: ChatRequest) -> bool:
+        """Not in a text completion: it is passed on as it is."""
+        return not self._as_text(request)
+
+    def _as_text(self, request: ChatRequest) -> bool:
+        return request.prompt is not None and self.configuration.text_completions
 
     def embed(self, request: EmbeddingsRequest) -> Embeddings:
         """POST /embeddings: {"model", "input": [texts]} → {"data": [{"index", "embedding"}], "usage"}."""

@@ -26,11 +26,12 @@ MODELS = (
 
 
 def served_by(service: Service, **more: Any) -> dict[str, Any]:
-    """A configuration with one provider for each of the service's models."""
+    """A configuration with one provider for each of the service's models, and `text`, which has text completions."""
     providers = {
         model: {"type": "openai", "base_url": service.url, "model": model, "retries": 0, "api_key": "x"}
         for model in MODELS
     }
+    providers["text"] = providers["plain"] | {"text_completions": True}
     server = {"heartbeat_s": 0.2, "commit_after_s": 0.2} | more.pop("server", {})
     return {"default": "plain", "providers": providers, "server": server, **more}
 

@@ -70,6 +70,8 @@ class Service:
         self.asked.append(body | {"path": handler.path})
         if handler.path.endswith("/embeddings"):
             return _json(handler, 200, _embeddings(body))
+        if handler.path == "/v1/completions":
+            return _text_completion(handler, body)
         if body["model"] == "refused":
             return _json(handler, 401, {"error": {"message": "bad key", "code": "invalid_api_key"}})
         if not body.get("stream"):
@@ -104,6 +106,21 @@ def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
     data = [{"object": "embedding", "index": n, "embedding": [0.5, float(len(text))]} for n, text in enumerate(texts)]
     usage = {"prompt_tokens": 3, "total_tokens": 3}
     return {"object": "list", "data": data, "model": body["model"], "usage": usage}
+
+
+def _text_completion(handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
+    """As vLLM streams it; the text begins with what looks like a thought, and is no thought here."""
+    pieces = ["<think>", "def f(x):", "\n    return", " x"]
+    choices = [{"index": 0, "text": piece, "logprobs": None, "finish_reason": None} for piece in pieces]
+    choices.append({"index": 0, "text": "", "logprobs": None, "finish_reason": "length"})
+    frames = [{"id": "cmpl-1", "object": "text_completion", "choices": [choice]} for choice in choices]
+    lines = [json.dumps(frame) for frame in (*frames, {"id": "cmpl-1", "choices": [], "usage": _USAGE})]
+    data = "".join(f"data: {line}\n\n" for line in (*lines, "[DONE]")).encode()
+    handler.send_response(200)
+    handler.send_header("Content-Type", "text/event-stream")
+    handler.send_header("Content-Length", str(len(data)))
+    handler.end_headers()
+    handler.wfile.write(data)
 
 
 def _whole(body: dict[str, Any]) -> dict[str, Any]:

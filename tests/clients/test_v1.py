@@ -21,8 +21,8 @@ def client(live):
 
 def test_models_are_the_providers_and_each_database_with_each_of_them(client):
     names = [model.id for model in client.models.list()]
-    assert names[: len(MODELS)] == list(MODELS)
-    assert names[len(MODELS) :] == ["sql/metro", *(f"sql/metro@{model}" for model in MODELS)]
+    providers = [*MODELS, "text"]
+    assert names == [*providers, "sql/metro", *(f"sql/metro@{provider}" for provider in providers)]
 
 
 @pytest.mark.parametrize("name", ["plain", "sql/metro", "sql/metro@sql"])
@@ -51,15 +51,68 @@ def test_a_text_completion_comes_whole_and_streamed(client):
     ("fields", "param"),
     [
         ({"prompt": ["a", "b"]}, "prompt"),
-        ({"prompt": "a", "n": 2}, "n"),
-        ({"prompt": "a", "echo": True}, "echo"),
-        ({"prompt": "a", "suffix": "x"}, "suffix"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": [1, 2]}, "prompt"),
+        ({"prompt": [[1, 2]]}, "prompt"),
+        ({"prompt": [["a"]]}, "prompt"),
+        ({"prompt": [1, -2]}, "prompt"),
+        ({"n": 2}, "n"),
+        ({"best_of": 2}, "best_of"),
+        ({"echo": True}, "echo"),
+        ({"suffix": "x"}, "suffix"),
+        ({"logprobs": 1}, "logprobs"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
     ],
 )
-def test_what_a_text_completion_cannot_do_is_named(client, fields, param):
+def test_what_a_text_completion_cannot_do_is_named(client, service, fields, param):
+    before = len(service.asked)
     with pytest.raises(openai.BadRequestError) as caught:
-        client.completions.create(model="plain", **fields)
+        client.completions.create(**({"model": "plain", "prompt": "a"} | fields))
+    assert caught.value.param == param and len(service.asked) == before
+
+
+@pytest.mark.parametrize("prompt", ["def", [1, 2, 3]])
+def test_a_provider_with_text_completions_gets_the_prompt_as_it_is(client, service, prompt):
+    fields = {"suffix": "end", "echo": True, "max_tokens": 9, "extra_body": {"guided_regex": "x+"}}
+    found = client.completions.create(model="text", prompt=prompt, **fields)
+    text = "<think>def f(x):\n    return x"
+    assert (found.choices[0].text, found.choices[0].finish_reason, found.usage.total_tokens) == (text, "length", 13)
+    asked = service.asked[-1]
+    assert (asked["path"], asked["prompt"], "messages" in asked) == ("/v1/completions", prompt, False)
+    assert (asked["suffix"], asked["echo"], asked["max_tokens"], asked["guided_regex"]) == ("end", True, 9, "x+")
+    streamed = client.completions.create(model="text", prompt=[prompt], stream=True)
+    assert "".join(chunk.choices[0].text for chunk in streamed) == text
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [({"prompt": ["a", "b"]}, "prompt"), ({"prompt": [[1], [2]]}, "prompt"), ({"prompt": [1.5]}, "prompt"),
+     ({"prompt": [True]}, "prompt"), ({"logprobs": 1}, "logprobs"), ({"n": 2}, "n")],
+)  # fmt: skip
+def test_what_no_text_completion_here_can_do_is_named(client, fields, param):
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.completions.create(**({"model": "text", "prompt": "a"} | fields))
     assert caught.value.param == param
+
+
+def test_members_that_we_do_not_know_go_with_a_prompt_that_is_asked_as_a_chat(client, service):
+    client.completions.create(model="plain", prompt="hi", user="u1", extra_body={"guided_regex": "x+"})
+    asked = service.asked[-1]
+    assert (asked["path"], asked["user"], asked["guided_regex"]) == ("/v1/chat/completions", "u1", "x+")
+
+
+def test_a_prompt_asks_a_database_too(client):
+    found = client.completions.create(model="sql/metro@sql", prompt="全部地铁站的名称")
+    assert "| 1 | 西湖文化广场 |" in found.choices[0].text and found.model == "sql/metro@sql"
+    streamed = client.completions.create(model="sql/metro@sql", prompt="全部地铁站的名称", stream=True)
+    assert "".join(chunk.choices[0].text for chunk in streamed) == found.choices[0].text
+
+
+def test_text_to_sql_has_no_embeddings(client):
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.embeddings.create(model="sql/metro", input="a")
+    assert caught.value.param == "model"
 
 
 def test_a_text_completion_that_fails_in_mid_stream_raises_after_the_text_so_far(client):
