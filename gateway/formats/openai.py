@@ -75,7 +75,7 @@ class Chunks:
         if name == EventName.EXTRAS:
             return self._choice(data)
         if name == EventName.DONE:
-            last = self._choice({}, finish_reason=_reason(data))
+            last = self._choice({}, **_ending(data))
             if self._with_usage:
                 last += b'%b[],"usage":%b}\n\n' % (self._head, encode(usage(data["usage"])))
             return last + DONE
@@ -86,9 +86,13 @@ class Chunks:
         return b""
 
     def _choice(
-        self, delta: dict[str, Any], finish_reason: str | None = None, logprobs: dict[str, Any] | None = None
+        self,
+        delta: dict[str, Any],
+        finish_reason: str | None = None,
+        logprobs: dict[str, Any] | None = None,
+        **more: Any,
     ) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason} | more
         return b"%b[%b]}\n\n" % (self._head, encode(choice))
 
     def _piece(self, piece: dict[str, Any]) -> dict[str, Any]:
@@ -113,6 +117,12 @@ def _reason(done: dict[str, Any]) -> str:
     """
     reason: str = done["finish_reason"]
     return "length" if reason == "cancelled" else reason
+
+
+def _ending(done: dict[str, Any]) -> dict[str, Any]:
+    """The members of a choice that say how it ended; the upstream's own word too, where it is not one that we know."""
+    raw = done.get("finish_reason_raw")
+    return {"finish_reason": _reason(done)} | ({"finish_reason_raw": raw} if raw is not None else {})
 
 
 def usage(counted: dict[str, int] | None) -> dict[str, Any] | None:
@@ -223,7 +233,7 @@ def completion(found: list[Event], *, model: str = "", tables: bool = False) -> 
         "index": 0,
         "message": message,
         "logprobs": {"content": logprobs, "refusal": None} if logprobs else None,
-        "finish_reason": _reason(end),
+        **_ending(end),
     }
     return {
         "id": f"chatcmpl-{about['id']}",

@@ -17,9 +17,9 @@ from gateway.answers.followable import Followable
 from gateway.answers.production import AnswerRequest
 from gateway.answers.reader import Format, Reader
 from gateway.answers.record import Record
-from gateway.answers.steps import Step
+from gateway.answers.steps import EventName, Step
 from gateway.errors import Failure, shown
-from gateway.formats import native
+from gateway.formats import native, orphans
 from gateway.json_line import encode
 from gateway.routes import tickets
 from gateway.text2sql.rows import csv_text
@@ -189,9 +189,12 @@ def _client() -> Client | None:
 
 
 def so_far(answer: Followable) -> list[Event]:
-    """The answer's events so far."""
+    """The answer's events so far; what a closing tag alone ends is reasoning, where its provider looks for tags."""
     batch = answer.after(0)
-    return batch.events if batch else []
+    found = batch.events if batch else []
+    start = next((event.data for event in found if event.name == EventName.START), {})
+    provider = context.current().settings.providers.get(start.get("provider", ""))
+    return orphans.apart(found) if provider is not None and provider.think_tags == "auto" else found
 
 
 def _adjusted(answer: Followable) -> str:

@@ -22,6 +22,9 @@ import json
 import re
 from collections.abc import Iterable
 
+from providers.stream.harmony import Harmony
+from providers.stream.thought_tags import HARMONY, TAG
+
 LABELS = "sql|sqlite3?|postgres|postgresql|pgsql|psql|plsql|tsql|mysql|mariadb"
 SEARCHED = 256 << 10  # characters at a reply's end that are searched
 _MOST_FENCE = 99
@@ -38,12 +41,6 @@ _STREAMED = re.compile(rf"```+[ \t]*\{{?\.?(?:{LABELS})[^\n`]*\n", re.IGNORECASE
 _QUERY = re.compile(
     r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*+(?:select(?=[\s('\"`*\[\d@$+\-:,]|\Z)(?!\s*=)|with\s|values\s*\()",
     re.IGNORECASE | re.DOTALL,
-)
-# The same pairs as providers/stream/thinking.py, and any case: what a provider left in the text is no answer either.
-_THOUGHT = re.compile(
-    r"<(?P<a>/?)(?:think|thinking|thought|reasoning|reason|seed:think)>|<\|(?:begin|(?P<b>end))_of_thought\|>"
-    r"|\[(?P<c>/?)THINK\]|◁(?P<d>/?)think▷",
-    re.IGNORECASE,
 )
 _TAG = re.compile(r"<(sql|sql_?query|query|code|pre|answer|final_?sql)\b[^<>]{0,100}>", re.IGNORECASE)
 # In JSON, or as Python prints a dictionary.
@@ -175,8 +172,10 @@ def without_thoughts(text: str) -> str:
     """`text` without what stands in thinking tags; a closing tag alone ends a thought that the prompt began."""
     kept: list[str] = []
     at, is_open = 0, False
-    for tag in _THOUGHT.finditer(text):
-        if any(tag.groups()):
+    if HARMONY.match(text.lstrip()):
+        text = Harmony().split(text.lstrip(), last=True)[1]
+    for tag in TAG.finditer(text):
+        if tag["closing"]:
             if not is_open:
                 kept.clear()
             is_open, at = False, tag.end()

@@ -44,6 +44,7 @@ class Normaliser:
         self.max_answer_bytes = max_answer_bytes
         self._snapshots = snapshots
         self._think = ThinkTags(think_tags) if think_tags else None
+        self._all_there = False
         # In the usual mode a delta needs no channel until one ends in half a character.
         self._plain = snapshots == "never" and self._think is None
         self._text = Channel(snapshots)
@@ -102,6 +103,10 @@ class Normaliser:
                         out.append(delta)
                     continue
             self._push_with_care(delta, out)
+
+    def expect_all(self) -> None:
+        """The whole reply comes at once: a closing tag can still say that what stands before it was thought."""
+        self._all_there = True
 
     def end(self, out: list[Delta], *, said_done: bool = False) -> None:
         """Append what was held back, then the last delta.
@@ -175,7 +180,9 @@ class Normaliser:
             text = self._think.give_up() + text
         if not text:
             return reasoning, ""
-        thought, text = self._think.split(text)
+        thought, text = self._think.split_whole(text) if self._all_there else self._think.split(text)
+        if self._think.held > self._left:
+            self._too_large()
         return reasoning + thought, text
 
     def _emit(self, delta: Delta, out: list[Delta]) -> None:

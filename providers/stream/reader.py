@@ -287,6 +287,7 @@ class ReplyReader:
                 raise CutOff("the upstream's JSON reply was cut off")
             raise BrokenProtocol("the upstream's JSON reply is not whole JSON")
         self.events = 1
+        self._normaliser.expect_all()
         deltas: list[Delta] = []
         try:
             self._chunks(chunk if isinstance(chunk, list) else [chunk], Frame(body), deltas)

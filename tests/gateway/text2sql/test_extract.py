@@ -210,9 +210,32 @@ def test_no_reply_takes_long_to_search(reply):
 
 
 @pytest.mark.parametrize(
-    "tag", ["</think>", "</thought>", "</seed:think>", "<|end_of_thought|>", "[/THINK]", "◁/think▷", "</reason>"]
+    "tag",
+    [
+        "</think>",
+        "</thought>",
+        "</seed:think>",
+        "<|end_of_thought|>",
+        "[/THINK]",
+        "◁/think▷",
+        "</reason>",
+        "</THINK>",
+        "</mm:think>",
+        "<unused95>",
+        "<|END_THINKING|>",
+        "<channel|>",
+    ],
 )
 def test_nothing_before_a_tag_that_closes_a_thought_is_a_statement(tag):
     draft, answer = "```sql\nSELECT 1 FROM draft\n```\n", "```sql\nSELECT 2 FROM t\n```"
     assert statements(draft + tag + answer) == ["SELECT 2 FROM t"]
     assert statements(draft + tag + "I cannot say.") == []
+
+
+def test_no_channel_of_gpt_oss_but_the_final_one_holds_a_statement():
+    draft, answer = "```sql\nSELECT 1 FROM draft\n```\n", "```sql\nSELECT 2 FROM t\n```"
+    thought = f"<|channel|>analysis<|message|>{draft}<|end|>"
+    assert statements(f"{thought}<|start|>assistant<|channel|>final<|message|>{answer}<|return|>") == [
+        "SELECT 2 FROM t"
+    ]
+    assert statements(thought) == []
