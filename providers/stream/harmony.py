@@ -5,7 +5,7 @@
     BODY ──end, return, call──▶ BETWEEN ──start, channel──▶ HEADING ──message──▶ BODY
       └──────────────start, channel────────────────────────▲     BETWEEN ──words──▶ BODY, and they are text
 
-Only what stands in `final`, and a `commentary` that is addressed to nobody, is text. A channel that calls a tool stays
+Only what stands in `final`, and a `commentary` that names no tool, is text. A channel that calls a tool stays
 among the thoughts: no caller may take its arguments for the answer.
 
 source   OpenAI's harmony response format
@@ -48,8 +48,10 @@ class Harmony:
             self._words(text[at : token.start()], reasoning, reply)
             self._step(token[1])
             at = token.end()
-        held = 0 if last else unfinished(text[at:])
-        self._tail = text[len(text) - held :] if held else ""
+        held = unfinished(text[at:])
+        self._tail = "" if last else text[len(text) - held :]
+        if last and not text[len(text) - held :].startswith("<|"):
+            held = 0  # half a token is no text, anything else is
         self._words(text[at : len(text) - held], reasoning, reply)
         if last and self._state is State.BETWEEN:
             reply.append(self._heading.strip().removeprefix(_ROLE))

@@ -33,10 +33,10 @@ from providers.errors import (
 )
 from providers.stream.sse import Frame
 from providers.wires.adapter import HostedAdapter, failed_status, retry_after
-from providers.wires.error_text import count, dropped, text_of
+from providers.wires.content import by_index, count, read_content, read_tool_calls, text_of
 from providers.wires.finish_reasons import finish_reason
+from providers.wires.fitting import dropped
 from providers.wires.meanings import SUCCESS, by_words
-from providers.wires.openai_chunks import read_tool_calls
 
 TEXT_PATH = "/services/aigc/text-generation/generation"
 EMBEDDINGS_PATH = "/services/embeddings/text-embedding/text-embedding"
@@ -278,39 +278,34 @@ class Parser:
         if not isinstance(output, dict):
             return
         usage = _usage(chunk.get("usage")) or (_usage(msgspec.json.decode(self._usage)) if self._usage else None)
-        choices = output.get("choices")
-        if not choices:
-            # Agents and deep research tell a message, or the text itself; their "KeepAlive" has neither.
-            message = output.get("message") or {"content": output.get("text")}
-            choices = [{"message": message, "finish_reason": output.get("finish_reason")}]
-        if isinstance(choices, dict):
-            choices = [choices]
-        for choice in choices:
-            # A second choice is never asked for; mixing it in would spoil the first.
-            if not isinstance(choice, dict) or choice.get("index") not in (0, None, "0"):
-                continue
-            message = choice.get("message") or choice.get("delta") or {}
+        for choice in _choices(output):
+            message = choice.get("message") or choice.get("delta")
+            message = message if isinstance(message, dict) else {"content": message}
             reason, raw = finish_reason(choice.get("finish_reason"))
-            delta = Delta(
-                _text(message.get("content")),
-                _text(message.get("reasoning_content")),
+            text, thought = read_content(message.get("content"))
+            thought += "".join(read_content(message.get("reasoning_content")))
+            yield Delta(
+                text,
+                thought,
                 read_tool_calls(message),
                 None if reason == "failed" else reason,
                 usage,
                 finish_reason_raw=raw,
             )
-            yield delta
             if reason == "failed":
                 raise UpstreamFailed(f"the upstream ended with {str(choice.get('finish_reason'))[:64]!r}")
 
 
-def _text(content: Any) -> str:
-    """A string, or a list of parts, or nothing."""
-    if isinstance(content, list):
-        return "".join(part.get("text") or "" if isinstance(part, dict) else str(part) for part in content)
-    if content is not None and not isinstance(content, str):
-        raise TypeError("text that is no text")
-    return content or ""
+def _choices(output: dict[str, Any]) -> list[dict[str, Any]]:
+    """The choice of this reply, as a list; a second one is never asked for, and mixing it in would spoil the first."""
+    choices = output.get("choices")
+    if isinstance(choices, dict) and choices:
+        choices = by_index(choices, ("message", "delta", "finish_reason"))
+    if not isinstance(choices, list) or not choices:
+        # Agents and deep research tell a message, or the text itself; their "KeepAlive" has neither.
+        message = output.get("message") or {"content": output.get("text")}
+        return [{"message": message, "finish_reason": output.get("finish_reason")}]
+    return [choice for choice in choices if isinstance(choice, dict) and choice.get("index") in (0, None, "0")]
 
 
 def _usage(usage: Any) -> Usage | None:

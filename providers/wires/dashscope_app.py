@@ -21,7 +21,8 @@ from providers.delta import Delta
 from providers.errors import Rejected
 from providers.stream.sse import Frame
 from providers.wires import dashscope
-from providers.wires.error_text import dropped, text_of
+from providers.wires.content import text_of
+from providers.wires.fitting import dropped
 
 # What a caller may pass on, and where it goes.
 IN_INPUT = frozenset({"session_id", "memory_id", "biz_params", "image_list", "file_list"})

@@ -31,9 +31,9 @@ from providers.errors import (
 from providers.stream.sse import Frame
 from providers.wires.adapter import HostedAdapter, failed_status, retry_after
 from providers.wires.baidu_auth import Token, is_access_key, signed, token_for
+from providers.wires.content import count, read_content, word
 from providers.wires.ernie_messages import ernie_messages
 from providers.wires.ernie_parameters import check, parameter_changes, parameters
-from providers.wires.error_text import count
 from providers.wires.finish_reasons import finish_reason
 from providers.wires.meanings import SUCCESS, by_code, by_words
 
@@ -198,22 +198,19 @@ class Parser:
             raise failure
         reason, raw = finish_reason(chunk.get("finish_reason"))
         self._unsafe = self._unsafe or bool(chunk.get("need_clear_history")) or reason == "content_filter"
-        call, calls, thoughts = (
-            chunk.get("function_call"),
-            [],
-            chunk.get("thoughts") or chunk.get("reasoning_content") or "",
-        )
+        call, calls = chunk.get("function_call"), []
+        thoughts = "".join(read_content(chunk.get("thoughts") or chunk.get("reasoning_content")))
         if isinstance(call, dict):
-            thoughts += call.get("thoughts") or ""
+            thoughts += word(call.get("thoughts"))
             id = f"call_{chunk.get('id') or 'ernie'}_{self._called}"
             arguments = call.get("arguments") or ""
             arguments = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
-            calls.append(ToolCallDelta(self._called, id, call.get("name") or "", arguments))
+            calls.append(ToolCallDelta(self._called, id, word(call.get("name")), arguments))
             self._called += 1
         usage = read_usage(chunk.get("usage")) or (
             read_usage(msgspec.json.decode(self._usage)) if self._usage else None
         )
-        text = chunk.get("result") or ""
+        text = read_content(chunk.get("result"))[0]
         # A reply that was not streamed has neither of these two members, and is at its end.
         ended = (
             chunk["is_end"] in (True, "true", 1)

@@ -6,7 +6,7 @@ from typing import Any
 
 from providers.chat import ChatRequest, Message
 from providers.errors import Rejected
-from providers.wires.error_text import text_of
+from providers.wires.content import text_of
 
 FILLER = "OK"
 

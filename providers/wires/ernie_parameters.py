@@ -12,7 +12,7 @@ from typing import Any
 
 from providers.chat import ChatRequest
 from providers.errors import Rejected
-from providers.wires.error_text import dropped
+from providers.wires.fitting import dropped
 
 LOWEST_TEMPERATURE = 0.01
 HIGHEST_TEMPERATURE = 1.0

@@ -35,6 +35,12 @@ def finish_reason(word: object) -> tuple[str | None, str | None]:
 
     An unknown word ends the reply as `stop`, for it is an end; the caller is shown the word.
     """
+    if isinstance(word, dict):
+        word = word.get("type") or word.get("reason")
+    elif isinstance(word, list) and word:
+        word = word[0]
+    if word is True or (isinstance(word, int) and word):
+        word = str(word).lower()  # Gemini's numbers, one-api's booleans
     if not isinstance(word, str):
         return None, None
     known = _SEAM.sub("_", word.strip().rpartition(".")[2]).lower()

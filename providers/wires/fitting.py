@@ -110,3 +110,9 @@ class Fitting:
     def _in_its_role(self, message: Any) -> Any:
         role = message.get("role") if isinstance(message, dict) else None
         return {**message, "role": self._roles[role]} if role in self._roles else message
+
+
+def dropped(request: ChatRequest, upstream: str, *names: str) -> list[str]:
+    """A sentence for each of these parameters that the request sets and `upstream` lacks."""
+    chosen = {**request.sampling.chosen(), "parallel_tool_calls": request.parallel_tool_calls}
+    return [f"{name} dropped: {upstream} has no such parameter" for name in names if chosen.get(name) is not None]

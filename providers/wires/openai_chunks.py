@@ -13,14 +13,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from providers.delta import Delta, ToolCallDelta, Usage
+from providers.delta import Delta, Usage
 from providers.errors import UpstreamFailed
 from providers.stream.sse import Frame
-from providers.wires.error_text import count
+from providers.wires.content import by_index, count, read_content, read_tool_calls
 from providers.wires.finish_reasons import finish_reason
 from providers.wires.openai_errors import chunk_failure
 
 # Members of a delta that are part of the reply, and neither text nor calls.
+_OF_A_CHOICE = ("delta", "message", "text", "finish_reason")
 EXTRAS = ("images", "annotations", "audio", "citations", "search_results")
 
 
@@ -62,8 +63,8 @@ class Parser:
 
     def _of_our_choice(self, index: Any, delta: Delta) -> list[Delta]:
         """The deltas that are this reply's, by the index of their choice."""
-        number = int(index) if isinstance(index, str) and index.isdigit() else index
-        if not isinstance(number, int) or isinstance(number, bool):
+        number = count(int(index) if isinstance(index, str) and index.isdecimal() else index)
+        if number is None:
             return [delta]
         if self._index is None:
             self._index = 0 if self.deltas_before else number
@@ -106,7 +107,9 @@ def our_choices(chunk: dict[str, Any]) -> list[dict[str, Any]]:
     """The one choice of a chunk that may be this reply's, as a list that is empty without it."""
     choices = chunk.get("choices")
     if isinstance(choices, dict):
-        choices = [choices]
+        choices = by_index(choices, _OF_A_CHOICE)
+    elif "choices" not in chunk and any(_is_part(chunk.get(name)) for name in ("delta", "message")):
+        choices = [chunk]  # without the list around it
     found = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
     if len(found) > 1:
         first = [choice for choice in found if choice.get("index") in (0, None, "0")]
@@ -114,19 +117,25 @@ def our_choices(chunk: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def _is_part(value: Any) -> bool:
+    return isinstance(value, dict) and ("content" in value or "role" in value or "tool_calls" in value)
+
+
 def read_choice(choice: dict[str, Any]) -> Delta:
     """One choice of a chunk; its finish_reason in our words, or "failed"."""
-    delta, message = _object(choice.get("delta")), _object(choice.get("message"))
+    delta, message = _part(choice.get("delta")), _part(choice.get("message"))
     part, whole = (message, True) if message and not _says_something(delta) else (delta, False)
     text, thought = read_content(part.get("content"))
     thought += _thought(part)
-    text += _string(part.get("refusal") or "")
-    if not text and not thought and not message and not part.get("tool_calls"):
-        # Together sends each token in `text` too: it counts only where there is nothing else.
-        text = _string(choice.get("text") or "")
+    if isinstance(part.get("refusal"), str):
+        text += part["refusal"]
     calls = read_tool_calls(part)
-    reason, raw = finish_reason(choice.get("finish_reason"))
-    extras = {name: part[name] for name in EXTRAS if part.get(name)}
+    if not text and not thought and not message and not calls:
+        # Together sends each token in `text` too: it counts only where there is nothing else.
+        text = next((said for place in (part, choice) if (said := read_content(place.get("text"))[0])), "")
+    word = choice.get("finish_reason") if "finish_reason" in choice else choice.get("done_reason")
+    reason, raw = finish_reason(word)
+    extras = {name: part[name] for name in EXTRAS if part.get(name) and isinstance(part[name], (list, dict))}
     return Delta(
         text,
         thought,
@@ -143,80 +152,36 @@ def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _part(value: Any) -> dict[str, Any]:
+    """A delta or a message; some send its content in its place."""
+    if isinstance(value, str) or (isinstance(value, list) and value):
+        return {"content": value}
+    return _object(value)
+
+
 def _says_something(part: dict[str, Any]) -> bool:
     return any(part.get(name) for name in ("content", "reasoning", "reasoning_content", "tool_calls", "refusal"))
 
 
 def _thought(part: dict[str, Any]) -> str:
     """The thinking of a delta: the new name and the old one; some send both with the same text."""
-    for name in ("reasoning", "reasoning_content", "thinking", "reasoning_text"):
+    for name in ("reasoning", "reasoning_content", "thinking", "reasoning_text", "reasoning_details"):
         value = part.get(name)
-        if isinstance(value, dict):
-            value = value.get("content") or value.get("text")
-        if isinstance(value, str) and value:
-            return value
-    details = part.get("reasoning_details")
-    details = [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
-    texts = (
-        [detail.get("text") or detail.get("summary") for detail in details if isinstance(detail, dict)]
-        if isinstance(details, list)
-        else []
-    )
-    return "".join(text for text in texts if isinstance(text, str))
+        if isinstance(value, (str, dict, list)) and (thought := "".join(read_content(_summed(value)))):
+            return thought
+    return ""
+
+
+def _summed(value: Any) -> Any:
+    """OpenRouter's details say `summary` where others say `text`."""
+    if isinstance(value, list):
+        return [_summed(one) for one in value]
+    return {"text": value["summary"]} if isinstance(value, dict) and "summary" in value else value
 
 
 def _logprobs(choice: dict[str, Any]) -> list[dict[str, Any]] | None:
     entries = _object(choice.get("logprobs")).get("content")
     return [entry for entry in entries if isinstance(entry, dict)] or None if isinstance(entries, list) else None
-
-
-def read_content(content: Any) -> tuple[str, str]:
-    """(text, reasoning) of a message's content: a string, a part, a list of parts, or null."""
-    if isinstance(content, dict):
-        content = [content]
-    if not isinstance(content, list):
-        return _string(content or ""), ""
-    text = thought = ""
-    for part in content:
-        if isinstance(part, str):
-            text += part
-        elif isinstance(part, dict) and "thinking" in part:
-            thought += read_content(part["thinking"])[0]
-        elif isinstance(part, dict):
-            text += _string(part.get("text") or "")
-    return text, thought
-
-
-def read_tool_calls(part: dict[str, Any]) -> list[ToolCallDelta]:
-    """The pieces of tool calls in a delta or a message."""
-    calls = part.get("tool_calls")
-    if isinstance(calls, dict):
-        calls = [calls]
-    pieces = []
-    if isinstance(calls, list):
-        pieces = [read_tool_call(call, at) for at, call in enumerate(calls) if isinstance(call, dict)]
-    if isinstance(old := part.get("function_call"), dict):
-        pieces.append(read_tool_call({"function": old}, 0))
-    return pieces
-
-
-def read_tool_call(call: dict[str, Any], position: int) -> ToolCallDelta:
-    """A piece of a tool call; position: its place in the chunk, where it has no index of its own."""
-    function = _object(call.get("function")) or call  # some put name and arguments into the call itself
-    index, id = call.get("index"), call.get("id")
-    if isinstance(index, str):
-        index = int(index) if index.isdigit() else None
-    arguments = function.get("arguments")
-    if arguments is not None and not isinstance(arguments, str):
-        arguments = msgspec.json.encode(arguments).decode()
-    extra = call.get("extra_content")
-    return ToolCallDelta(
-        position if not isinstance(index, int) else int(index),
-        str(id) if isinstance(id, (str, int)) and id != "" else "",
-        _string(function.get("name") or ""),
-        arguments or "",
-        extra if isinstance(extra, dict) and extra else msgspec.UNSET,
-    )
 
 
 def read_usage(chunk: dict[str, Any]) -> Usage | None:
@@ -246,12 +211,6 @@ def _totals(usage: Any) -> Usage | None:
     return Usage(prompt, completion, prompt + completion if total is None else total, cached, thought)
 
 
-def _string(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("text that is no text")
-    return value
-
-
 # The usual frame, decoded by its type: 0.7 µs instead of 4 (python -m benchmarks.normaliser). It names every member
 # that could change the meaning: a chunk with more to say does not fit and goes through `parse`, which is its judge.
 
@@ -274,6 +233,7 @@ class _Part(msgspec.Struct, gc=False):
     reasoning_details: None = None
     thinking: None = None
     reasoning_text: None = None
+    text: None = None
     images: None = None
     annotations: None = None
     audio: None = None

@@ -23,7 +23,7 @@ from providers.wires import openai, openai_chunks
 from providers.wires.ernie import FAILURES, reported
 from providers.wires.ernie_messages import ernie_messages
 from providers.wires.ernie_parameters import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE, PENALTY_SCORE
-from providers.wires.error_text import dropped
+from providers.wires.fitting import dropped
 from providers.wires.openai import Adapter as OpenAIAdapter
 
 # "0 safe, 1 low risk": the reply goes on. 2 and above forbid it.

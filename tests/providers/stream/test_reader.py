@@ -137,12 +137,33 @@ def test_a_page_or_garbage_is_broken_protocol(label, body, size):
     assert read(body, label=label, size=size) == ("", None, "upstream_protocol")
 
 
-def test_what_is_not_understood_beside_the_text_costs_itself_and_text_that_is_none_the_answer():
-    for odd in ({"choices": [1]}, {"choices": 5}, {"choices": [{"delta": "x"}]}, {"choices": [None]}):
-        assert read(HELLO + b"data: " + json.dumps(odd).encode() + b"\n\n" + DONE) == COMPLETE
-        assert read(json.dumps(odd).encode()) == ("", None, "upstream_protocol")
-    for told in ({"choices": [{"delta": {"content": 5}}]},):
-        assert read(HELLO + b"data: " + json.dumps(told).encode() + b"\n\n") == BROKEN
+def test_what_is_not_understood_costs_itself():
+    nothing = [{"delta": {"content": content}} for content in (True, {"a": 1}, [[]], [{"type": "image_url"}])]
+    for choices in ([1], 5, [None], {}, {"0": None}, [{"delta": 7}], *([choice] for choice in nothing)):
+        odd = json.dumps({"choices": choices}).encode()
+        assert read(HELLO + b"data: " + odd + b"\n\n" + DONE) == COMPLETE, odd
+        assert read(odd) == ("", None, "upstream_protocol"), odd
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        [{"delta": {"content": 42}}],
+        [{"delta": {"content": ["4", 2]}}],
+        [{"delta": {"content": {"text": "42"}}}],
+        [{"delta": {"content": {"parts": [{"text": "4"}, {"text": "2"}]}}}],
+        [{"delta": {"content": [{"type": "text", "text": {"value": "42", "annotations": []}}]}}],
+        [{"delta": {"text": "42"}}],
+        [{"delta": "42"}],
+        [{"text": "42"}],
+        {"delta": {"content": "42"}},
+        {"0": {"delta": {"content": "42"}}},
+        {"0": {"delta": {"content": "42"}}, "1": {"delta": {"content": "other"}}},
+    ],
+)
+def test_text_is_read_in_each_shape_that_it_has(choices):
+    odd = json.dumps({"choices": choices}).encode()
+    assert read(b"data: " + odd + b"\n\n" + DONE) == ("42", "stop", None), odd
 
 
 def test_deep_nesting_does_not_crash():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from providers.errors import ContextTooLong, Rejected
-from providers.wires.error_text import count, text_of
+from providers.wires.content import count, text_of
 from providers.wires.meanings import by_words
 
 
