@@ -25,7 +25,7 @@ from providers.configuration import ProviderConfiguration
 from providers.delta import Usage
 from providers.errors import ProviderError, TimedOut
 from providers.sampling import Sampling
-from providers.stream.thinking import PAIRS
+from providers.stream.thought_tags import HARMONY, TAG
 
 Echo = Callable[[str], object]
 
@@ -355,9 +355,8 @@ def _lines_to_add(finding: Finding) -> Iterator[str]:
             yield advice(f"Add to {key}: roles: {{{found[1]}: {found[2]}}}")
         elif rest.startswith("sent as "):
             yield advice(f"Add to {key}: rename: {{{name}: {rest.removeprefix('sent as ')}}}")
-    tags = [tag for pair in PAIRS for tag in pair if tag in finding.text]
-    if tags:
-        yield line("!", "thinking", f"the text holds {tags[0]}")
+    if tag := TAG.search(finding.text) or HARMONY.search(finding.text):
+        yield line("!", "thinking", f"the text holds {tag[0]}")
         yield advice(f"Its template opens the thought in the prompt. Add to {key}: think_tags: true")
 
 

@@ -50,7 +50,7 @@ class ThinkTags:
     def __init__(self, mode: str | tuple[str, str] = "auto") -> None:
         """mode: auto, true, opened, or a pair of tags."""
         self._auto = mode == "auto"
-        self._opening, self._pair = ("", ()) if isinstance(mode, str) else (mode[0], mode)
+        self._pair: tuple[str, ...] = () if isinstance(mode, str) else mode
         self._tags, self._closing = (TAG, ANY_CLOSING) if isinstance(mode, str) else own_pair(*mode)
         self._heading = ""  # to be left out where the thought begins
         self._wrapped = False  # the answer may stand between special tokens
@@ -161,7 +161,7 @@ class ThinkTags:
 
     def _opens(self, tag: str) -> bool:
         if self._pair:
-            return tag == self._opening
+            return tag == self._pair[0]
         known = TAG.fullmatch(tag)
         return known is None or known["closing"] is None
 

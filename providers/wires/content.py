@@ -92,9 +92,10 @@ def read_tool_call(call: dict[str, Any], position: int) -> ToolCallDelta:
     if not isinstance(arguments, str):
         arguments = "" if isinstance(arguments, bool) else msgspec.json.encode(arguments).decode()
     extra = call.get("extra_content")
-    is_index = isinstance(index, int) and not isinstance(index, bool)
+    if not isinstance(index, int) or isinstance(index, bool):
+        index = position
     return ToolCallDelta(
-        index if is_index else position, word(id), word(function.get("name")), arguments,
+        index, word(id), word(function.get("name")), arguments,
         extra if isinstance(extra, dict) and extra else msgspec.UNSET,
     )  # fmt: skip
 
