@@ -60,7 +60,7 @@ def count_slot(rng: Random, language: str, low: float, high: float) -> Slot:
     n = (
         rng.choice([n, round(n, -3) or 1000, round(n, -3) or 1000, 5000, 8000, 10000, 20000, 30000, 50000])
         if low < 4
-        else n
+        else rng.choice([n, n, 500000, 1000000, 1000000, 2000000, 3000000])
     )
     forms = [f"{n}"] * 3
     if language == "zh":
@@ -73,6 +73,8 @@ def count_slot(rng: Random, language: str, low: float, high: float) -> Slot:
             forms += [f"{'两' if n == 2000 else CHINESE_DIGITS[n // 1000]}千"] * 2 + [f"{n // 1000}千"]
         if n == 1000000:
             forms += ["一百万", "100万", "百万"]
+        elif n % 1000000 == 0:
+            forms += [f"{'两' if n == 2000000 else CHINESE_DIGITS[n // 1000000]}百万"] * 4 + [f"{n // 10000}万"] * 2
     else:
         forms += [f"{n:,}"] * 3
         if n % 1000 == 0 and n < 1000000:

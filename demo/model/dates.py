@@ -53,9 +53,20 @@ SPANS = [  # (Chinese forms, English forms, first day, last day)
     ("3月上半月|三月前半个月|3月前半月", "in the first half of March", date(2024, 3, 1), date(2024, 3, 15)),
     ("4月上半月|四月前半个月", "in the first half of April", date(2024, 4, 1), date(2024, 4, 15)),
     ("3月下半月|三月后半个月", "in the second half of March", date(2024, 3, 16), date(2024, 3, 31)),
-    ("清明假期|清明节假期|清明三天|清明小长假|清明期间|清明节期间|清明放假那几天",
+    ("清明假期|清明节假期|清明三天|清明小长假|清明期间|清明节期间|清明放假那几天|清明那三天|清明节那几天|清明假期三天",
      "during the Qingming holiday|over the Qingming holiday|over Qingming|in the Tomb-Sweeping holiday", date(2024, 4, 4), date(2024, 4, 6)),
 ]  # fmt: skip
+# "The last N days" is one form for every N: a count that the database makes is never a day out.
+LAST_DAYS = "day > (SELECT DISTINCT day FROM riders ORDER BY day DESC LIMIT 1 OFFSET {})"
+LAST_WITH_A_NAME = [  # (Chinese forms, English forms, days)
+    (
+        "最近一个月|近一个月|过去一个月|最近1个月|近一月",
+        "in the past month|over the past month|over the last month",
+        30,
+    ),
+    ("最近半个月|近半个月|过去半个月|最近半月|近半月", "in the last half month|over the last half month", 15),
+    ("最近十四天|最近两个星期|过去两周", "over the past fortnight|in the last fortnight", 14),
+]
 RECENT = [  # (Chinese forms, English forms, first day, last day), counted back from the data's last day, a Thursday
     ("上周末|上个周末|最近一个周末|最近的周末|最后一个周末|上星期六日|刚过去的周末|上周六周日", "last weekend|over the last weekend|on the most recent weekend|this past weekend",
      date(2024, 4, 20), date(2024, 4, 21)),
@@ -63,9 +74,7 @@ RECENT = [  # (Chinese forms, English forms, first day, last day), counted back 
     ("本周|这周|这个星期|这一周|本星期|这礼拜", "this week|in the current week|so far this week", date(2024, 4, 22), date(2024, 4, 25)),
     ("上个月|上月|上一个月", "last month|in the previous month", date(2024, 3, 1), date(2024, 3, 31)),
     ("本月|这个月|当月", "this month|so far this month|in the current month", date(2024, 4, 1), date(2024, 4, 30)),
-    ("最近一个月|近一个月|过去一个月|最近1个月|近一月", "in the past month|over the past month|in the last 30 days|over the last month", date(2024, 3, 27), date(2024, 4, 25)),
-    ("最近半个月|近半个月|过去半个月|最近半月|近半月", "in the last half month|over the past fortnight|in the last fortnight", date(2024, 4, 11), date(2024, 4, 25)),
-    ("昨天|昨日|前一天", "yesterday", date(2024, 4, 24), date(2024, 4, 24)),
+    ("昨天|昨日", "yesterday", date(2024, 4, 24), date(2024, 4, 24)),
     ("前天", "the day before yesterday", date(2024, 4, 23), date(2024, 4, 23)),
 ]  # fmt: skip
 NAMED_DAYS = [  # (Chinese forms, English forms, day)
@@ -237,15 +246,18 @@ def weekday_slot(rng: Random, language: str) -> Slot:
 
 def recent_slot(rng: Random, language: str) -> Slot:
     """A span that is counted back from the data's last day: the last seven days, last week, yesterday."""
-    if rng.random() < 0.3:
-        zh, en, first, last = rng.choice(RECENT)
-        text = rng.choice((zh if language == "zh" else en).split("|"))
-    else:
-        last = LAST
-        weeks = rng.choice([0, 0, 0, 1, 1, 1, 2, 2, 3, 4])
-        days = 7 * weeks or rng.choice([*range(2, 31), 3, 3, 5, 5, 7, 7, 7, 7, 7, 7, 10, 10, 10, 14, 15, 30, 30])
-        first = LAST - timedelta(days - 1)
-        text = (last_weeks if weeks else last_days)(weeks or days, rng, language)
+    if rng.random() > 0.3:
+        if rng.random() < 0.15:
+            zh, en, days = rng.choice(LAST_WITH_A_NAME)
+            text = rng.choice((zh if language == "zh" else en).split("|"))
+        else:
+            weeks = rng.choice([0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 4])
+            days = 7 * weeks or rng.choice([*range(2, 31), 3, 3, 5, 5, 7, 7, 7, 7, 7, 7, 10, 10, 10, 14, 15, 30, 30])
+            text = (last_weeks if weeks else last_days)(weeks or days, rng, language)
+        name = f"最近 {days} 天" if language == "zh" else f"over the last {days} days"
+        return Slot(text, name, {"is": LAST_DAYS.format(days)})
+    zh, en, first, last = rng.choice(RECENT)
+    text = rng.choice((zh if language == "zh" else en).split("|"))
     if first == last:
         name = first.isoformat() if language == "zh" else f"on {first.isoformat()}"
         return Slot(text, name, {"is": f"day = '{first}'"})

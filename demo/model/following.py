@@ -4,8 +4,12 @@ import re
 from functools import lru_cache
 from random import Random
 
-from demo.model.drawing import Drawn, catalogue, typed
+from demo.model.drawing import Drawn, catalogue, phrase, typed
 from demo.model.grammar import Intent, Slot
+
+# In the middle of a conversation people are short: most of these words come without greetings and slips.
+PLAIN = 0.65
+ENDS = {"zh": ["", "", "", "？", "？", "?", "。"], "en": ["", "", "?", "?", "."]}
 
 
 @lru_cache(maxsize=1)
@@ -26,10 +30,13 @@ def said(template: str, text: str, rng: Random, language: str) -> str:
         if rng.random() < 0.5
         else text
     )
-    return typed(template, {"X": Slot(text, text, {"v": ""})}, rng, language)
+    slots = {"X": Slot(text, text, {"v": ""})}
+    if rng.random() < PLAIN:
+        return phrase(template, slots, rng, marks=False) + rng.choice(ENDS[language])
+    return typed(template, slots, rng, language)
 
 
 def derived(first: Drawn, question: str, bare: str, zh: str, en: str, language: str) -> Drawn:
     """The next question, whose statement is a change of the first one's; zh and en tell the change."""
-    restated = first.restated + (zh if language == "zh" else en)
+    restated = f"同上，{zh}" if language == "zh" else f"the same, {en}"
     return Drawn(Intent(first.intent.title, restated=first.intent.restated), {}, question, restated, bare)

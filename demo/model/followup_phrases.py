@@ -39,10 +39,6 @@ OF_THEM = {
     "zh": "[其中{X}的[呢|有哪些|是哪些]|只要{X}的|里面{X}的有哪些|其中哪些{X}|有哪些是{X}的|这里面{X}的|只看{X}的|{X}的有哪些|其中{X}的]",
     "en": "[which of them {X}|which ones {X}|only those that {X}|which of these {X}|those that {X}|of those, which {X}]",
 }
-OF_THEM_COUNTED = {
-    "zh": "[其中{X}的有[几个|多少个|多少]|里面有几个{X}|有几个是{X}的|其中有多少{X}|{X}的有几个]",
-    "en": "[how many of them {X}|how many of those {X}|how many {X}|of those, how many {X}]",
-}
 AGAINST = {
     "zh": "[和{X}比呢|跟{X}比呢|与{X}对比|和{X}比一下|对比一下{X}|跟{X}比怎么样|和{X}相比呢|加上{X}对比]",
     "en": "[compared to {X}|compare it with {X}|and compared with {X}|versus {X}|how does it compare to {X}|compare with {X}]",
@@ -60,23 +56,9 @@ PRONOUNS = {
     "D": {"zh": ["这个区", "该区", "那个区", "这个区", "那里"], "en": ["that district", "this district"]},
 }
 THAT = {"S": ("该站", "that station"), "L": ("该线路", "that line"), "D": ("该区", "that district")}
-LEVELS = (
-    ("busiest station of all", "busiest line", "busiest district"),
-    ("quietest station of all", "quietest line", "quietest district"),
-    ("", "lines in order of riders", "districts in order of riders"),
-)  # fmt: skip
-LEVEL_WORDS = (
-    ("[哪个站呢|站呢|那哪个站|换成站呢|按站呢]", "[which station|and which station|by station]"),
-    ("[哪条线呢|线路呢|那哪条线|按线路呢|换成线路|那线路呢|按线路看]", "[which line|and which line|by line|what about lines]"),
-    ("[哪个区呢|区呢|那哪个区|按区呢|换成行政区|那行政区呢|按区看]", "[which district|and which district|by district|what about districts]"),
-)  # fmt: skip
 NTH = {
     "zh": "[第{X}名呢|第{X}呢|排第{X}的呢|那第{X}名呢|第{X}的是哪个|第{X}名是谁|第{X}位呢]",
     "en": "[and the {X}|what about the {X} one|the {X} one|and number {X}|who is {X}|and the {X} place]",
-}
-FROM_THE_OTHER_END = {
-    "zh": "[从少到多排|从低到高排|从小到大排|升序排列|由低到高|反过来排|倒序|从少到多呢]",
-    "en": "[from smallest to largest|ascending|in ascending order|lowest first|smallest first|reverse the order]",
 }
 WITH = {
     "zh": "[加上{X}|带上{X}|再加上{X}|也显示{X}|把{X}也列出来|连{X}一起|附上{X}|它们的{X}呢|分别的{X}呢|{X}也要]",

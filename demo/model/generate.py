@@ -20,8 +20,8 @@ from demo.model.replies import answer, refusal
 
 ENGLISH = 0.4  # share of the questions
 DECLINES = 0.13
-FOLLOWING = 0.27  # share that needs the question before
-AFTER_ANOTHER = 0.1  # share that comes after another and does not need it
+FOLLOWING = 0.42  # share that needs the question before
+AFTER_ANOTHER = 0.08  # share that comes after another and does not need it
 # Such a question needs the one before, so it is not one that stands alone.
 LEANS = re.compile("呢[？?。!！ ~～]*$|^那|^它|^(?:and|what about|how about)\\b", re.IGNORECASE)
 

@@ -41,6 +41,8 @@ LONG_PIECES = (
     "district NOT IN (SELECT district FROM dtzpt WHERE ", " AND seq = (SELECT seq FROM dtzpt WHERE line = '", "(SELECT seq FROM dtzpt WHERE line = '", "transfer_lines <> ''", "transfer_lines = ''", " ORDER BY seq",
     "name, line, district, opened, transfer_lines, lng, lat", "line, color, opened, length_km, first_station, last_station, stations", "first_station, last_station", "号线' AND ", "号线'", "opened BETWEEN '", "opened LIKE '",
     "name LIKE '%", "station IN ('", "name IN ('", "line IN ('", "district IN ('", "', '", "-01-01' AND '", " 至 2024-0", "from 2024-0", " to 2024-0", "-12-31'", "-01-01'", "line, length_km", "ORDER BY length_km",
+    "day > (SELECT DISTINCT day FROM riders ORDER BY day DESC LIMIT 1 OFFSET ", "district = (SELECT district FROM dtzpt WHERE name = '", "line IN (SELECT line FROM dtzpt WHERE name = '",
+    "同上，", "the same, ", "最近 ", "over the last ", " days", "SUM(entries + exits) * 1.0 / COUNT(DISTINCT day)",
 )  # fmt: skip
 SPLIT = "|".join(
     [*(re.escape(piece) for piece in (*LONG_PIECES, *PIECES)), r"[A-Za-z_]+", r"\d", r"\n+", r" ", r"[^\sA-Za-z_\d]"]

@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 
@@ -61,8 +62,8 @@ PHASES = (
     Phase(seed=20240428, steps=260, planned=260, peak=0.5),
     # From here on over the wider grammar, with half as many tokens a step: at one rate, then falling to zero.
     # models/metro-sql has seen about as much, in pieces: its card says how.
-    Phase(seed=20241130, steps=370, planned=40_000, peak=0.6),
-    Phase(seed=20241201, steps=300, planned=300, peak=0.45),
+    Phase(seed=20241130, steps=40_000, planned=1_000_000, peak=0.5),
+    Phase(seed=20241201, steps=300, planned=300, peak=0.5),
 )
 # The model is the mean of where the last two phases end, the last one weighing this much: it is better than both.
 
@@ -86,12 +87,25 @@ class Muon(torch.optim.Optimizer):
 
 def orthogonal(matrix: Tensor) -> Tensor:
     """Roughly the nearest orthogonal matrix, by five Newton-Schulz steps of a quintic polynomial."""
-    x = matrix.bfloat16() if matrix.shape[0] <= matrix.shape[1] else matrix.bfloat16().T
+    x = matrix.to(arithmetic()) if matrix.shape[0] <= matrix.shape[1] else matrix.to(arithmetic()).T
     x = x / (x.norm() + 1e-7)
     for _ in range(5):
         square = x @ x.T
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
     return (x if matrix.shape[0] <= matrix.shape[1] else x.T).to(matrix.dtype)
+
+
+@lru_cache(maxsize=1)
+def arithmetic() -> torch.dtype:
+    """The faster of bfloat16 and float32: a CPU without instructions for bfloat16 is many times slower in it."""
+    seconds = {}
+    for kind in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(512, 512, dtype=kind)
+        began = time.process_time()
+        for _ in range(8):
+            matrix = matrix @ matrix
+        seconds[kind] = time.process_time() - began
+    return min(seconds, key=lambda kind: seconds[kind])
 
 
 def configuration(vocabulary: int) -> Qwen3Config:
@@ -139,7 +153,7 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[tuple[Ten
 
 def loss_of(model: Qwen3ForCausalLM, tokens: Tensor, learned: Tensor) -> Tensor:
     """Mean cross entropy over the replies' tokens. Padding comes last, so causal attention never sees it."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=arithmetic() is torch.bfloat16):
         hidden = model.model(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
         logits = model.lm_head(hidden[learned[:, 1:]])
     return functional.cross_entropy(logits.float(), tokens[:, 1:][learned[:, 1:]])

@@ -8,6 +8,9 @@ Each line of the file is a case:
     {"question": "…", "sql": "…", "key": "name"}          only this column's values count, whatever else is shown
     {"question": "…", "sql": "…", "language": "en"}       the prompt's language
     {"question": "…", "sql": "…", "dialects": {"mysql": "…"}}   the statement on a server that needs other words
+    {"question": "…", "sql": "…", "also": ["…"]}          further statements, each as right
+    {"question": "那3号线呢", "sql": "…", "conversation": "7"}   asked after the cases of its conversation that
+                                                         come before it, with the provider's answers to them
 
 Every answer is written down as soon as it is there, so an evaluation that was stopped goes on where it was.
 """
@@ -20,13 +23,14 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from gateway.answers.history import Turn
 from gateway.answers.question import Question
 from gateway.answers.steps import Done, Reasoning, Rows, Sql, Text
 from gateway.settings import Settings
@@ -36,7 +40,7 @@ from gateway.text2sql.errors import SqlError
 from gateway.tools import evaluation_report
 from gateway.tools.doctor import engines, unknown
 from gateway.tools.evaluation_report import Result
-from gateway.tools.result_equality import is_ordered, same
+from gateway.tools.result_equality import contains, is_ordered, same
 from providers import Providers
 from providers.catalogue import WIRES
 from providers.chat import ChatRequest
@@ -60,7 +64,9 @@ class Case:
     """
     sql         the statement that answers it, "" where none does
     dialects    sqlite, postgresql or mysql → the statement there, where it is another one
+    also        further statements that answer it as well
     rows        what it gives, in any order unless `ordered`; None: ask the database
+    conversation  a name; the cases that share it are asked one after another
     kind, note  words of the author's, for nothing here
     """
 
@@ -71,12 +77,15 @@ class Case:
     key: str | None = None
     language: str | None = None
     dialects: dict[str, str] = field(default_factory=dict)
+    also: list[str] = field(default_factory=list)
+    conversation: str | int | None = None
     kind: str = ""
     note: str = ""
 
     def id(self, database: str) -> str:
         """What an answer of the database called that is kept under."""
         identity = [database, self.question, self.sql, self.rows, self.ordered, self.key, self.dialects]
+        identity += [self.also, self.conversation] if self.also or self.conversation is not None else []
         return hashlib.sha256(json.dumps(identity, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
@@ -105,6 +114,8 @@ def read_cases(file: Path) -> list[Case]:
                 raise ValueError("sql: is required, or rows")
             raw["kind"], raw["sql"] = raw.pop("class", ""), raw.get("sql") or ""
             cases.append(Case(**raw))
+            if not isinstance(cases[-1].also, list) or not all(isinstance(sql, str) for sql in cases[-1].also):
+                raise ValueError("also: must be a list of statements")
             if set(cases[-1].dialects) - SERVERS:
                 raise ValueError(f"dialects: must be {' or '.join(sorted(SERVERS))}")
         except (TypeError, ValueError, AttributeError) as error:
@@ -142,7 +153,7 @@ def run(
     try:
         cases = read_cases(file)
         asked = _known(settings, names, databases, database)
-        expected = [_expected(case, asked) for case in cases]
+        expected = [_every_expected(case, asked) for case in cases]
         out.mkdir(parents=True, exist_ok=True)
         with engines(settings, names):
             _warm(providers, [name for name in names if WIRES[settings.providers[name].type].own_process])
@@ -195,6 +206,11 @@ def _warm(providers: Providers, names: Sequence[str]) -> None:
                 pass
 
 
+def _every_expected(case: Case, database: Database) -> list[Expected]:
+    """What answers the case: its own statement's rows, then those of each statement in `also`."""
+    return [_expected(case, database), *(_expected(replace(case, sql=sql, dialects={}), database) for sql in case.also)]
+
+
 def _expected(case: Case, database: Database) -> Expected:
     if case.rows is not None:
         return Expected(case.rows, case.ordered)
@@ -214,7 +230,7 @@ def _expected(case: Case, database: Database) -> Expected:
 
 def _ask_all(
     cases: list[Case],
-    expected: list[Expected],
+    expected: list[list[Expected]],
     names: Sequence[str],
     file: Path,
     providers: Providers,
@@ -222,7 +238,8 @@ def _ask_all(
     database: Database,
 ) -> bool:
     """Ask what has not been asked yet; False when it was stopped from the keyboard."""
-    before = {(result.provider, result.key) for result in _written(file)}
+    before = {(result.provider, result.key): result for result in _written(file)}
+    talks = _conversations(cases, names, before, database.name)
     left = [
         (name, case, known)
         for name in names
@@ -237,7 +254,10 @@ def _ask_all(
             if file.stat().st_size and not file.read_bytes().endswith(b"\n"):
                 to.write("\n")  # the last answer was cut while it was written
             for name, case, known in shown:
-                result = ask(case, known, name, providers, databases, database.name)
+                turns = talks.get((name, case.conversation), [])
+                result = ask(case, known, name, providers, databases, database.name, turns)
+                if case.conversation is not None:
+                    talks.setdefault((name, case.conversation), []).append(Turn(case.question, result.reply or ""))
                 to.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
                 to.flush()
     except KeyboardInterrupt:
@@ -245,19 +265,34 @@ def _ask_all(
     return True
 
 
+def _conversations(
+    cases: list[Case], names: Sequence[str], before: dict[tuple[str, str], Result], database: str
+) -> dict[tuple[str, str | int | None], list[Turn]]:
+    """The turns of each provider's conversations that were asked before the evaluation was stopped."""
+    talks: dict[tuple[str, str | int | None], list[Turn]] = {}
+    for name in names:
+        for case in cases:
+            result = before.get((name, case.id(database)))
+            if case.conversation is not None and result is not None:
+                talks.setdefault((name, case.conversation), []).append(Turn(case.question, result.reply or ""))
+    return talks
+
+
 def ask(
     case: Case,
-    expected: Expected,
+    expected: list[Expected],
     provider: str,
     providers: Providers,
     databases: Databases,
     database: str,
+    turns: Sequence[Turn] = (),
 ) -> Result:
-    """One case asked of one provider, and judged."""
+    """One case asked of one provider after the conversation's `turns`, and judged."""
     question = Question(
         case.question,
         provider=provider,
         database=database,
+        history=list(turns),
         language=case.language,
         sampling=Sampling(temperature=0.0, max_tokens=MAX_TOKENS),
     )
@@ -265,11 +300,14 @@ def ask(
     began = time.monotonic()
     statement: Sql | None = None
     given: Rows | None = None
+    said: list[str] = []
     try:
         for batch in flow.answer(question, providers, databases):
             for step in batch:
                 if isinstance(step, Text | Reasoning) and result.first_token_s is None:
                     result.first_token_s = round(time.monotonic() - began, 3)
+                if isinstance(step, Text):
+                    said.append(step.text)
                 elif isinstance(step, Sql):
                     statement = step
                 elif isinstance(step, Rows):
@@ -284,7 +322,10 @@ def ask(
     if statement is not None:
         result.sql, result.reason = statement.sql, result.reason or statement.reason
     if result.verdict != "failed":
-        result.verdict = _verdict(statement, given, expected, case.key)
+        verdicts = [_verdict(statement, given, one, case.key) for one in expected]
+        result.verdict = next((best for best in ("right", "more") if best in verdicts), verdicts[0])
+    if case.conversation is not None:
+        result.reply = "".join(said)
     return result
 
 
@@ -302,7 +343,9 @@ def _verdict(statement: Sql | None, given: Rows | None, expected: Expected, key:
             return "wrong"
         place = names.index(key)
         rows, wanted = [[row[place]] for row in rows], [[row[expected.key]] for row in wanted]
-    return "right" if same(wanted, rows, expected.ordered) else "wrong"
+    if same(wanted, rows, expected.ordered):
+        return "right"
+    return "more" if contains(wanted, rows, expected.ordered) else "wrong"
 
 
 def _written(file: Path, keys: set[str] | None = None, names: set[str] | None = None) -> Iterator[Result]:

@@ -12,21 +12,22 @@ from pathlib import Path
 from typing import Any
 
 COLUMNS = (
-    ("provider", "provider"), ("cases", "cases"), ("right", "right"), ("valid_sql", "valid SQL"),
-    ("refused", "refused"), ("failed", "failed"),
+    ("provider", "provider"), ("cases", "cases"), ("right", "right"), ("right_or_more", "or with more"),
+    ("valid_sql", "valid SQL"), ("refused", "refused"), ("failed", "failed"),
     ("tokens", "tokens/answer"), ("first_token_s", "first token"), ("total_s", "total"),
 )  # fmt: skip
 COLOURS = {
-    "right": "#2f9e63", "wrong": "#d9822b", "refused": "#c23030", "no_sql": "#8a9ba8", "unneeded": "#b8a25c",
-    "failed": "#5c3a6e",
+    "right": "#2f9e63", "more": "#8fc7a3", "wrong": "#d9822b", "refused": "#c23030", "no_sql": "#8a9ba8",
+    "unneeded": "#b8a25c", "failed": "#5c3a6e",
 }  # fmt: skip
 
 
 @dataclass(slots=True)
 class Result:
     """
-    verdict        right, wrong, refused (by the guard), failed (in the database or upstream), no_sql, or
-                   unneeded (a statement where none was wanted)
+    verdict        right, more (the right rows, with further columns beside them or repeated), wrong, refused (by the
+                   guard), failed (in the database or upstream), no_sql, or unneeded (a statement where none was wanted)
+    reply          the text of the answer, in a conversation
     valid          its statement passed the guard and ran
     tokens         of the reply and its corrections, where the upstream counts
     first_token_s  None where nothing came
@@ -39,6 +40,7 @@ class Result:
     valid: bool = False
     sql: str | None = None
     reason: str | None = None
+    reply: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     first_token_s: float | None = None
@@ -56,6 +58,7 @@ def summary(results: Sequence[Result], provider: str) -> dict[str, Any]:
         "provider": provider,
         "cases": len(own),
         "right": round(verdicts["right"] / count, 4),
+        "right_or_more": round((verdicts["right"] + verdicts["more"]) / count, 4),
         "valid_sql": round(sum(result.valid for result in own) / count, 4),
         "refused": round(verdicts["refused"] / count, 4),
         "failed": round(verdicts["failed"] / count, 4),
@@ -86,7 +89,7 @@ def table(results: Sequence[Result], names: Sequence[str]) -> str:
 def _cell(key: str, value: Any) -> str:
     if value is None:
         return "-"
-    if key in ("right", "valid_sql", "refused", "failed"):
+    if key in ("right", "right_or_more", "valid_sql", "refused", "failed"):
         return f"{value:.1%}"
     if key in ("first_token_s", "total_s"):
         return f"{value:.2f} s"
@@ -120,7 +123,7 @@ def picture(figures: Sequence[dict[str, Any]]) -> str:
         seconds = f"{_cell('right', one['right'])} right, {_cell('total_s', one['total_s'])}"
         drawn.append(f'<text x="{left + bar + 10}" y="{y + 16}">{seconds}</text>')
     for n, (verdict, colour) in enumerate(COLOURS.items()):
-        x = left + n * 85
+        x = left + n * 75
         drawn.append(
             f'<rect x="{x}" y="12" width="12" height="12" fill="{colour}"/><text x="{x + 16}" y="23">{verdict}</text>'
         )

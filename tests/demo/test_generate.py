@@ -12,15 +12,16 @@ import sqlglot
 from sqlglot import expressions
 
 from demo.metro.build import build
-from demo.model import dates
+from demo.model import dates, rider_edits, row_edits
 from demo.model.drawing import catalogue, draw, pick
 from demo.model.evaluate import statement
 from demo.model.figures import with_figures
-from demo.model.followups import MAKERS_OF_NEXT, NEEDS, titled
+from demo.model.followups import FIRST_OF_EDITS, MAKERS_OF_NEXT, NEEDS, edited, titled
 from demo.model.generate import examples
 from demo.model.grammar import parse, slot_names
 from demo.model.names import stations
 from demo.model.slots import BOUNDS, MAKERS
+from demo.model.statement import parse as parse_statement
 from demo.model.tokenizer import prompt, train, widened
 
 TABLES = {"dtzpt", "lines", "riders"}
@@ -108,7 +109,7 @@ def test_no_training_statement_ranks_names_without_their_figure(drawn):
 
 def test_follow_ups_come_with_the_question_before_and_its_statement(drawn, metro):
     following = [one for one in drawn if one.earlier]
-    assert 0.25 < len(following) / len(drawn) < 0.45
+    assert 0.35 < len(following) / len(drawn) < 0.6
     for one in following:
         metro.execute(one.earlier[1]).fetchmany(1)
     changed = [one for one in following if len(one.question) < 12 and one.sql]
@@ -131,14 +132,76 @@ def test_every_kind_of_follow_up_is_drawn_and_runs(maker, metro):
     assert found > 40
 
 
+EDITS = [maker for _, maker in (*rider_edits.MAKERS, *row_edits.MAKERS)]
+
+
+@pytest.mark.parametrize("maker", EDITS, ids=lambda maker: maker.__name__)
+def test_every_kind_of_edit_is_drawn_and_runs(maker, metro):
+    rng, found = Random(6), 0
+    for _ in range(300):
+        language = rng.choice(["zh", "en"])
+        first = draw(rng, language, titled()[rng.choice(FIRST_OF_EDITS)])
+        if rng.random() < 0.5:
+            first = edited(first, rng, language) or first
+        before = parse_statement(first.sql)
+        if before is None or (maker in [one for _, one in rider_edits.MAKERS] and not before.has_riders):
+            continue
+        edit = maker(before, rng, language)
+        if edit is not None:
+            found += 1
+            question, after, zh, en = edit
+            assert question and zh and en
+            metro.execute(str(after)).fetchmany(1)
+    assert found > 3
+
+
+def test_every_title_that_begins_a_conversation_is_in_the_grammar():
+    assert {*FIRST_OF_EDITS} <= {*titled()}
+
+
+def test_most_statements_can_be_taken_apart_and_put_together_again(drawn):
+    statements = [one.sql for one in drawn if one.sql]
+    apart = [sql for sql in statements if parse_statement(sql) is not None]
+    assert len(apart) > 0.95 * len(statements)
+    for sql in apart:
+        assert str(parse_statement(sql)) == sql
+
+
+def test_a_condition_with_an_and_of_its_own_is_one_condition():
+    made = parse_statement(
+        "SELECT day, SUM(entries) FROM riders WHERE station = 'A AND B' AND day BETWEEN '1' AND '2'"
+        " AND station IN (SELECT name FROM dtzpt WHERE line = '1' AND district = '2') GROUP BY day ORDER BY day LIMIT 3"
+    )
+    assert made is not None
+    assert made.where == (
+        "station = 'A AND B'",
+        "day BETWEEN '1' AND '2'",
+        "station IN (SELECT name FROM dtzpt WHERE line = '1' AND district = '2')",
+    )
+    assert (made.columns, made.order, made.limit) == (("day", "SUM(entries)"), "day", "3")
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1", "SELECT a FROM b WHERE c = 1 OR d = 2"])
+def test_a_form_that_is_not_taken_apart_gives_nothing(sql):
+    assert parse_statement(sql) is None
+
+
+def test_a_third_question_changes_what_the_second_one_asked(drawn):
+    short = [one for one in drawn if one.earlier and len(one.earlier[0]) < 8 and one.sql]
+    assert len(short) > 60
+
+
 @pytest.mark.parametrize("days", range(2, 31))
-def test_the_last_days_are_counted_back_from_the_last_day_of_the_data(days):
+def test_the_last_days_are_counted_by_the_database_back_from_its_last_day(days, metro):
     assert dates.last_days(days, Random(days), "en").split()[-1] == "days"
+    first = date(2024, 4, 25) - timedelta(days - 1)
+    where = dates.LAST_DAYS.format(days)
+    (found,) = metro.execute(f"SELECT MIN(day), MAX(day), COUNT(DISTINCT day) FROM riders WHERE {where}").fetchall()
+    assert found == (first.isoformat(), "2024-04-25", days)
     for seed in range(400):
         slot = dates.recent_slot(Random(seed), "en")
         if re.search(rf" {days} days$", slot.text):
-            first = date(2024, 4, 25) - timedelta(days - 1)
-            assert slot.sql["is"] == f"day BETWEEN '{first}' AND '2024-04-25'"
+            assert slot.sql["is"] == where
 
 
 def test_gibberish_is_drawn_to_be_declined(drawn):

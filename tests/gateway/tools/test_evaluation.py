@@ -8,7 +8,7 @@ import pytest
 from demo.metro import build
 from gateway.settings import parse
 from gateway.tools import evaluation
-from gateway.tools.result_equality import is_ordered, same
+from gateway.tools.result_equality import contains, is_ordered, same
 from providers.errors import CutOff
 from tests.gateway.text2sql.written_replies import BAD, Provider
 
@@ -192,3 +192,73 @@ def test_only_an_order_of_the_whole_statement_counts():
     assert is_ordered("SELECT a FROM t UNION SELECT b FROM t ORDER BY a", "sqlite")
     assert not is_ordered("SELECT a FROM (SELECT a FROM t ORDER BY a) x", "sqlite")
     assert not is_ordered("SELECT rank() OVER (ORDER BY a) FROM t", "sqlite")
+
+
+def test_the_cases_of_a_conversation_see_the_questions_before_them_and_their_answers(monkeypatch, settings, tmp_path):
+    cases = tmp_path / "cases.jsonl"
+    two = {"question": "几条线？", "sql": "SELECT COUNT(*) FROM lines", "conversation": "a"}
+    lines = [CASES[0] | {"conversation": "a"}, CASES[0] | {"question": "别的", "conversation": 2}, two, CASES[0]]
+    cases.write_text("\n".join(json.dumps(case) for case in lines), "utf-8")
+
+    class Stopped(Asked):
+        def stream(self, request, name=None):
+            if len(self.requests) == 2:
+                raise KeyboardInterrupt
+            return super().stream(request, name)
+
+    first = Stopped(RIGHT, "不知道")
+    assert evaluate(monkeypatch, settings, cases, tmp_path / "out", first)[0] == 1
+    # What goes on has the answers from before.
+    rest = Asked("```sql\nSELECT COUNT(*) FROM lines\n```", RIGHT)
+    assert evaluate(monkeypatch, settings, cases, tmp_path / "out", rest)[0] == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert [answer["verdict"] for answer in report["answers"]] == ["right", "no_sql", "right", "right"]
+
+    def said(provider, n):
+        return [message["content"] for message in provider.requests[n][0].messages if message["role"] != "system"]
+
+    assert len(said(first, 0)) == len(said(first, 1)) == len(said(rest, 1)) == 1
+    before, answer, _ = said(rest, 0)
+    assert "有几站" in before and "COUNT(name)" in answer
+
+
+def test_a_statement_in_also_is_as_right_and_further_columns_are_a_verdict_of_their_own(
+    monkeypatch, settings, tmp_path
+):
+    cases = tmp_path / "cases.jsonl"
+    longest = {"question": "最长？", "sql": "SELECT line FROM lines ORDER BY length_km DESC LIMIT 1"}
+    either = {"question": "最长或最短？", "sql": "SELECT 1 AS x FROM lines LIMIT 1", "also": [longest["sql"]]}
+    twice = {"question": "哪些区？", "sql": "SELECT DISTINCT district FROM dtzpt"}
+    cases.write_text("\n".join(json.dumps(case) for case in (longest, either, twice, longest | {"key": "line"})))
+    wide = "```sql\nSELECT length_km, line FROM lines ORDER BY length_km DESC LIMIT 1\n```"
+    provider = Asked(
+        wide, wide.replace("length_km, line", "line"), "```sql\nSELECT district FROM dtzpt WHERE line <> 'x'\n```", wide
+    )
+    assert evaluate(monkeypatch, settings, cases, tmp_path / "out", provider)[0] == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert [answer["verdict"] for answer in report["answers"]] == ["more", "right", "more", "right"]
+    assert [report["providers"][0][name] for name in ("right", "right_or_more")] == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("expected", "given", "ordered", "holds"),
+    [
+        ([["a"], ["b"]], [["b", 1], ["a", 2]], False, True),
+        ([["a"], ["b"]], [["b", 1], ["a", 2]], True, False),
+        ([["a"], ["b"]], [["a"], ["a"], ["b"]], False, True),
+        ([["a"], ["b"]], [["a"], ["a"], ["b"]], True, False),
+        ([["a", 1]], [["a"]], False, False),
+        ([[1, 1]], [[1, 2]], False, False),
+        ([], [["a"]], False, False),
+        ([], [], False, True),
+    ],
+)
+def test_rows_are_held_by_wider_rows(expected, given, ordered, holds):
+    assert contains(expected, given, ordered) is holds
+
+
+def test_also_must_be_a_list_of_statements(monkeypatch, settings, tmp_path):
+    cases = tmp_path / "cases.jsonl"
+    cases.write_text(json.dumps(CASES[0] | {"also": "SELECT 1"}), "utf-8")
+    code, said = evaluate(monkeypatch, settings, cases, tmp_path / "out", Asked())
+    assert code == 2 and "also: must be a list of statements" in said
