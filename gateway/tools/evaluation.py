@@ -84,7 +84,7 @@ class Case:
 
     def id(self, database: str) -> str:
         """What an answer of the database called that is kept under."""
-        identity = [database, self.question, self.sql, self.rows, self.ordered, self.key, self.dialects]
+        identity: list[Any] = [database, self.question, self.sql, self.rows, self.ordered, self.key, self.dialects]
         identity += [self.also, self.conversation] if self.also or self.conversation is not None else []
         return hashlib.sha256(json.dumps(identity, ensure_ascii=False).encode()).hexdigest()[:16]
 
