@@ -47,12 +47,14 @@ class Phase:
 
     planned  the steps over which the rate falls to zero; a phase with fewer steps ends before it has
     peak     factor on the learning rates
+    tokens   in a step's batch, about
     """
 
     seed: int
     steps: int
     planned: int
     peak: float
+    tokens: int = BATCH_TOKENS
 
 
 PHASES = (
@@ -62,8 +64,8 @@ PHASES = (
     Phase(seed=20240428, steps=260, planned=260, peak=0.5),
     # From here on over the wider grammar, with half as many tokens a step: at one rate, then falling to zero.
     # models/metro-sql has seen about as much, in pieces: its card says how.
-    Phase(seed=20241130, steps=40_000, planned=1_000_000, peak=0.5),
-    Phase(seed=20241201, steps=300, planned=300, peak=0.5),
+    Phase(seed=20241130, steps=125, planned=1_000_000, peak=0.5),
+    Phase(seed=20241201, steps=300, planned=300, peak=0.4, tokens=2048),
 )
 # The model is the mean of where the last two phases end, the last one weighing this much: it is better than both.
 
@@ -125,8 +127,8 @@ def configuration(vocabulary: int) -> Qwen3Config:
     )
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches of about BATCH_TOKENS: (batch, length) token ids, and which of them belong to a reply."""
+def batches(tokenizer: PreTrainedTokenizerFast, seed: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless batches of about `size` tokens: (batch, length) token ids, and which of them belong to a reply."""
     pad = tokenizer.vocab[PAD]
     rng = Random(seed)
     for chunk in range(10_000):
@@ -136,7 +138,7 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[tuple[Ten
         order = sorted(range(CHUNK), key=lambda index: len(asked[index]) + len(replied[index]))
         cut: list[list[int]] = [[]]
         for index in order:
-            if (len(cut[-1]) + 1) * (len(asked[index]) + len(replied[index])) > BATCH_TOKENS:
+            if (len(cut[-1]) + 1) * (len(asked[index]) + len(replied[index])) > size:
                 cut.append([])
             cut[-1].append(index)
         rng.shuffle(cut)
@@ -199,7 +201,7 @@ def run(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, phase: Phas
     """One phase; after each step its number, loss, tokens and seconds. Raises RuntimeError where the loss is lost."""
     chosen = optimisers(model)
     began, seen = time.monotonic(), 0
-    for step, (tokens, learned) in zip(range(phase.steps), batches(tokenizer, phase.seed), strict=False):
+    for step, (tokens, learned) in zip(range(phase.steps), batches(tokenizer, phase.seed, phase.tokens), strict=False):
         for optimiser in chosen:
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * phase.peak * rate(step, phase.planned)
