@@ -283,7 +283,28 @@ class _Sentence:
             key, left, right = MIRRORED[key], right, left
         if negated:
             key = OPPOSITES[key]
+        if key == "gt" and (count := self._latest(left, right)):
+            return self._say("latest", self._value(left), count)
         return self._say(key, self._value(left), self._compared(left, right))
+
+    def _latest(self, left: exp.Expr, right: exp.Expr) -> str:
+        """7 for day > (SELECT DISTINCT day FROM riders ORDER BY day DESC LIMIT 1 OFFSET 7); "" for any other form."""
+        query = right.this if isinstance(right, exp.Subquery) else right
+        if not isinstance(query, exp.Select) or not isinstance(left, exp.Column) or not query.args.get("distinct"):
+            return ""
+        limit, offset, order = (query.args.get(part) for part in ("limit", "offset", "order"))
+        if (
+            query.args.get("where")
+            or query.args.get("group")
+            or query.args.get("joins")
+            or not (limit and offset and order)
+        ):
+            return ""
+        named = [one.this if isinstance(one, exp.Ordered) else one for one in (*query.expressions, *order.expressions)]
+        falls = bool(order.expressions[0].args.get("desc"))
+        same = len(named) == 2 and all(isinstance(one, exp.Column) and one.name == left.name for one in named)
+        number = offset.expression
+        return number.name if same and falls and limit.expression.name == "1" and number.is_int else ""
 
     def _in(self, node: exp.In, negated: bool) -> str:
         key, query = "not_in" if negated else "in", node.args.get("query")

@@ -13,7 +13,7 @@ WORDS = {
         "sub": "（{}）", "union": "合并", "except": "去掉", "intersect": "同时属于", "cte": "其中 {} 是（{}）",
         "case": "按条件取值（{}）", "when": "{}时取{}", "else": "否则取{}", "over": "{}（在每个{}之内）", "overall": "{}（逐行）",
         "today": "今天", "now": "现在", "weekday": "{}的星期", "month": "{}的月份", "year": "{}的年份", "rank": "名次", "true": "真", "false": "假",
-        "comma": "，", "list": "、",
+        "latest": "{}是最近的 {} 个之一", "comma": "，", "list": "、",
     },
     "en": {
         "all": "all columns", "and": " and ", "or": " or ", "not": "not ({})", "more": "{} values", "rows": "number of rows",
@@ -26,7 +26,7 @@ WORDS = {
         "sub": "({})", "union": "together with", "except": "without", "intersect": "that are also in", "cte": "{} being ({})",
         "case": "a value by condition ({})", "when": "{1} where {0}", "else": "otherwise {}", "over": "{} (within each {})", "overall": "{} (row by row)",
         "today": "today", "now": "now", "weekday": "weekday of {}", "month": "month of {}", "year": "year of {}", "rank": "rank", "true": "true", "false": "false",
-        "comma": ", ", "list": ", ",
+        "latest": "{} is among the latest {}", "comma": ", ", "list": ", ",
     },
 }  # fmt: skip
 WEEKDAYS = {

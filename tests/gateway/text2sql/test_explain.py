@@ -29,6 +29,14 @@ METRO = (
     table("riders", "日客流表，每站每天一行", day="日期 YYYY-MM-DD", station="站名", entries="进站人次", exits="出站人次"),
 )  # fmt: skip
 SENTENCES = {
+    "SELECT SUM(entries) FROM riders WHERE day > (SELECT DISTINCT day FROM riders ORDER BY day DESC LIMIT 1 OFFSET 7)": (
+        "进站人次的合计，日期是最近的 7 个之一",
+        "total entries, where day is among the latest 7",
+    ),
+    "SELECT SUM(entries) FROM riders WHERE day > (SELECT DISTINCT day FROM riders ORDER BY day LIMIT 1 OFFSET 7)": (
+        "进站人次的合计，日期大于 （不重复的日期，日期从小到大，跳过前 7 行，只取第一行）",
+        "total entries, where day is more than (different day, by day from the smallest, after the first 7 rows, the first row alone)",
+    ),
     "SELECT day, SUM(entries) FROM riders WHERE station = '凤起路' AND day BETWEEN '2024-04-19' AND '2024-04-25' GROUP BY day": (
         "日期、进站人次的合计，站名是凤起路，日期从 2024-04-19 到 2024-04-25，每个日期一行",
         "day, total entries, where station is 凤起路, day is from 2024-04-19 to 2024-04-25, one row for each day",
