@@ -27,7 +27,7 @@ EXTENSIONS = frozenset(
     """
     logit_bias min_tokens stop_token_ids ignore_eos bad_words skip_special_tokens include_stop_str_in_output
     continue_final_message add_generation_prompt chat_template_kwargs structured_outputs guided_json guided_regex
-    guided_choice guided_grammar prompt_logprobs
+    guided_choice guided_grammar prompt_logprobs allowed_token_ids
     """.split()  # noqa: SIM905
 )
 """vLLM's parameters beside OpenAI's that an ask may carry; engine/serving/extensions.py has their types."""

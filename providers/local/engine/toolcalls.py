@@ -11,13 +11,24 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from providers.local.engine.thoughts import overlap
 
-FORMS = ("hermes", "llama")
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 ARGUMENTS = ("arguments", "parameters")
+# What stands within <tool_call> in the templates of Qwen3-Coder and of GLM 4.5, whose calls are no JSON.
+NO_JSON = ("<function=", "<arg_key>")
+
+
+def call_form(template: str) -> str | None:
+    """The form in which a chat template asks for calls; None if it has none that is read here."""
+    if "tools" not in template or any(mark in template for mark in NO_JSON):
+        return None
+    if OPEN in template:
+        return "hermes"
+    return "llama" if '"parameters"' in template else None
 
 
 @dataclass(slots=True)
@@ -31,10 +42,16 @@ class CallPiece:
 
 
 class ToolCalls:
-    """Tells calls from text; `count` is how many calls there were."""
+    """Tells calls from text; `count` is how many calls there were.
 
-    def __init__(self, form: str) -> None:
+    names     the functions that there are; a JSON object that is no call of one is text in Llama's form
+    several   whether a reply may have more than one call; further ones are left out
+    """
+
+    def __init__(self, form: str, names: Collection[str] | None = None, several: bool = True) -> None:
         self.count = 0
+        self._names = names
+        self._several = several
         self._llama = form == "llama"
         self._call: _Call | None = None
         self._held = ""
@@ -56,7 +73,7 @@ class ToolCalls:
         if last and self._call is not None and not self._call.name:
             shown.append(self._call.seen)
             self._call = None
-        return "".join(shown), pieces
+        return "".join(shown), [piece for piece in pieces if self._several or piece.index == 0]
 
     def _before_hermes(self, text: str, shown: list[str], last: bool) -> str:
         before, found, behind = text.partition(OPEN)
@@ -94,6 +111,8 @@ class ToolCalls:
 
     def _inside(self, call: _Call, text: str, shown: list[str], pieces: list[CallPiece], last: bool) -> str:
         behind = call.feed(text)
+        if self._llama and call.name and self._names is not None and call.name not in self._names:
+            call.broken = True
         if call.broken and not call.announced:
             # No call: all of it is text, and Llama's reply has no calls any more.
             shown.append(call.seen)
@@ -107,6 +126,10 @@ class ToolCalls:
             pieces.append(CallPiece(self.count - 1, arguments=arguments))
         if not (call.done or call.broken):
             return ""
+        if call.done and not call.said:
+            # Clients read the arguments as JSON.
+            call.said = True
+            pieces.append(CallPiece(self.count - 1, arguments="{}"))
         if self._llama:
             self._call = None
             return behind
@@ -132,6 +155,7 @@ class _Call:
         self.seen = opening
         self.name = ""
         self.announced = False
+        self.said = False  # whether any arguments came
         self.done = self.broken = False
         self._arguments = ""
         self._unsent = 0
@@ -146,6 +170,7 @@ class _Call:
     def arguments(self) -> str:
         """The arguments' text that was not taken yet."""
         if self._whole_arguments:
+            self.said = self.said or bool(self._arguments)
             unsent, self._unsent = self._arguments[self._unsent :], len(self._arguments)
             return unsent
         return ""

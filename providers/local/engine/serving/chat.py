@@ -22,16 +22,21 @@ from tokenizers import AddedToken, Tokenizer
 from providers.errors import ContextTooLong, Rejected
 from providers.local.engine.detokeniser import vocabulary
 from providers.local.engine.serving.folder import Folder, reading
+from providers.local.engine.serving.messages import Arguments, as_templates_expect
+from providers.local.engine.toolcalls import call_form
 
 # A private-use character that is put into message text where it spells a control token, so that it stays text.
 BREAK = "\ue0ff"
 MOST_LEVELS = 100
+# What a model writes itself; its tags are mark-up also in the history.
+WRITTEN_BY_MODELS = ("content", "reasoning_content")
+TOOL_RESULT = ("<tool_response>", "</tool_response>")
 
 
 def _is_tag(token: AddedToken) -> bool:
     """Whether it is mark-up inside a message (<think>, </tool_call>) and no control token of the conversation.
 
-    Templates read and cut such tags, and transformers reads them as their tokens wherever they stand.
+    In a model's own messages they stay their tokens, because templates read and cut them there.
     """
     return not token.special and re.fullmatch(r"</?[a-z_]+>", token.content) is not None
 
@@ -50,14 +55,10 @@ class Chat:
         vocabulary_size = folder.config.get("vocab_size")
         self._unknown = {token for token in added if isinstance(vocabulary_size, int) and token >= vocabulary_size}
         # A single character cannot be broken: special ones are removed from messages, others are text anyway.
-        controls = [
-            token for token in added.values() if (len(token.content) > 1 or token.special) and not _is_tag(token)
-        ]
-        self._controls = sorted({token.content for token in controls}, key=len, reverse=True)
-        self._normalised: list[str] = []
-        if (normalizer := self.tokenizer.normalizer) is not None:
-            normalised = {normalizer.normalize_str(token.content) for token in controls if token.normalized}
-            self._normalised = sorted(normalised - {""}, key=len, reverse=True)
+        marks = [token for token in added.values() if len(token.content) > 1 or token.special]
+        controls = [token for token in marks if not _is_tag(token)]
+        self._controls = self._spelt(controls)
+        self._marks = self._spelt(marks)
         # Composing (NFC) makes a character of three at most.
         self._longest = 3 * max(map(len, self.tokenizer.get_vocab()))
         self._special = _special_tokens(folder.tokenizer)
@@ -65,6 +66,7 @@ class Chat:
             self._template = _environment().from_string(folder.chat_template)
             self._tool_template = _environment().from_string(folder.tool_template) if folder.tool_template else None
         self.written = folder.tool_template + folder.chat_template
+        self.form = call_form(self.written)
         self.special = {token.content: number for number, token in added.items() if token.special}
         ends = folder.end_tokens
         end = self._special.get("eos_token")
@@ -88,10 +90,10 @@ class Chat:
 
         Raises Rejected if the template refuses the conversation.
         """
-        safe = [self._safe(_as_templates_expect(message)) for message in messages]
+        safe = [self._message(as_templates_expect(message, self.written)) for message in messages]
         variables = {
             "messages": safe,
-            "tools": self._safe(tools) if tools else None,
+            "tools": self.safe(tools) if tools else None,
             "documents": None,
             "add_generation_prompt": not continued,
         }
@@ -133,46 +135,52 @@ class Chat:
         except Rejected:
             return 1
 
-    def _safe(self, value: Any, level: int = 0) -> Any:
-        """Message data, at any depth, with every control token in it broken."""
+    def _message(self, message: dict[str, Any]) -> dict[str, Any]:
+        """A message in which nothing becomes a control token, and a tag only where a model wrote it.
+
+        So what people, tools and databases say neither opens nor closes a thought or a call. The tags around a tool's
+        result stay: some clients send results as a user's message, and templates look for these tags there.
+        """
+        safe: dict[str, Any] = self.safe(message)
+        content = message.get("content")
+        if message.get("role") == "assistant":
+            for name in WRITTEN_BY_MODELS:
+                if isinstance(text := message.get(name), str):
+                    safe[name] = self._broken(text, self._controls)
+        elif isinstance(content, str) and content.startswith(TOOL_RESULT[0]) and content.endswith(TOOL_RESULT[1]):
+            inner = content.removeprefix(TOOL_RESULT[0]).removesuffix(TOOL_RESULT[1])
+            safe["content"] = self.safe(inner).join(TOOL_RESULT)
+        return safe
+
+    def safe(self, value: Any, level: int = 0) -> Any:
+        """A request's data, at any depth, with every control token and every tag in it broken."""
         if isinstance(value, str):
-            return self._broken(value)
+            return self._broken(value, self._marks)
         if level > MOST_LEVELS:
             raise Rejected(f"messages: at most {MOST_LEVELS} nested levels are allowed")
         if isinstance(value, list):
-            return [self._safe(each, level + 1) for each in value]
+            return [self.safe(each, level + 1) for each in value]
         if isinstance(value, dict):
-            return {self._safe(name, level + 1): self._safe(each, level + 1) for name, each in value.items()}
+            members = {self.safe(name, level + 1): self.safe(each, level + 1) for name, each in value.items()}
+            return Arguments(members, self.safe(value.source)) if isinstance(value, Arguments) else members
         return value
 
-    def _broken(self, text: str) -> str:
+    def _spelt(self, tokens: list[AddedToken]) -> tuple[list[str], list[str]]:
+        """Tokens as they are spelt, the longest first, and as the tokeniser's normaliser spells them."""
+        names, normalised = {token.content for token in tokens}, set()
+        if (normalizer := self.tokenizer.normalizer) is not None:
+            normalised = {normalizer.normalize_str(token.content) for token in tokens if token.normalized} - {""}
+        return sorted(names, key=len, reverse=True), sorted(normalised, key=len, reverse=True)
+
+    def _broken(self, text: str, tokens: tuple[list[str], list[str]]) -> str:
+        names, normalised = tokens
         text = text.replace(BREAK, "")
-        if self._normalised:
+        if normalised:
             # The tokeniser looks for these in what its normaliser makes of the text.
             seen = self.tokenizer.normalizer.normalize_str(text)
-            if any(control in seen for control in self._normalised):
-                text = _break(seen, self._normalised)
-        return _break(text, self._controls)
-
-
-def _as_templates_expect(message: dict[str, Any]) -> dict[str, Any]:
-    """A message in the shape that templates read: content is one text, a call's arguments are an object."""
-    changed = {**message, "content": _joined(message.get("content"))}
-    if isinstance(calls := message.get("tool_calls"), list):
-        changed["tool_calls"] = [_with_object(call) for call in calls]
-    return changed
-
-
-def _with_object(call: Any) -> Any:
-    """A tool call of the history. OpenAI sends its arguments as a string of JSON, templates write them as JSON."""
-    function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
-        return call
-    try:
-        arguments = json.loads(function["arguments"] or "{}")
-    except ValueError:
-        return call
-    return {**call, "function": {**function, "arguments": arguments}} if isinstance(arguments, dict) else call
+            if any(control in seen for control in normalised):
+                text = _break(seen, normalised)
+        return _break(text, names)
 
 
 def _up_to(text: str, content: Any) -> str:
@@ -183,19 +191,6 @@ def _up_to(text: str, content: Any) -> str:
         raise Rejected("continue_final_message: the chat template changes or leaves out the last message's content")
     whole = text[at : at + len(said.lstrip())]
     return text[:at] + (whole if whole == said.lstrip() else said.strip())
-
-
-def _joined(content: Any) -> Any:
-    """A message's content as one text. OpenAI's clients send null beside tool calls."""
-    if content is None:
-        return ""
-    if not isinstance(content, list):
-        return content
-    parts = [part.get("text") if isinstance(part, dict) else part for part in content]
-    texts = [part for part in parts if isinstance(part, str)]
-    if len(texts) < len(parts):
-        raise Rejected("messages: every part of a content list must have a text")
-    return "".join(texts)
 
 
 def _break(text: str, controls: list[str]) -> str:

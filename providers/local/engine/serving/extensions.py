@@ -15,10 +15,16 @@ from providers.errors import Rejected
 
 MOST_BIASES = 1024
 MOST_WORDS = 128
+MOST_DIGITS = 10
+# Variables of the chat template that are the conversation itself.
+OURS = frozenset({"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token"})
 
 
 class Extensions(msgspec.Struct):
-    """What the engine takes. `prompt_logprobs` it knows and refuses: a cached prefix has no logits."""
+    """What the engine takes, and what it refuses because a reply without it would not be what was asked for.
+
+    prompt_logprobs   a cached prefix has no logits
+    """
 
     logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
     min_tokens: Annotated[int, Meta(ge=0)] | None = None
@@ -35,10 +41,12 @@ class Extensions(msgspec.Struct):
     guided_regex: str | None = None
     guided_choice: list[str] | None = None
     guided_grammar: str | None = None
-    prompt_logprobs: int | None = None
+    prompt_logprobs: Any = None
+    allowed_token_ids: Any = None
 
 
 NAMES = Extensions.__struct_fields__
+REFUSED = ("prompt_logprobs", "allowed_token_ids")
 
 
 def extensions(options: dict[str, Any], vocabulary: int) -> Extensions:
@@ -51,16 +59,36 @@ def extensions(options: dict[str, Any], vocabulary: int) -> Extensions:
     except msgspec.ValidationError as error:
         said, _, at = str(error).partition(" - at ")
         name = re.sub(r"^`(?:key in )?\$\.?|`$", "", at) or "a parameter"
-        raise Rejected(f"{name}: {said[0].lower()}{said[1:]}") from None
-    if taken.prompt_logprobs is not None:
-        raise Rejected("prompt_logprobs: is not supported by the local engine; leave it out")
+        raise Rejected(f"{name}: {_in_words(said)}") from None
+    for name in REFUSED:
+        if getattr(taken, name) is not None:
+            raise Rejected(f"{name}: is not supported by the local engine; leave it out")
     if len(taken.logit_bias or ()) > MOST_BIASES:
         raise Rejected(f"logit_bias: must have at most {MOST_BIASES} tokens, got {len(taken.logit_bias or ())}")
     if len(taken.bad_words or ()) > MOST_WORDS:
         raise Rejected(f"bad_words: must have at most {MOST_WORDS} words, got {len(taken.bad_words or ())}")
     for token in taken.logit_bias or {}:
-        if not token.isdecimal() or int(token) >= vocabulary:
+        if not token.isdecimal() or len(token) > MOST_DIGITS or int(token) >= vocabulary:
             raise Rejected(f'logit_bias: must have token ids below {vocabulary} as keys, got "{token[:20]}"')
+    for number in taken.stop_token_ids or ():
+        if number >= vocabulary:
+            raise Rejected(f"stop_token_ids: must be token ids below {vocabulary}, got {number}")
+    for name in (taken.chat_template_kwargs or {}).keys() & OURS:
+        raise Rejected(f"chat_template_kwargs: must not have {name}, which the request says elsewhere")
     if taken.continue_final_message and taken.add_generation_prompt:
         raise Rejected("continue_final_message: cannot be combined with add_generation_prompt")
     return taken
+
+
+_TYPES = {"int": "an integer", "float": "a number", "str": "a string", "bool": "true or false", "array": "an array",
+          "object": "an object", "null": "null"}  # fmt: skip
+
+
+def _in_words(said: str) -> str:
+    """msgspec's "Expected `int | null`, got `str`" as "must be an integer, got a string"."""
+    parts = re.fullmatch(r"Expected `([^`]*)`([^,]*)(?:, got `([^`]*)`)?", said)
+    if parts is None:
+        return said[0].lower() + said[1:]
+    expected = [_TYPES.get(kind, kind) for kind in parts[1].split(" | ") if kind != "null"]
+    got = f", got {_TYPES.get(parts[3], parts[3])}" if parts[3] else ""
+    return f"must be {' or '.join(expected)}{parts[2]}{got}"

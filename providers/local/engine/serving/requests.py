@@ -58,22 +58,32 @@ def sequence(
     room = max_context - len(prompt)
     made = Sequence(key, prompt, min(room, max_tokens or room), how, ask.logprobs, ask.cache_salt)
     made.ends = _ends(ask, further, chat)
-    made.edits = _edits(further, chat, made.ends)
+    made.edits = _edits(further, chat, made.ends, grammars.vocabulary)
     thoughts = _thoughts(ask, text)
     made.output = OutputBuffer(
         chat.vocabulary,
         chat.vocabulary.detokeniser(special=further.skip_special_tokens is False),
         StopStrings([stop for stop in ask.sampling.stop if stop], include=bool(further.include_stop_str_in_output)),
         thoughts,
-        ToolCalls(calls) if calls else None,
+        _tool_calls(ask, calls) if calls else None,
         further.min_tokens or 0,
     )
     free = _free_thought(ask, text, chat, thoughts)
+    lark = structured.grammar(ask, calls)
+    if lark or (ask.constrain and ask.constrain_schema):
+        _agree(further, structured.member(ask) if lark else "constrain")
     if ask.constrain and ask.constrain_schema:
         made.constraint = grammars.constraint(ask.constrain, ask.constrain_schema, ask.constrain_dialect, free)
-    if lark := structured.grammar(ask, calls):
+    if lark:
         made.constraint = grammars.structure(structured.member(ask), lark, free)
     return made
+
+
+def _agree(further: Extensions, structure: str) -> None:
+    """Raises Rejected for a parameter that could forbid every token that a structure allows."""
+    for name in ("min_tokens", "ignore_eos", "bad_words"):
+        if getattr(further, name):
+            raise Rejected(f"{name}: cannot be combined with {structure}, which decides where the reply ends")
 
 
 def _max_tokens(ask: Ask, generation: dict[str, Any]) -> int | None:
@@ -96,21 +106,27 @@ def _calls(ask: Ask, chat: Chat) -> str | None:
         function = tool.get("function")
         if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
             raise Rejected(f"tools[{n}]: must be a function with a name")
-    if "tools" in chat.written and "<tool_call>" in chat.written:
-        return "hermes"
-    if "tools" in chat.written and '"parameters"' in chat.written:
-        return "llama"
-    raise Rejected(
-        "tools: this model's chat template has no tool calls in a form that the engine reads; leave them out"
-    )
+    if chat.form is None and ask.tool_choice in (None, "auto"):
+        raise Rejected(
+            "tools: this model's chat template has no tool calls in a form that the engine reads; leave them out, "
+            'or send tool_choice "required" or a function'
+        )
+    return chat.form or "hermes"
+
+
+def _tool_calls(ask: Ask, form: str) -> ToolCalls:
+    names = [tool["function"]["name"] for tool in ask.tools]
+    return ToolCalls(form, names, several=ask.parallel_tool_calls)
 
 
 def _text(ask: Ask, further: Extensions, chat: Chat, calls: str | None) -> str:
     """The prompt as the chat template writes it."""
-    variables = ask.template | (further.chat_template_kwargs or {})
+    variables = ask.template | chat.safe(further.chat_template_kwargs or {})
     continued = bool(further.continue_final_message)
     if further.add_generation_prompt is not None:
         variables["add_generation_prompt"] = further.add_generation_prompt
+    if calls and chat.form is None:
+        return chat.text(structured.described(ask.tools, ask.messages), variables, None, continued)
     return chat.text(ask.messages, variables, ask.tools if calls else None, continued)
 
 
@@ -121,12 +137,15 @@ def _ends(ask: Ask, further: Extensions, chat: Chat) -> frozenset[int]:
     return ends | frozenset(further.stop_token_ids or ()) | special
 
 
-def _edits(further: Extensions, chat: Chat, ends: frozenset[int]) -> Edits | None:
+def _edits(further: Extensions, chat: Chat, ends: frozenset[int], vocabulary: int) -> Edits | None:
     bias = {int(token): value for token, value in (further.logit_bias or {}).items()}
     words = {tuple(chat.words(form)) for word in further.bad_words or () for form in (word, f" {word.lstrip()}")}
     if not (bias or words or further.min_tokens):
         return None
-    return Edits(bias, further.min_tokens or 0, ends, tuple(word for word in words if word))
+    # A token that the model does not have cannot be drawn, and has no logit.
+    possible = tuple(word for word in words if word and max(word) < vocabulary)
+    ends = frozenset(token for token in ends if token < vocabulary)
+    return Edits(bias, further.min_tokens or 0, ends, possible)
 
 
 def _thoughts(ask: Ask, text: str) -> Thoughts | None:

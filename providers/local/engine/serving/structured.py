@@ -8,13 +8,20 @@ tool_choice       required, or a named function: calls in the model's own form, 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from providers.errors import Rejected
 from providers.local.wire import Ask
 
 # Models write JSON compactly or indented; without a limit a model may write white space for ever.
-SPACES = {"x-guidance": {"whitespace_pattern": r"( ?|\n[ \t]{0,24})"}}
+SPACES: dict[str, dict[str, Any]] = {"x-guidance": {"whitespace_pattern": r"( ?|\n[ \t]{0,24})"}}
+# A forced call is as good as a free one where the library cannot follow all of a function's schema.
+LENIENT = {"x-guidance": SPACES["x-guidance"] | {"lenient": True}}
+FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
+# Members of a schema that are values and no schemas.
+VALUES = ("const", "enum", "default", "examples")
+SCHEMAS_BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 GUIDED = ("json", "regex", "choice", "grammar")
 
 
@@ -30,7 +37,14 @@ def grammar(ask: Ask, form: str | None) -> str:
         raise Rejected(f"{names[0]}: only one of these may be given, got {', '.join(names)}")
     if forced:
         return _calls(ask, form or "hermes")
-    return wanted[0][1] if wanted else ""
+    if not wanted:
+        return ""
+    asked_by, lark = wanted[0]
+    if form and asked_by == "response_format":
+        # The model may still call a function instead.
+        start, rules = _call_rules([tool["function"] for tool in ask.tools], form, ask.parallel_tool_calls)
+        return lark.replace("start: value", f"start: value | {start}", 1) + rules
+    return lark
 
 
 def member(ask: Ask) -> str:
@@ -61,6 +75,9 @@ def _wanted(ask: Ask) -> list[tuple[str, str]]:
             wanted.append((f"structured_outputs.{name}", _guided(f"structured_outputs.{name}", name, value)))
         if (value := ask.options.get(f"guided_{name}")) is not None:
             wanted.append((f"guided_{name}", _guided(f"guided_{name}", name, value)))
+    for name in structured.keys() - {*GUIDED, "json_object"}:
+        if structured[name]:
+            raise Rejected(f"structured_outputs.{name}: is not supported by the local engine; leave it out")
     if structured.get("json_object"):
         wanted.append(("structured_outputs.json_object", _json({"type": "object"})))
     return wanted
@@ -83,7 +100,9 @@ def _guided(member: str, kind: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise Rejected(f"{member}: must be a string that is not empty")
     if kind == "regex":
-        escaped = value.replace("\\/", "/").replace("/", "\\/").replace("\n", "\\n")
+        # An escaped slash stays; one that ends no escape is escaped, because Lark writes an expression between two.
+        escaped = re.sub(r"\\.|/", lambda found: "\\/" if found[0] == "/" else found[0], value, flags=re.DOTALL)
+        escaped = escaped.replace("\n", "\\n")
         return f"start: /{escaped}/\n"
     if "::=" in value:
         from llguidance.gbnf_to_lark import gbnf_to_lark
@@ -96,7 +115,32 @@ def _guided(member: str, kind: str, value: Any) -> str:
 
 
 def _json(schema: dict[str, Any]) -> str:
-    return f"start: value\nvalue: %json {json.dumps(SPACES | schema)}\n"
+    return f"start: value\nvalue: %json {json.dumps(SPACES | _placed(schema))}\n"
+
+
+def _placed(schema: Any, at: str = "#") -> Any:
+    """A schema as it stands at the JSON pointer `at` of another: its references point there.
+
+    A format that the grammar library does not know is a remark, as JSON Schema says, and is left out.
+    """
+    if isinstance(schema, list):
+        return [_placed(each, at) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    placed: dict[str, Any] = {}
+    for name, value in schema.items():
+        if name == "$ref" and isinstance(value, str) and value.startswith("#"):
+            placed[name] = at + value[1:]
+        elif name == "$id" and at != "#":
+            # A name of its own would change where its references begin.
+            continue
+        elif name in SCHEMAS_BY_NAME and isinstance(value, dict):
+            placed[name] = {inner: _placed(each, at) for inner, each in value.items()}
+        elif name == "format" and isinstance(value, str) and value not in FORMATS:
+            continue
+        else:
+            placed[name] = value if name in VALUES else _placed(value, at)
+    return placed
 
 
 def _calls(ask: Ask, form: str) -> str:
@@ -114,6 +158,12 @@ def _calls(ask: Ask, form: str) -> str:
             f'tool_choice: must be "none", "auto", "required" or a function, got {json.dumps(ask.tool_choice)}'
         )
     several = ask.parallel_tool_calls and not isinstance(ask.tool_choice, dict)
+    start, rules = _call_rules(functions, form, several)
+    return f"start: {start}\n{rules}"
+
+
+def _call_rules(functions: list[dict[str, Any]], form: str, several: bool) -> tuple[str, str]:
+    """What stands for one call or several to these functions, and the rules that say it."""
     arguments = "parameters" if form == "llama" else "arguments"
     call = {
         "anyOf": [
@@ -121,19 +171,31 @@ def _calls(ask: Ask, form: str) -> str:
                 "type": "object",
                 "properties": {
                     "name": {"const": function["name"]},
-                    arguments: function.get("parameters") or {"type": "object"},
+                    arguments: {"type": "object"}
+                    | _placed(function.get("parameters") or {}, f"#/anyOf/{n}/properties/{arguments}"),
                 },
                 "required": ["name", arguments],
                 "additionalProperties": False,
             }
-            for function in functions
+            for n, function in enumerate(functions)
         ]
     }
-    rules = f"call: %json {json.dumps(SPACES | call)}\n"
+    rules = f"call: %json {json.dumps(LENIENT | call)}\n"
     if form == "llama":
-        return f"start: call{' (/; ?/ call)*' if several else ''}\n{rules}"
+        return "call (/; ?/ call)*" if several else "call", rules
     one = 'one: /\\n?/ "<tool_call>" /\\n?/ call /\\n?/ "</tool_call>"\n'
-    return f"start: one{'+' if several else ''}\n{one}{rules}"
+    return "one+" if several else "one", one + rules
+
+
+def described(tools: list[dict[str, Any]], messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages with the functions in a system message, for a chat template that has no place for tools."""
+    lines = [json.dumps(tool["function"], ensure_ascii=False) for tool in tools]
+    form = 'Call them as <tool_call>{"name": …, "arguments": {…}}</tool_call>.'
+    text = "\n".join(["You can call these functions:", *lines, form])
+    first = messages[0] if messages else {}
+    if first.get("role") in ("system", "developer") and isinstance(first.get("content"), str):
+        return [{**first, "content": f"{first['content']}\n\n{text}"}, *messages[1:]]
+    return [{"role": "system", "content": text}, *messages]
 
 
 def literal(text: str) -> str:

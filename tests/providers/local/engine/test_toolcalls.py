@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.local.engine.toolcalls import ToolCalls
+from providers.local.engine.toolcalls import ToolCalls, call_form
 
 TWO = (
     'One moment.\n<tool_call>\n{"name": "f", "arguments": {"a": "x}\\"{", "b": [1, 2, {"c": null}]}}\n</tool_call>'
@@ -17,7 +17,9 @@ CASES = [
     ("hermes", '<tool_call>{"name":"f","arguments":"{\\"a\\":1}"}</tool_call>', "", [("f", '{"a":1}')]),
     ("hermes", '<tool_call>{"name": "f", "arguments": {"a": 1', "", [("f", '{"a": 1')]),
     ("hermes", '<tool_call>{"name": "f", "arguments": {}} then text', " then text", [("f", "{}")]),
-    ("hermes", '<tool_call>{"name": "f"}</tool_call>', "", [("f", "")]),
+    ("hermes", '<tool_call>{"name": "f"}</tool_call>', "", [("f", "{}")]),
+    ("hermes", '<tool_call>{"name": "f", "arguments": null}</tool_call>', "", [("f", "{}")]),
+    ("hermes", '<tool_call>{"name": "查 询/😀", "arguments": {}}</tool_call>', "", [("查 询/😀", "{}")]),
     ("hermes", "a <tool_call> not json", "a <tool_call> not json", []),
     ("hermes", '<tool_call>{"arguments": {}}</tool_call>', '<tool_call>{"arguments": {}}</tool_call>', []),
     ("hermes", "x < y and <tool", "x < y and <tool", []),
@@ -83,3 +85,33 @@ def test_any_calls_come_back_as_they_were_written(calls, cuts, form):
     text = "; ".join(written) if form == "llama" else "".join(f"<tool_call>\n{each}\n</tool_call>" for each in written)
     _, found = read(form, text, cuts)
     assert [(name, json.loads(arguments)) for name, arguments in found] == calls
+
+
+def read_whole(calls: ToolCalls, text: str) -> tuple[str, list[tuple[int, str]]]:
+    shown, pieces = calls.push(text, last=True)
+    return shown, [(piece.index, piece.name or piece.arguments) for piece in pieces]
+
+
+def test_an_object_with_another_name_is_no_call_in_llamas_form():
+    person = '{"name": "Bob", "parameters": {"age": 3}}'
+    assert read_whole(ToolCalls("llama", ["f"]), person) == (person, [])
+    assert read_whole(ToolCalls("llama", ["Bob"]), person) == ("", [(0, "Bob"), (0, '{"age": 3}')])
+
+
+def test_one_call_where_several_are_not_wanted():
+    assert read_whole(ToolCalls("hermes", several=False), TWO)[1][0] == (0, "f")
+    assert {index for index, _ in read_whole(ToolCalls("hermes", several=False), TWO)[1]} == {0}
+
+
+@pytest.mark.parametrize(
+    ("template", "form"),
+    [
+        ("{% if tools %}<tool_call>", "hermes"),
+        ('{% if tools %}{"name": n, "parameters": p}', "llama"),
+        ("{% if tools %}<tool_call><function=f>", None),
+        ("{% if tools %}<tool_call>f<arg_key>", None),
+        ("<tool_call>", None),
+    ],
+)
+def test_the_form_is_that_of_the_template(template, form):
+    assert call_form(template) == form

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,27 @@ def test_tools_are_refused_where_the_template_has_none(tmp_path):
         ({"options": {"logit_bias": {"x": 1}}}, "logit_bias: "),
         ({"options": {"logit_bias": {"1": 1000}}}, "logit_bias"),
         ({"options": {"prompt_logprobs": 1}}, "prompt_logprobs: "),
+        ({"options": {"prompt_logprobs": "1"}}, "prompt_logprobs: "),
+        ({"options": {"allowed_token_ids": [1]}}, "allowed_token_ids: "),
+        ({"options": {"min_tokens": "3"}}, "min_tokens: must be an integer, got a string"),
+        ({"options": {"ignore_eos": 1}}, "ignore_eos: must be true or false, got an integer"),
+        ({"options": {"logit_bias": {"1": "2"}}}, "logit_bias[...]: must be a number, got a string"),
+        ({"options": {"logit_bias": {"400000": 1}}}, "logit_bias: must have token ids below"),
+        ({"options": {"logit_bias": {"-1": 1}}}, "logit_bias: must have token ids below"),
+        ({"options": {"logit_bias": {"9" * 5000: 1}}}, "logit_bias: must have token ids below"),
+        ({"options": {"stop_token_ids": [400000], "min_tokens": 2}}, "stop_token_ids: must be token ids below"),
+        ({"options": {"stop_token_ids": ["1"]}}, "stop_token_ids[0]: must be an integer, got a string"),
+        ({"options": {"chat_template_kwargs": {"messages": []}}}, "chat_template_kwargs: must not have messages"),
+        ({"options": {"chat_template_kwargs": "x"}}, "chat_template_kwargs: must be an object, got a string"),
+        ({"options": {"structured_outputs": {"structural_tag": "{}"}}}, "structured_outputs.structural_tag: "),
+        ({"options": {"min_tokens": 3, "guided_regex": "a"}}, "min_tokens: cannot be combined with guided_regex"),
+        ({"options": {"ignore_eos": True}, "response_format": {"type": "json_object"}}, "ignore_eos: cannot be"),
+        ({"options": {"bad_words": ["a"], "guided_regex": "a"}}, "bad_words: cannot be combined"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"not": {}}}}}, "response_format: "),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {"$ref": "http://x/y"}}}},
+            "response_format: ",
+        ),
         ({"options": {"bad_words": [""]}}, "bad_words"),
     ],
 )
@@ -200,6 +222,83 @@ def test_a_forced_call_is_a_call_by_its_functions_schema(tmp_path, template, cho
         names = [name for _, _, name, _ in answer.calls if name]
         assert names == ["g"] if isinstance(choice, dict) else names in (["f"], ["g"])
         assert json.loads("".join(arguments for *_, arguments in answer.calls)).keys() == SCHEMA["properties"].keys()
+
+
+NESTED = {
+    "$defs": {"Line": {"enum": ["一号线", "2"]}, "Node": {"type": "object", "properties": {
+        "line": {"$ref": "#/$defs/Line"}, "next": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]}},
+        "required": ["line", "next"], "additionalProperties": False}},
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "$id": "http://example.com/x",
+    "type": "object",
+    "properties": {"format": {"$ref": "#/$defs/Node"}, "site": {"type": "string", "format": "binary", "maxLength": 3}},
+    "required": ["format", "site"],
+    "additionalProperties": False,
+}  # fmt: skip
+"""References, a recursion, Chinese values, a format that is only a remark, a property with the name of a keyword."""
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": NESTED}}},
+        {"tools": [TOOL | {"function": {"name": "查 询/~", "parameters": NESTED}}], "tool_choice": "required"},
+        {"tools": [TOOL, TOOL | {"function": {"name": "g", "parameters": NESTED | {"uniqueItems": True}}}],
+         "tool_choice": {"type": "function", "function": {"name": "g"}}},
+    ],
+    ids=["a format", "a function", "the second function"],
+)  # fmt: skip
+def test_schemas_with_references_are_followed(tmp_path, how):
+    folder = make_speaker(tmp_path, ["nothing"], TOOL_TEMPLATE)
+    loop = a_loop(folder)
+    asks = [asking("x", temperature=1.0, seed=seed, max_tokens=300, parallel_tool_calls=False, **how)
+            for seed in range(4)]  # fmt: skip
+    whole = [answer for answer in run(loop, asks) if answer.finish_reason != "length"]
+    assert whole, "each was cut by its length"
+    for answer in whole:
+        text = answer.text or "".join(arguments for *_, arguments in answer.calls)
+        assert json.loads(text)["format"]["line"] in ("一号线", "2")
+
+
+def test_a_call_may_come_instead_of_the_structure(tmp_path):
+    """Tools and response_format together: the reply is the one or the other."""
+    form = {"type": "json_schema", "json_schema": {"schema": SCHEMA}}
+    (called,) = run(
+        a_loop(make_speaker(tmp_path / "a", CALL, TOOL_TEMPLATE)), [asking("x", tools=[TOOL], response_format=form)]
+    )
+    assert (called.finish_reason, [name for _, _, name, _ in called.calls if name]) == ("tool_calls", ["f"])
+    spoken = make_speaker(tmp_path / "b", ['{"name": "a", ', '"number": 7}'], TOOL_TEMPLATE)
+    (written,) = run(a_loop(spoken), [asking("x", tools=[TOOL], response_format=form)])
+    assert (written.finish_reason, json.loads(written.text)) == ("stop", {"name": "a", "number": 7})
+
+
+def test_a_forced_call_needs_no_form_of_the_template(tmp_path):
+    folder = make_speaker(tmp_path, THOUGHT[1:3], OPENED_TEMPLATE)
+    tool = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
+    loop = a_loop(folder)
+    asks = [asking("x", temperature=1.0, seed=n, max_tokens=200, tools=[tool], tool_choice="required",
+                   parallel_tool_calls=False) for n in range(3)]  # fmt: skip
+    answers = run(loop, asks)
+    called = [answer for answer in answers if answer.finish_reason == "tool_calls"]
+    assert called and all(answer.reasoning == "hmm" for answer in answers)
+    assert json.loads("".join(arguments for *_, arguments in called[0].calls)).keys() == SCHEMA["properties"].keys()
+    decoded = loop.preprocessing.make.keywords["chat"].tokenizer.decode(called[0].tokens)
+    assert '"name": "f"' in decoded, "the prompt shows the function"
+
+
+def test_a_regular_expression_may_have_slashes_and_backslashes(models):
+    loop = a_loop(models["qwen3"][0])
+    (answer,) = run(loop, [asking("x", options={"guided_regex": r"a\/b/c\/\d"})])
+    assert answer.failed is None and re.fullmatch(r"a\/b/c/\d", answer.text)
+
+
+def test_a_token_that_the_model_does_not_have_is_no_bad_word(models):
+    """Its logit would be looked for outside the row, which on a GPU ends the process."""
+    loop = a_loop(models["qwen3"][0])
+    chat = loop.preprocessing.make.keywords["chat"]
+    chat.tokenizer.add_tokens(["<beyond>"])
+    (answer,) = run(loop, [asking("x", options={"bad_words": ["<beyond>"], "min_tokens": 2}, max_tokens=4)])
+    assert answer.failed is None and loop.counters.failed_steps == 0
 
 
 @pytest.mark.parametrize("opened", [False, True])
