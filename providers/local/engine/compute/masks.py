@@ -41,7 +41,9 @@ class Masks:
         self._executor = self._executor or LLExecutor()
         bits = torch.zeros(len(constrained), self._words, dtype=torch.int32)
         sound = [(each.matcher, i) for i, (_, each) in enumerate(constrained) if not each.failed]
-        fill_next_token_bitmask_par(self._executor, sound, bits)
+        if sound:
+            # The library refuses an empty list.
+            fill_next_token_bitmask_par(self._executor, sound, bits)
         for i, (_, each) in enumerate(constrained):
             if each.failed:
                 bits[i] = 0

@@ -57,6 +57,7 @@ class Chat:
         # A single character cannot be broken: special ones are removed from messages, others are text anyway.
         marks = [token for token in added.values() if len(token.content) > 1 or token.special]
         controls = [token for token in marks if not _is_tag(token)]
+        self.tags = frozenset(token.content for token in marks if _is_tag(token))
         self._controls = self._spelt(controls)
         self._marks = self._spelt(marks)
         # Composing (NFC) makes a character of three at most.

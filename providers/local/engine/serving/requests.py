@@ -69,7 +69,7 @@ def sequence(
         further.min_tokens or 0,
     )
     free = _free_thought(ask, text, chat, thoughts)
-    lark = structured.grammar(ask, calls)
+    lark = structured.grammar(ask, calls, chat.tags)
     if lark or (ask.constrain and ask.constrain_schema):
         _agree(further, structured.member(ask) if lark else "constrain")
     if ask.constrain and ask.constrain_schema:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
 from providers.errors import Rejected
+from providers.local.engine.toolcalls import CLOSE, OPEN
 from providers.local.wire import Ask
 
 # Models write JSON compactly or indented; without a limit a model may write white space for ever.
@@ -25,10 +27,11 @@ SCHEMAS_BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "d
 GUIDED = ("json", "regex", "choice", "grammar")
 
 
-def grammar(ask: Ask, form: str | None) -> str:
+def grammar(ask: Ask, form: str | None, tags: Collection[str] = ()) -> str:
     """The grammar that the reply must follow; "" if it is free. Raises Rejected.
 
     form   how the model writes tool calls, see toolcalls.py
+    tags   mark-up that is one token each in the model's tokeniser
     """
     wanted = _wanted(ask)
     forced = ask.tools and ask.tool_choice not in (None, "auto", "none")
@@ -36,13 +39,13 @@ def grammar(ask: Ask, form: str | None) -> str:
         names = [name for name, _ in wanted] + ["tool_choice"] * bool(forced) + ["constrain"] * bool(ask.constrain)
         raise Rejected(f"{names[0]}: only one of these may be given, got {', '.join(names)}")
     if forced:
-        return _calls(ask, form or "hermes")
+        return _calls(ask, form or "hermes", tags)
     if not wanted:
         return ""
     asked_by, lark = wanted[0]
     if form and asked_by == "response_format":
         # The model may still call a function instead.
-        start, rules = _call_rules([tool["function"] for tool in ask.tools], form, ask.parallel_tool_calls)
+        start, rules = _call_rules([tool["function"] for tool in ask.tools], form, ask.parallel_tool_calls, tags)
         return lark.replace("start: value", f"start: value | {start}", 1) + rules
     return lark
 
@@ -143,7 +146,7 @@ def _placed(schema: Any, at: str = "#") -> Any:
     return placed
 
 
-def _calls(ask: Ask, form: str) -> str:
+def _calls(ask: Ask, form: str, tags: Collection[str]) -> str:
     """One call or several, to any tool or to the named one."""
     functions = [tool["function"] for tool in ask.tools]
     if isinstance(ask.tool_choice, dict):
@@ -158,11 +161,11 @@ def _calls(ask: Ask, form: str) -> str:
             f'tool_choice: must be "none", "auto", "required" or a function, got {json.dumps(ask.tool_choice)}'
         )
     several = ask.parallel_tool_calls and not isinstance(ask.tool_choice, dict)
-    start, rules = _call_rules(functions, form, several)
+    start, rules = _call_rules(functions, form, several, tags)
     return f"start: {start}\n{rules}"
 
 
-def _call_rules(functions: list[dict[str, Any]], form: str, several: bool) -> tuple[str, str]:
+def _call_rules(functions: list[dict[str, Any]], form: str, several: bool, tags: Collection[str]) -> tuple[str, str]:
     """What stands for one call or several to these functions, and the rules that say it."""
     arguments = "parameters" if form == "llama" else "arguments"
     call = {
@@ -183,7 +186,9 @@ def _call_rules(functions: list[dict[str, Any]], form: str, several: bool) -> tu
     rules = f"call: %json {json.dumps(LENIENT | call)}\n"
     if form == "llama":
         return "call (/; ?/ call)*" if several else "call", rules
-    one = 'one: /\\n?/ "<tool_call>" /\\n?/ call /\\n?/ "</tool_call>"\n'
+    # A tag that is a token is named without quotes. As a text the library first demands its token and then refuses it.
+    opening, closing = (tag if tag in tags else f'"{tag}"' for tag in (OPEN, CLOSE))
+    one = f"one: /\\n?/ {opening} /\\n?/ call /\\n?/ {closing}\n"
     return "one+" if several else "one", one + rules
 
 
