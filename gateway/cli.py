@@ -247,10 +247,10 @@ def completion(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    found = get_completion_class(shell)
-    if found is None:
+    shell_class = get_completion_class(shell)
+    if shell_class is None:
         fail(f"shell: {shell} is not supported", 2)
-    click.echo(found(main, {}, "sluice", "_SLUICE_COMPLETE").source())
+    click.echo(shell_class(main, {}, "sluice", "_SLUICE_COMPLETE").source())
 
 
 @main.command()

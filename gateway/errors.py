@@ -143,13 +143,13 @@ def _known_addresses() -> str:
     """What a client of OpenAI's API can ask instead of an unknown address below /v1; "" elsewhere."""
     if not request.path.startswith("/v1"):
         return ""
-    known = [
+    addresses = [
         f"{method} {rule.rule.replace('path:', '')}"
         for rule in current_app.url_map.iter_rules()
         if rule.rule.startswith("/v1/")
         for method in sorted((rule.methods or set()) & {"GET", "POST"})
     ]
-    return f"; must be one of {', '.join(sorted(known))}"
+    return f"; must be one of {', '.join(sorted(addresses))}"
 
 
 def request_id() -> str:

@@ -124,8 +124,8 @@ class Exports:
 
     def of(self, database: Database) -> Database:
         """The same database with an export's limits and connections of its own."""
-        found = self._databases.get(database.name)
-        if found is None:
+        copy = self._databases.get(database.name)
+        if copy is None:
             settings = database.settings
             limits = {
                 "row_limit": settings.export_rows,
@@ -135,9 +135,9 @@ class Exports:
                 "examples": "",
                 "memory": "",
             }
-            found = self._databases[database.name] = Database(database.name, settings.model_copy(update=limits))
+            copy = self._databases[database.name] = Database(database.name, settings.model_copy(update=limits))
             self._turns[database.name] = BoundedSemaphore(AT_ONCE)
-        return found
+        return copy
 
     def begin(self, database: Database, verdict: Verdict, *, spreadsheet: bool) -> Iterator[bytes]:
         """The CSV of a statement that passed, as it comes; `database` is one of `of()`.

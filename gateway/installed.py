@@ -26,6 +26,6 @@ def path_of(name: str) -> Path | None:
         place = file.as_posix().partition(SHARED)[2]
         if place == name or place.startswith(name + "/"):
             parts_below = len(Path(place).parts) - len(Path(name).parts)
-            found = Path(str(file.locate())).resolve()
-            return found.parents[parts_below - 1] if parts_below else found
+            path = Path(str(file.locate())).resolve()
+            return path.parents[parts_below - 1] if parts_below else path
     return None

@@ -49,9 +49,9 @@ def detail(message: str, language: str) -> str:
     if language != "zh":
         return message
     for pattern, zh in _patterns():
-        found = pattern.fullmatch(message)
-        if found:
+        match = pattern.fullmatch(message)
+        if match:
             # A value may be a message itself, such as what the provider said.
-            values = [detail(value, language) for value in found.groups()]
+            values = [detail(value, language) for value in match.groups()]
             return re.sub(r"\{(\d?)\}", lambda place, values=values: values[int(place[1] or 1) - 1], zh)  # type: ignore[misc]
     return message

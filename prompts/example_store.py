@@ -177,12 +177,12 @@ def filled(pairs: Iterable[Pair]) -> ExampleStore:
 
 def merged(most: int, *found: Sequence[Pair]) -> list[Pair]:
     """At most `most` pairs out of several lists, taken in turn, one for each question, in a stable order."""
-    taken: dict[str, Pair] = {}
+    chosen: dict[str, Pair] = {}
     for n in range(max(map(len, found), default=0)):
         for pairs in found:
-            if n < len(pairs) and len(taken) < most:
-                taken.setdefault(pairs[n].question, pairs[n])
-    return sorted(taken.values(), key=lambda pair: pair.question)
+            if n < len(pairs) and len(chosen) < most:
+                chosen.setdefault(pairs[n].question, pairs[n])
+    return sorted(chosen.values(), key=lambda pair: pair.question)
 
 
 def one_line(question: str) -> str:

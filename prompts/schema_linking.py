@@ -47,25 +47,25 @@ class SchemaLinker:
         scores = self._scores(question)
         best = max(scores.values(), default=0.0)
         order = sorted(scores, key=lambda name: (-scores[name], name))
-        taken: list[str] = []
+        chosen: list[str] = []
         for name in order:
             if scores[name] < best * FLOOR:
                 break
             if self._sizes[name] <= tokens:
                 tokens -= self._sizes[name]
-                taken.append(name)
-        if not taken:
+                chosen.append(name)
+        if not chosen:
             # No table matches the question: the first tables still show the model what exists.
-            taken = [name for name in self._sizes if (tokens := tokens - self._sizes[name]) >= 0]
-        return self.schema.only(taken)
+            chosen = [name for name in self._sizes if (tokens := tokens - self._sizes[name]) >= 0]
+        return self.schema.only(chosen)
 
     def _scores(self, question: str) -> dict[str, float]:
         own: dict[str, float] = defaultdict(float)
         for term in set(terms(question)):
-            found = self._weights.get(term)
-            if found:
-                rarity = math.log(1 + (len(self._sizes) - len(found) + 0.5) / (len(found) + 0.5))
-                for name, weight in found.items():
+            weights = self._weights.get(term)
+            if weights:
+                rarity = math.log(1 + (len(self._sizes) - len(weights) + 0.5) / (len(weights) + 0.5))
+                for name, weight in weights.items():
                     own[name] += rarity * weight
         scores = dict(own)
         for name, score in own.items():

@@ -21,15 +21,15 @@ COMMON = frozenset(_ENGLISH.split()) | frozenset(_CHINESE)
 
 def terms(text: str) -> list[str]:
     """The terms of `text`, in order, repeated as often as they occur."""
-    found = []
+    words = []
     for piece in _PIECES.findall(text):
         if piece[0] >= "\u3400":
-            found += [piece[n : n + 2] for n in range(len(piece) - 1)] or [piece]
+            words += [piece[n : n + 2] for n in range(len(piece) - 1)] or [piece]
         else:
             word = stem(piece.lower())
             if word not in COMMON:
-                found.append(word)
-    return [term for term in found if term not in COMMON and not all(character in COMMON for character in term)]
+                words.append(word)
+    return [term for term in words if term not in COMMON and not all(character in COMMON for character in term)]
 
 
 def stem(word: str) -> str:

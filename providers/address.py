@@ -35,11 +35,11 @@ def checked(url: str) -> str:
 
 def fitted(urls: list[str], query: Mapping[str, str], path: str) -> tuple[list[str], dict[str, str]]:
     """(addresses, query): a path that repeats the wire's own is taken off, and a query is moved to `query`."""
-    found: list[str] = []
+    addresses: list[str] = []
     moved: dict[str, str] = {}
     for url in urls:
         address, _, text = url.partition("?")
         moved |= dict(parse_qsl(text, keep_blank_values=True))
         address = address.rstrip("/")
-        found.append(address.removesuffix(path) if path else address)
-    return found, {**moved, **query}
+        addresses.append(address.removesuffix(path) if path else address)
+    return addresses, {**moved, **query}

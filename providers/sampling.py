@@ -119,8 +119,8 @@ def _metas() -> dict[str, Meta]:
     metas = {}
     for name, hint in get_type_hints(Sampling, include_extras=True).items():
         parts = [hint, *getattr(hint, "__args__", ())]
-        found = [meta for part in parts for meta in getattr(part, "__metadata__", ()) if isinstance(meta, Meta)]
-        metas[name] = found[0]
+        annotations = [meta for part in parts for meta in getattr(part, "__metadata__", ()) if isinstance(meta, Meta)]
+        metas[name] = annotations[0]
     return metas
 
 

@@ -113,16 +113,16 @@ class Keys:
         return self._valid(owner) if self._keys else ANYONE
 
     def _valid(self, sought: str) -> Caller:
-        found: tuple[Key, Caller] | None = None
+        entry: tuple[Key, Caller] | None = None
         # Every key is compared, so that the time says nothing about which one came close.
-        for known in self._keys:
-            if hmac.compare_digest(known[0].sha256.encode(), sought.encode()):
-                found = known
-        if found is None or sought in self._revoked:
+        for candidate in self._keys:
+            if hmac.compare_digest(candidate[0].sha256.encode(), sought.encode()):
+                entry = candidate
+        if entry is None or sought in self._revoked:
             raise Failure("unauthorized", "Authorization: unknown key; expected one that is configured in auth.keys")
-        if found[0].expired():
+        if entry[0].expired():
             raise Failure("unauthorized", "Authorization: this key has expired; ask the operator for a new one")
-        return found[1]
+        return entry[1]
 
     def revoke_all_but(self, owners: Iterable[str]) -> None:
         """Refuse the keys that are not among these digests."""

@@ -29,17 +29,17 @@ class Proxies:
         seen = _address(peer)
         if peer and (seen is None or not self._trusts(seen)):
             return peer
-        found = peer
+        client = peer
         for entry in reversed(forwarded.split(",")):
             address = _address(entry.strip())
             if address is None:
                 break
-            found = str(address)
+            client = str(address)
             # What stands before it was added by this address: believed only from a further proxy. A client on this
             # machine is a client.
             if address.is_loopback or not self._trusts(address):
                 break
-        return found
+        return client
 
     def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._networks)

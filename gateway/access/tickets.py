@@ -76,13 +76,13 @@ class Tickets:
 
     def owner(self, ticket: Ticket, owners: Iterable[str]) -> str:
         """The digest among `owners` that the ticket stands for; raises Failure (401) where there is none any more."""
-        found = None
+        match = None
         for owner in owners:
             if hmac.compare_digest(self._fingerprint(owner), ticket.key):
-                found = owner
-        if found is None:
+                match = owner
+        if match is None:
             raise Failure("unauthorized", "ticket: its key is no longer valid; use another key")
-        return found
+        return match
 
     def _fingerprint(self, owner: str) -> str:
         return hmac.new(self._secret, b"key\0" + owner.encode(), hashlib.sha256).hexdigest()[:32]

@@ -29,11 +29,11 @@ def answer(
     started = not first
     try:
         for batch in stream:
-            found = steps.of(batch)
+            batch_steps = steps.of(batch)
             if not started:
                 started = True
-                found.insert(0, Start(stream.provider, stream.model, list(stream.parameter_changes)))
-            take = yield found
+                batch_steps.insert(0, Start(stream.provider, stream.model, list(stream.parameter_changes)))
+            take = yield batch_steps
             if take is not None:
                 stream.deliver_to(functools.partial(_deliver, take))
     except ProviderError:

@@ -25,14 +25,14 @@ class Turn(msgspec.Struct, forbid_unknown_fields=True):
 def turns(history: list[Any]) -> list[Turn]:
     """The turns in `history`, whose form its first item shows; raises BadQuestion, which names the item at fault."""
     if history and isinstance(history[0], dict) and "role" in history[0]:
-        found = _of_messages(history)
+        read = _of_messages(history)
     else:
-        found = [_turn(f"history[{n}]", item) for n, item in enumerate(history)]
-    for n, turn in enumerate(found):
+        read = [_turn(f"history[{n}]", item) for n, item in enumerate(history)]
+    for n, turn in enumerate(read):
         plain(f"history[{n}].question", turn.question)
         # A model's own words: a client that sends them back is not at fault.
         turn.answer = turn.answer.replace("\x00", "")
-    return found
+    return read
 
 
 def conversation(messages: list[dict[str, Any]]) -> tuple[str, list[Turn]]:

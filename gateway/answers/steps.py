@@ -133,7 +133,7 @@ Step = Start | Text | Reasoning | ToolCalls | Extras | Sql | Rows | Correcting |
 
 def merged(batch: Iterable[Step]) -> list[Step]:
     """The batch with neighbouring texts, and neighbouring reasonings, as one step each."""
-    found: list[Step] = []
+    steps: list[Step] = []
     last: Step | None = None
     for step in batch:
         if type(step) is Text and type(last) is Text:
@@ -143,22 +143,22 @@ def merged(batch: Iterable[Step]) -> list[Step]:
         elif type(step) is Reasoning and type(last) is Reasoning:
             last.text += step.text
         else:
-            found.append(last := step)
-    return found
+            steps.append(last := step)
+    return steps
 
 
 def of(deltas: Iterable[Delta]) -> list[Step]:
     """The steps of one batch of deltas; neighbouring deltas of one channel become one step."""
-    found: list[Step] = []
+    steps: list[Step] = []
     for delta in deltas:
         if delta.reasoning:
-            found.append(Reasoning(delta.reasoning))
+            steps.append(Reasoning(delta.reasoning))
         if delta.text or delta.logprobs:
-            found.append(Text(delta.text, delta.logprobs))
+            steps.append(Text(delta.text, delta.logprobs))
         if delta.tool_calls:
-            found.append(ToolCalls(delta.tool_calls))
+            steps.append(ToolCalls(delta.tool_calls))
         if delta.extras:
-            found.append(Extras(delta.extras))
+            steps.append(Extras(delta.extras))
         if delta.finish_reason is not None:
-            found.append(Done(delta.finish_reason, delta.usage, finish_reason_raw=delta.finish_reason_raw))
-    return merged(found) if len(found) > 1 else found
+            steps.append(Done(delta.finish_reason, delta.usage, finish_reason_raw=delta.finish_reason_raw))
+    return merged(steps) if len(steps) > 1 else steps

@@ -61,21 +61,21 @@ class ResponseBuilder:
     def feed(self, event: Event) -> list[dict[str, Any]]:
         """The events that this one becomes, numbered."""
         name, data = event
-        found: list[dict[str, Any]] = []
+        events: list[dict[str, Any]] = []
         if name == EventName.START:
-            found += [self._event("response.created"), self._event("response.in_progress")]
+            events += [self._event("response.created"), self._event("response.in_progress")]
         elif name == EventName.REASONING:
-            self._reasoning(data["text"], found)
+            self._reasoning(data["text"], events)
         elif name == EventName.TOOL_CALLS:
             for piece in data["tool_calls"]:
-                self._tool(piece, found)
+                self._tool(piece, events)
         elif name == EventName.DONE:
-            self._done(data, found)
+            self._done(data, events)
         elif name == EventName.FAILED:
-            self._failed(data, found)
+            self._failed(data, events)
         elif text := markdown.text_of(name, data) if self._tables or name == EventName.MESSAGE else "":
-            self._text(text, found)
-        return found
+            self._text(text, events)
+        return events
 
     def _event(self, kind: str, **members: Any) -> dict[str, Any]:
         if not members:
@@ -194,11 +194,11 @@ class ResponseEvents:
         self._after = after
 
     def write(self, batch: Batch) -> bytes:
-        made = [one for event in batch.events for one in self._builder.feed(event)]
+        events = [one for event in batch.events for one in self._builder.feed(event)]
         return b"".join(
             [
                 b"event: %b\ndata: %b\n\n" % (one["type"].encode(), encode(one))
-                for one in made
+                for one in events
                 if one["sequence_number"] > self._after
             ]
         )

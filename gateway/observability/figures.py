@@ -20,14 +20,14 @@ def figures() -> dict[str, Any]:
     ended: dict[str, int] = {}
     buckets: dict[tuple[str, str], list[tuple[float, float]]] = {}
     providers: dict[str, dict[str, Any]] = {}
-    found: dict[str, Any] = {"started": 0, "in_flight": 0, "ended": ended, "providers": providers}
+    totals: dict[str, Any] = {"started": 0, "in_flight": 0, "ended": ended, "providers": providers}
     for metric in registry.collect():
         for sample in metric.samples:
             labels = sample.labels
             if sample.name == "sluice_streams_started_total":
-                found["started"] = int(sample.value)
+                totals["started"] = int(sample.value)
             elif sample.name == "sluice_streams_in_flight":
-                found["in_flight"] += int(sample.value)
+                totals["in_flight"] += int(sample.value)
             elif sample.name == "sluice_streams_ended_total":
                 ended[labels["cause"]] = int(sample.value)
             elif sample.name == "sluice_tokens_total":
@@ -38,7 +38,7 @@ def figures() -> dict[str, Any]:
                 buckets.setdefault((labels["provider"], name), []).append((float(labels["le"]), sample.value))
     for (provider, name), counts in buckets.items():
         providers.setdefault(provider, {})[name] = percentiles(counts)
-    return found
+    return totals
 
 
 def percentiles(buckets: Iterable[tuple[float, float]]) -> dict[str, float | int | None]:
@@ -48,10 +48,10 @@ def percentiles(buckets: Iterable[tuple[float, float]]) -> dict[str, float | int
     """
     ordered = sorted(buckets)
     total = ordered[-1][1] if ordered else 0
-    found: dict[str, float | int | None] = {"count": int(total)}
+    values: dict[str, float | int | None] = {"count": int(total)}
     for share in PERCENTILES:
-        found[f"p{share * 100:g}"] = _percentile(ordered, share * total) if total else None
-    return found
+        values[f"p{share * 100:g}"] = _percentile(ordered, share * total) if total else None
+    return values
 
 
 def _percentile(ordered: list[tuple[float, float]], rank: float) -> float:

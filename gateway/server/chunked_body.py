@@ -29,33 +29,33 @@ class FairChunkedReader(ChunkedReader):
         data, at = b"", 0
         began = time.monotonic()
         while True:
-            found: list[bytes] = []
+            chunks: list[bytes] = []
             for _ in range(CHUNKS_PER_LOOK):
                 end = data.find(b"\r\n", at)
                 if end < 0:
                     break
                 size = _size(data[at:end])
                 if size == 0:
-                    yield b"".join(found)
+                    yield b"".join(chunks)
                     self.parse_trailers(unreader, data[end + 2 :])
                     return
                 if end + 2 + size + 2 > len(data):
                     if size > len(data):
                         # A large chunk goes out as it comes.
-                        yield b"".join(found)
-                        found = []
+                        yield b"".join(chunks)
+                        chunks = []
                         data = yield from _large(unreader, data[end + 2 :], size)
                         at = 0
                         continue
                     break
-                found.append(data[end + 2 : end + 2 + size])
+                chunks.append(data[end + 2 : end + 2 + size])
                 at = end + 2 + size + 2
                 if data[at - 2 : at] != b"\r\n":
                     raise ChunkMissingTerminator(b"")
             else:
                 end = 0
-            if found:
-                yield b"".join(found)
+            if chunks:
+                yield b"".join(chunks)
             if time.monotonic() - began > SLICE_S:
                 # A timer, not sleep(0): that would run ready greenlets, and no timer or socket.
                 gevent.sleep(0.0005)

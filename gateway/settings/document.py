@@ -99,8 +99,8 @@ class Document:
         if line is None or not 0 < line <= len(rows):
             return ""
         bare = re.sub(r"\"[^\"]*\"|'[^']*'|\s#.*", "", rows[line - 1])
-        found = _FULL_WIDTH.search(bare)
-        return found[0] if found else ""
+        mark = _FULL_WIDTH.search(bare)
+        return mark[0] if mark else ""
 
     def _syntax(self, error: yaml.YAMLError) -> Problem:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)

@@ -62,8 +62,8 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
     try:
         settings = parse(document.data, folder=file.resolve().parent, environ=environ)
     except SettingsError as error:
-        found = [_cured(one, document) for one in each(error.problems, document.line)]
-        raise SettingsError(found, str(file)) from None
+        cured = [_cured(one, document) for one in each(error.problems, document.line)]
+        raise SettingsError(cured, str(file)) from None
     return settings
 
 
@@ -79,18 +79,18 @@ def parse(raw: dict[str, Any], folder: Path = Path("."), environ: Mapping[str, s
     except ValidationError as error:
         # A value that is missing because its variable is not set is one problem, not two.
         keys = {one.key for one in unset}
-        found = [one for one in problems(error, raw, Settings) if one.key not in keys]
-        raise SettingsError(unset + found) from None
+        remaining = [one for one in problems(error, raw, Settings) if one.key not in keys]
+        raise SettingsError(unset + remaining) from None
     settings.folder = folder
     for one in secrets:
         name, _, key = one.key.removeprefix("providers.").partition(".")
         settings.providers[name].note_unset(key, one.values["name"])
     keys = {one.key for one in unset}
-    if found := unset + [_discreet(one, raw) for one in settings.problems() if one.key not in keys]:
-        raise SettingsError(found)
+    if wrong := unset + [_discreet(one, raw) for one in settings.problems() if one.key not in keys]:
+        raise SettingsError(wrong)
     _resolve_paths(settings, folder)
-    if found := _unusable_examples(settings):
-        raise SettingsError(found)
+    if wrong := _unusable_examples(settings):
+        raise SettingsError(wrong)
     return settings
 
 
@@ -156,17 +156,17 @@ def _cured(problem: Problem, document: Document) -> Problem:
 
 def _unusable_examples(settings: Settings) -> list[Problem]:
     """A file of examples that cannot be read, a memory that cannot be opened: else each question would fail."""
-    found = []
+    unusable = []
     for name, database in settings.databases.items():
         if database.examples:
             try:
                 example_store.load(database.examples)
             except example_store.BadExamples as error:
                 reason = error.reason.split("\n")[0]
-                found.append(Problem(f"databases.{name}.examples", "unreadable", {"reason": reason}))
+                unusable.append(Problem(f"databases.{name}.examples", "unreadable", {"reason": reason}))
         if database.memory and (words := example_store.unusable(database.memory)):
-            found.append(Problem(f"databases.{name}.memory", "unreadable", {"reason": words}))
-    return found
+            unusable.append(Problem(f"databases.{name}.memory", "unreadable", {"reason": words}))
+    return unusable
 
 
 def _resolve_paths(settings: Settings, folder: Path) -> None:

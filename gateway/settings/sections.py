@@ -119,14 +119,14 @@ class Server(Section):
         try:
             url = urlsplit(value)
             if url.scheme == "unix":
-                known = bool(url.path)
+                valid = bool(url.path)
             else:
                 place = url.path.strip("/")
-                known = url.scheme in ("redis", "rediss") and bool(url.hostname) and url.port != 0
-                known = known and (not place or place.isdecimal())
+                valid = url.scheme in ("redis", "rediss") and bool(url.hostname) and url.port != 0
+                valid = valid and (not place or place.isdecimal())
         except ValueError:
-            known = False
-        if not known:
+            valid = False
+        if not valid:
             # The wrong part may stand beside a password, so the message shows nothing of the URL.
             raise ValueError("not a valid Redis URL; expected redis://HOST:PORT/0, rediss://… or unix:///PATH")
         return value
@@ -332,46 +332,46 @@ class Settings(Section):
         return [*self._provider_problems(), *self._key_problems()]
 
     def _provider_problems(self) -> list[Problem]:
-        found = []
+        problems = []
         names = list(self.providers)
         if not names:
-            found.append(Problem("providers", "no_provider"))
+            problems.append(Problem("providers", "no_provider"))
         elif not self.default:
-            found.append(Problem("default", "default_missing", {"hint": hint("", names)}))
+            problems.append(Problem("default", "default_missing", {"hint": hint("", names)}))
         elif self.default not in self.providers:
-            found.append(_unknown("default", "provider", self.default, names))
+            problems.append(_unknown("default", "provider", self.default, names))
         else:
             chosen = self.providers[self.default]
             for key in chosen.missing_secrets:
                 variable = chosen.unset_variable(key)
                 said = ("default_variable", {"variable": variable}) if variable else ("default_secret", {})
-                found.append(Problem(f"providers.{self.default}.{key}", *said))
-        found += [
+                problems.append(Problem(f"providers.{self.default}.{key}", *said))
+        problems += [
             _unknown(f"fallbacks.{n}", "provider", name, names)
             for n, name in enumerate(self.fallbacks)
             if name not in self.providers
         ]
         if "none" in self.databases:
-            found.append(Problem("databases.none", "reserved_name"))
-        return found
+            problems.append(Problem("databases.none", "reserved_name"))
+        return problems
 
     def _key_problems(self) -> list[Problem]:
-        found = []
+        problems = []
         if not self.server.is_loopback and not self.auth.keys:
-            found.append(Problem("auth.keys", "open_without_keys", {"bind": self.server.bind}))
+            problems.append(Problem("auth.keys", "open_without_keys", {"bind": self.server.bind}))
         names: set[str] = set()
         for n, key in enumerate(self.auth.keys):
             where = f"auth.keys.{n}"
             if key.name and key.name in names:
-                found.append(Problem(f"{where}.name", "same_name"))
+                problems.append(Problem(f"{where}.name", "same_name"))
             names.add(key.name)
             for i, name in enumerate(key.providers or ()):
                 if name not in self.providers:
-                    found.append(_unknown(f"{where}.providers.{i}", "provider", name, list(self.providers)))
+                    problems.append(_unknown(f"{where}.providers.{i}", "provider", name, list(self.providers)))
             for i, name in enumerate(key.databases or ()):
                 if name not in self.databases:
-                    found.append(_unknown(f"{where}.databases.{i}", "database", name, list(self.databases)))
-        return found
+                    problems.append(_unknown(f"{where}.databases.{i}", "database", name, list(self.databases)))
+        return problems
 
     def notes(self, descriptors: int, kept_bytes: int) -> list[Problem]:
         """What an operator should know before it surprises, though the server can run with it.
@@ -380,14 +380,14 @@ class Settings(Section):
         kept_bytes    memory for a worker's ended answers
         """
         server = self.server
-        found = [Problem("server.log_age_s", "note_kept", {"age": server.log_age_s, "total": kept_bytes >> 20})]
+        problems = [Problem("server.log_age_s", "note_kept", {"age": server.log_age_s, "total": kept_bytes >> 20})]
         if server.workers > 1 and not server.redis_url:
-            found.append(Problem("server.workers", "note_workers", {"workers": server.workers}))
+            problems.append(Problem("server.workers", "note_workers", {"workers": server.workers}))
         needed = 2 * server.max_streams + DESCRIPTORS_BESIDE
         if descriptors < needed:
             values = {"streams": server.max_streams, "needed": needed, "limit": descriptors}
-            found.append(Problem("server.max_streams", "note_descriptors", values))
-        return found
+            problems.append(Problem("server.max_streams", "note_descriptors", values))
+        return problems
 
 
 def _unknown(key: str, what: str, name: str, known: list[str]) -> Problem:

@@ -72,8 +72,8 @@ def _problem(path: Path, errors: list[Any], written: Any, model: type[BaseModel]
         return Problem(key, "missing")
     if first["type"] == "extra_forbidden":
         section = section_at(model, path[:-1])
-        known = section.model_fields if section else ()
-        return Problem(key, "unknown_key", {"hint": hint(path[-1], known, all_keys(model))})
+        keys = section.model_fields if section else ()
+        return Problem(key, "unknown_key", {"hint": hint(path[-1], keys, all_keys(model))})
     if own := next((one for one in errors if one["type"] not in EXPECTATIONS and one["type"] != "literal_error"), None):
         said = own["msg"].removeprefix("Value error, ")
         got = _got(path, written) if said.startswith("must ") and ", got " not in said else ("", "")

@@ -30,21 +30,21 @@ def run(config: str | None, echo: Echo, *, as_json: bool = False) -> int:
         else:
             click.echo(f"sluice: the configuration cannot be used:\n{error.text(language())}", err=True)
         return 2
-    found = report(settings)
+    result = report(settings)
     if as_json:
-        echo(json.dumps(found, ensure_ascii=False, indent=2))
-        return 0 if found["ok"] else 1
-    for provider in found["providers"]:
+        echo(json.dumps(result, ensure_ascii=False, indent=2))
+        return 0 if result["ok"] else 1
+    for provider in result["providers"]:
         default = ", the default" if provider["default"] else ""
         state = f"unavailable: {provider['reason']}" if provider["reason"] else "ok"
         echo(f"provider {provider['name']} ({provider['type']}, {provider['model']}{default}): {state}")
-    for database in found["databases"]:
+    for database in result["databases"]:
         tables = ", ".join(database["tables"]) if database["tables"] else "all tables"
         echo(f"database {database['name']}: {tables}")
-    for note in found["notes"]:
+    for note in result["notes"]:
         echo(f"note: {note}")
-    if not found["ok"]:
-        (reason,) = (row["reason"] for row in found["providers"] if row["default"])
+    if not result["ok"]:
+        (reason,) = (row["reason"] for row in result["providers"] if row["default"])
         click.echo(f"sluice: the default provider cannot answer: {reason}", err=True)
         return 1
     echo("the configuration is good")

@@ -190,12 +190,12 @@ def _known(settings: Settings, names: Sequence[str], databases: Databases, datab
         if missing := settings.providers[name].missing_secrets:
             raise BadCases(f"providers.{name}.{missing[0]}: is needed, but not set")
     try:
-        asked = databases.get(database)
+        chosen = databases.get(database)
     except KeyError:
         raise BadCases(unknown("database", str(database), settings.databases)) from None
-    if asked is None:
+    if chosen is None:
         raise BadCases("database: is required, because rows are compared; none is configured")
-    return asked
+    return chosen
 
 
 def _warm(providers: Providers, names: Sequence[str]) -> None:
@@ -299,7 +299,7 @@ def ask(
     result = Result(provider, case.id(database), case.question, "no_sql")
     began = time.monotonic()
     statement: Sql | None = None
-    given: Rows | None = None
+    received: Rows | None = None
     said: list[str] = []
     try:
         for batch in flow.answer(question, providers, databases):
@@ -311,34 +311,34 @@ def ask(
                 elif isinstance(step, Sql):
                     statement = step
                 elif isinstance(step, Rows):
-                    given = step
+                    received = step
                 elif isinstance(step, Done) and step.usage:
                     result.prompt_tokens = step.usage.prompt_tokens
                     result.completion_tokens = step.usage.completion_tokens
     except (ProviderError, SqlError) as error:
         result.verdict, result.reason = "failed", f"{error.code}: {error.message}"
     result.total_s = round(time.monotonic() - began, 3)
-    result.valid = given is not None
+    result.valid = received is not None
     if statement is not None:
         result.sql, result.reason = statement.sql, result.reason or statement.reason
     if result.verdict != "failed":
-        verdicts = [_verdict(statement, given, one, case.key) for one in expected]
+        verdicts = [_verdict(statement, received, one, case.key) for one in expected]
         result.verdict = next((best for best in ("right", "more") if best in verdicts), verdicts[0])
     if case.conversation is not None:
         result.reply = "".join(said)
     return result
 
 
-def _verdict(statement: Sql | None, given: Rows | None, expected: Expected, key: str | None) -> str:
+def _verdict(statement: Sql | None, received: Rows | None, expected: Expected, key: str | None) -> str:
     if expected.rows is None:
         return "right" if statement is None else "unneeded"
     if statement is None:
         return "no_sql"
-    if given is None:
+    if received is None:
         return "refused"
-    rows, wanted = given.rows, expected.rows
+    rows, wanted = received.rows, expected.rows
     if expected.key is not None:
-        names = [column["name"] for column in given.columns]
+        names = [column["name"] for column in received.columns]
         if key not in names:
             return "wrong"
         place = names.index(key)
@@ -350,12 +350,12 @@ def _verdict(statement: Sql | None, given: Rows | None, expected: Expected, key:
 
 def _written(file: Path, keys: set[str] | None = None, names: set[str] | None = None) -> Iterator[Result]:
     """The results in `file`, the last one for each provider and case; of these cases and providers alone, if given."""
-    found: dict[tuple[str, str], Result] = {}
+    results: dict[tuple[str, str], Result] = {}
     for line in file.read_text("utf-8").splitlines() if file.exists() else []:
         try:
             result = Result(**json.loads(line))
         except (TypeError, ValueError):
             continue  # cut while it was written: it is asked again
         if (keys is None or result.key in keys) and (names is None or result.provider in names):
-            found[result.provider, result.key] = result
-    yield from found.values()
+            results[result.provider, result.key] = result
+    yield from results.values()

@@ -43,12 +43,12 @@ def new(file: Path, entry: Mapping[str, Any]) -> str:
 def revoke(file: Path, name: str) -> None:
     """Take the entry called `name` (or whose digest begins so) out of the file. Raises Refused."""
     before = entries(file)
-    found = [n for n, known in enumerate(before) if name == _name(known) or _begins(known, name)]
-    if len(found) != 1:
+    matching = [n for n, known in enumerate(before) if name == _name(known) or _begins(known, name)]
+    if len(matching) != 1:
         names = ", ".join(_name(known) for known in before)
-        what = "several keys have this name" if found else "no key has this name"
+        what = "several keys have this name" if matching else "no key has this name"
         raise Refused(f"name: {what}; {f'expected one of {names}' if names else 'none is configured'}")
-    [n] = found
+    [n] = matching
     _replace(file, _without_entry(file.read_text("utf-8"), n), [*before[:n], *before[n + 1 :]])
 
 

@@ -205,10 +205,10 @@ class RoutedStream:
 def _fingerprint(request: ChatRequest) -> str:
     """The same for one caller's tries of one question, however often a client asks again."""
     try:
-        asked = msgspec.json.encode([request.cache_salt, request.messages])
+        question = msgspec.json.encode([request.cache_salt, request.messages])
     except (TypeError, ValueError):
         return ""
-    return hashlib.blake2b(asked, digest_size=8).hexdigest()
+    return hashlib.blake2b(question, digest_size=8).hexdigest()
 
 
 def _another_may_help(error: ProviderError) -> bool:

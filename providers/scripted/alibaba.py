@@ -82,9 +82,9 @@ class DashScope(Dialect):
         written: list[bytes] = []
         so_far = Delta()
         if plan.search:
-            found = {"search_results": SEARCH_RESULTS}
+            search_info = {"search_results": SEARCH_RESULTS}
             first = self._chunk(Delta(), call, plan) | {"usage": {}}
-            first["output"]["search_info"] = found
+            first["output"]["search_info"] = search_info
             written.append(self._event(1, first))
         for step in steps:
             if snapshots:

@@ -29,30 +29,30 @@ class Body:
 
 def body(events: list[bytes], plan: Plan, failed: list[bytes]) -> Body:
     """`events` with everything that `plan` does to them; `failed` stands for an error in mid-stream."""
-    made = Body(_said(events, plan, failed))
-    first = sum(map(len, _written(made.writes[:EVENTS_BEFORE], plan)))
-    made.writes = _written(made.writes, plan)
+    written = Body(_said(events, plan, failed))
+    first = sum(map(len, _written(written.writes[:EVENTS_BEFORE], plan)))
+    written.writes = _written(written.writes, plan)
     if plan.gzip or plan.corrupt:
-        made.writes = _compressed(made.writes, plan.corrupt)
-        first = sum(map(len, made.writes[:EVENTS_BEFORE]))
+        written.writes = _compressed(written.writes, plan.corrupt)
+        first = sum(map(len, written.writes[:EVENTS_BEFORE]))
     for name in ("cut", "reset", "end", "halfclose"):
         position = getattr(plan, name)
         if position is not None:
-            made.writes = _up_to(made.writes, position if position > 0 else first)
-            made.stop = "" if name == "end" else name
+            written.writes = _up_to(written.writes, position if position > 0 else first)
+            written.stop = "" if name == "end" else name
     if plan.hang in ("first", "between"):
-        made.writes = made.writes[:EVENTS_BEFORE] if plan.hang == "between" else []
-        made.stop = "hang"
+        written.writes = written.writes[:EVENTS_BEFORE] if plan.hang == "between" else []
+        written.stop = "hang"
     elif plan.hang == "end":
-        made.stop = "hang"
+        written.stop = "hang"
     if plan.endless or plan.silence or plan.flood:
-        made.writes = made.writes[:EVENTS_BEFORE]
-        made.endless = "line" if plan.endless else "silence" if plan.silence else plan.flood or ""
+        written.writes = written.writes[:EVENTS_BEFORE]
+        written.endless = "line" if plan.endless else "silence" if plan.silence else plan.flood or ""
     if plan.bytewise or plan.trickle is not None:
-        made.writes = [bytes([byte]) for write in made.writes for byte in write]
+        written.writes = [bytes([byte]) for write in written.writes for byte in write]
     elif plan.onewrite:
-        made.writes = [b"".join(made.writes)]
-    return made
+        written.writes = [b"".join(written.writes)]
+    return written
 
 
 def _said(events: list[bytes], plan: Plan, failed: list[bytes]) -> list[bytes]:

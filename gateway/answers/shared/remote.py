@@ -335,9 +335,9 @@ class RemoteAnswers:
         for answer in answers:
             if answer.readers:
                 pipe.publish(*self._message(answer, "follow"))
-        found = pipe.execute()
-        leases = dict(zip(workers, found, strict=False))
-        logs = dict(zip(answers, found[len(workers) :], strict=False))
+        replies = pipe.execute()
+        leases = dict(zip(workers, replies, strict=False))
+        logs = dict(zip(answers, replies[len(workers) :], strict=False))
         self._missing = {worker: self._missing.get(worker, now) for worker in workers if not leases[worker]}
         for answer in answers:
             if answer.ended or "ended" in answer.about:

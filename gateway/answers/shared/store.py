@@ -376,11 +376,11 @@ class SharedStore:
     def latest(self, owner: str, alias: str) -> str | None:
         """See interface.SharedAnswers; None where Redis fails."""
         try:
-            found: bytes | None = self.client.get(alias_key(owner, alias))
+            answer_id: bytes | None = self.client.get(alias_key(owner, alias))
         except FAILS as error:
             self.lost(error)
             return None
-        return None if found is None else found.decode()
+        return None if answer_id is None else answer_id.decode()
 
     def find(self, answer_id: str, owner: str) -> Followable | None:
         """See interface.SharedAnswers."""
