@@ -12,8 +12,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Generator
@@ -35,6 +35,10 @@ MESSAGE_LIMIT = 1 << 30
 ENVIRONMENT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "SYSTEMROOT", "TMPDIR", "SQLITE_TMPDIR", "TZ")
 
 
+# gevent's own would watch for the end of every child, which here is a closed socket.
+_posix_spawn, _waitpid = get_original("os", ["posix_spawn", "waitpid"])
+
+
 class Ended(Exception):
     """The process ended in the middle of a statement."""
 
@@ -46,22 +50,36 @@ class _Process:
         if timezone:
             environment["TZ"] = timezone
         try:
-            # gevent's Popen would copy the worker's page tables with a fork; Python's own does not.
-            self._process = get_original("subprocess", "Popen")(
+            # A fork would copy the worker's page tables. In a patched process subprocess.Popen can do nothing else.
+            self._pid: int = _posix_spawn(
+                sys.executable,
                 [sys.executable, "-I", "-S", sqlite_runner.__file__, path],
-                stdin=its.fileno(),
-                stdout=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,
+                environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, its.fileno(), 0),
+                    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                ],
+                setsid=True,
             )
+        except OSError:
+            ours.close()
+            raise
         finally:
             its.close()
+        self._ended = False
         self._socket = gevent_socket.socket(fileno=ours.detach())
         self.rights: bytes | None = None  # those that it was given
         self.idle_since = 0.0
 
     def is_alive(self) -> bool:
-        return self._process.poll() is None
+        """Whether it runs; one that has ended is reaped here."""
+        if not self._ended:
+            try:
+                self._ended = _waitpid(self._pid, os.WNOHANG)[0] == self._pid
+            except ChildProcessError:
+                # The event loop reaps every child once something has asked it to watch one.
+                self._ended = True
+        return not self._ended
 
     def send(self, message: bytes) -> None:
         """Raises Ended."""
@@ -93,11 +111,12 @@ class _Process:
     def kill(self) -> None:
         """End it now, whatever it does; does not wait."""
         self._socket.close()
-        self._process.kill()
-        gevent.spawn(self._reap)
+        if self.is_alive():
+            os.kill(self._pid, signal.SIGKILL)
+            gevent.spawn(self._reap)
 
     def _reap(self) -> None:
-        while self._process.poll() is None:
+        while self.is_alive():
             gevent.sleep(0.005)
 
 
