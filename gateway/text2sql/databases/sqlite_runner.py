@@ -150,7 +150,7 @@ def answer(path: str, judge: Callable[..., int], asked: dict[str, Any], send: Ca
 
 
 def limit_itself() -> None:
-    """Close what the worker had open, its listener too, and let the kernel refuse memory and files beyond the limits."""
+    """Close what the worker has open, its listener too; let the kernel refuse memory and files beyond the limits."""
     os.closerange(3, 1 << 20)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the gateway, which then ends this
