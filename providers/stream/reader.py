@@ -7,6 +7,7 @@ if it begins like JSON; as HTML never.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
@@ -18,6 +19,14 @@ from providers.stream.normaliser import Normaliser
 from providers.stream.sse import BOM, Decoder, Frame
 
 DONE = b"[DONE]"
+# The words of services that leave the brackets out, and the names of events that say the same without data.
+_DONE_WORDS = frozenset({b"DONE", b"<DONE>", b"[END]", b"[FINISHED]"})
+_DONE_EVENTS = frozenset({"done", "end", "complete", "completed", "finish", "finished", "stop", "close"})
+_RECORD = b"\x1e"  # before each text of application/json-seq (RFC 7464)
+_BLANK = b" \t\r\n\f\v" + _RECORD
+# Control characters may stand in strings as they are: some servers do not escape line ends.
+_lenient = json.JSONDecoder(strict=False)
+_BETWEEN = re.compile(r"(?:[\s,\x1e]|data:)*")
 MAX_PINGS = 20
 _LIKE_SSE = (b"data", b"event", b"id:", b"id\n", b"id\r", b"retry", b"error:", b":")
 
@@ -105,7 +114,7 @@ class ReplyReader:
 
     def _undecided(self, data: bytes) -> list[Delta]:
         self._kept += data
-        begins = bytes(self._kept).removeprefix(BOM).lstrip()
+        begins = bytes(self._kept).removeprefix(BOM).lstrip(_BLANK)
         if not begins:
             # Blank lines keep some connections awake before the reply begins.
             self._kept = bytearray(BOM if self._kept.startswith(BOM) else b"")
@@ -148,7 +157,8 @@ class ReplyReader:
         else:
             *lines, rest = (bytes(self._kept) + data).split(b"\n")
             self._kept = bytearray(rest)
-        out = self._read([Frame(line.strip()) for line in lines if line.strip()])
+        stripped = [line.strip(_BLANK) for line in lines]
+        out = self._read([Frame(line) for line in stripped if line])
         if len(self._kept) > self._max_bytes and not self.ended and not self.failure:
             self._fail(TooLarge(f"the upstream's reply is longer than {self._max_bytes} bytes"), out)
         return out
@@ -196,7 +206,7 @@ class ReplyReader:
         """Read a frame that is not the usual one; True if it ends the stream."""
         for data in _parts(frame.data):
             data = _stripped(data)
-            if data[:8].upper().strip(b'"').startswith(DONE):
+            if _is_done(data, frame):
                 if not self._parser.done_marker:
                     continue  # not this upstream's word: something in between added it
                 self.ended = True
@@ -264,7 +274,7 @@ class ReplyReader:
         elif self._form is ReplyReader._json:
             self._whole(cut, out)
         elif self._form is ReplyReader._json_lines:
-            last = bytes(self._kept).strip()
+            last = bytes(self._kept).strip(_BLANK)
             if last and not cut and _decoded(last) is not None:
                 self.events += 1
                 self._frames([Frame(last)], out)
@@ -278,8 +288,12 @@ class ReplyReader:
 
     def _whole(self, cut: bool, out: list[Delta]) -> None:
         """The whole body is one chunk: a reply that was not streamed, or an error."""
-        body = bytes(self._kept).strip().removeprefix(BOM)
+        body = bytes(self._kept).strip(_BLANK).removeprefix(BOM)
         chunk = _decoded(body)
+        if isinstance(chunk, str) and chunk.startswith("{"):
+            chunk = _decoded(chunk.encode("utf-8", "replace"))
+        if chunk is None and len(parts := _parts(body)) > 1:
+            chunk = [_decoded(part) for part in parts]
         if isinstance(chunk, str):
             self._report(chunk, Frame(body))
         if not isinstance(chunk, (dict, list)):
@@ -316,8 +330,17 @@ class ReplyReader:
             self.ended, self.failure = False, self.failure or second
 
 
+def _is_done(data: bytes, frame: Frame) -> bool:
+    """Whether an event is the upstream's word that nothing follows."""
+    word = data[:12].upper().strip(b'"')
+    if word.startswith(DONE) or word in _DONE_WORDS:
+        return True
+    return frame.event.lower() in _DONE_EVENTS and data in (b"", b"{}", b"null", b'""', b"[]", b"true")
+
+
 def _stripped(data: bytes) -> bytes:
-    """The data without a second "data:", which a proxy puts before each line that had one."""
+    """The data without its own byte order mark and without a second "data:", as some proxies put before each line."""
+    data = data.removeprefix(BOM)
     return data[5:].strip() if data.startswith(b"data:") else data
 
 
@@ -341,12 +364,34 @@ def _whole_characters(name: str) -> str:
 
 def _parts(data: bytes) -> list[bytes]:
     """The data as one piece; as its lines where it is not JSON as a whole but each line is, or is the end marker."""
-    data = data.strip()
+    data = data.strip(_BLANK)
     if b"\n" in data and _decoded(data) is None:
-        lines = [line.strip() for line in data.split(b"\n") if line.strip()]
+        lines = [line.strip(_BLANK) for line in data.split(b"\n") if line.strip(_BLANK)]
         if all(line.startswith(DONE) or _decoded(line) is not None for line in lines):
             return lines
+    if b"}" in data[:-1] and data.startswith(b"{") and _decoded(data) is None:
+        return _glued(data) or [data]
     return [data]
+
+
+def _glued(data: bytes) -> list[bytes]:
+    """Objects that were written without a line end between them, and the end marker; none where one is not whole."""
+    text = data.decode("utf-8", "replace")
+    parts: list[bytes] = []
+    at = 0
+    while between := _BETWEEN.match(text, at):
+        at = between.end()
+        if at == len(text):
+            return parts
+        if text.startswith("[DONE]", at):
+            return [*parts, DONE]
+        try:
+            _, end = _lenient.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return []
+        parts.append(text[at:end].encode("utf-8", "surrogatepass"))
+        at = end
+    return []
 
 
 def _decoded(data: bytes) -> Any:
@@ -356,6 +401,6 @@ def _decoded(data: bytes) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        return json.loads(data.decode("utf-8", "replace"))
+        return _lenient.decode(data.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None

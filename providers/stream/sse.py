@@ -18,6 +18,7 @@ from providers.errors import TooLarge
 
 BOM = b"\xef\xbb\xbf"
 MAX_COMMENTS = 16
+MAX_OPEN = 256 << 10  # bytes of an object whose lines lack their `data:`
 USUAL = b"data: "
 LF, CR, NUL = 10, 13, 0  # as numbers: `10 in data` is one memchr, seven times as fast as `b"\n" in data`
 
@@ -233,8 +234,23 @@ class Decoder:
             frames.append(Frame(line, "", self.last_id))
         elif name == b"error" and value:
             frames.append(Frame(value, "error", self.last_id))
-        else:
+        elif name.strip().lower() == b"data" and value[:1] in (b"{", b"["):
+            self._field(b"data:" + value, frames)
+        elif not self._goes_on(line):
             self.ignored = True
+
+    def _goes_on(self, line: bytes) -> bool:
+        """Take a line without a field's name for more of an object that the last data line left open.
+
+        Some services write JSON with indents, and `data:` before its first line alone.
+        """
+        if not self._data or self._data[0][:1] not in (b"{", b"[") or self._data_bytes > MAX_OPEN:
+            return False
+        if len(self._data) == 1 and self._data[0][-1:] in (b"}", b"]"):
+            return False  # whole by itself
+        self._data.append(line)
+        self._data_bytes += len(line) + 1
+        return True
 
     def _dispatch(self, frames: list[Frame]) -> None:
         self.last_id = self._id

@@ -35,7 +35,7 @@ from providers.stream.sse import Frame
 from providers.wires.adapter import HostedAdapter, failed_status, retry_after
 from providers.wires.content import by_index, count, read_content, read_tool_calls, text_of
 from providers.wires.finish_reasons import finish_reason
-from providers.wires.fitting import dropped
+from providers.wires.fitting import dropped, lacking, refuse_missed
 from providers.wires.meanings import SUCCESS, by_words
 
 TEXT_PATH = "/services/aigc/text-generation/generation"
@@ -47,6 +47,9 @@ _SEES = re.compile(r"-vl\b|-omni\b|^qvq|^qwen3\.[5-9]-(plus|flash)", re.IGNORECA
 # Parameters of the service that a caller may pass on and we have no other name for.
 PASSED_ON = frozenset(
     {"enable_thinking", "thinking_budget", "enable_search", "search_options", "logit_bias", "translation_options"}
+)
+LACKING = lacking(
+    "temperature", "top_p", "top_k", "max_tokens", "seed", "stop", "repetition_penalty", "presence_penalty"
 )
 HIGHEST_TEMPERATURE = 1.99  # the range is [0, 2)
 
@@ -135,6 +138,7 @@ class Adapter(HostedAdapter):
         }
 
     def check(self, request: ChatRequest) -> None:
+        refuse_missed(request, "DashScope", PASSED_ON)
         for message in request.messages:
             _message(message, self.sees)
 
@@ -146,7 +150,7 @@ class Adapter(HostedAdapter):
         unknown = [name for name in request.extra if name not in PASSED_ON]
         changes += [f"{name} dropped: DashScope has no such parameter" for name in unknown]
         changes += self.fitting.changes(parameters(request))
-        return changes + dropped(request, "DashScope", "min_p", "frequency_penalty")
+        return changes + dropped(request, "DashScope", *LACKING)
 
     def embed(self, request: EmbeddingsRequest) -> Embeddings:
         """{"model", "input": {"texts"}} → {"output": {"embeddings": [{"text_index", "embedding"}]}, "usage"}."""
@@ -227,7 +231,7 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
         if kind == ours:
             place = part.get(ours)
             return {theirs: (place.get("url") or place.get("data")) if isinstance(place, dict) else place}
-    raise Rejected(f"DashScope takes parts of type text, image_url, video_url and input_audio, not {kind!r}")
+    raise Rejected(f"messages.content: DashScope takes text, image_url, video_url and input_audio; got {kind!r}")
 
 
 class Parser:

@@ -22,13 +22,11 @@ from providers.errors import Rejected
 from providers.stream.sse import Frame
 from providers.wires import dashscope
 from providers.wires.content import text_of
-from providers.wires.fitting import dropped
+from providers.wires.fitting import dropped, lacking, refuse_missed
 
 # What a caller may pass on, and where it goes.
 IN_INPUT = frozenset({"session_id", "memory_id", "biz_params", "image_list", "file_list"})
 IN_PARAMETERS = frozenset({"has_thoughts", "enable_thinking", "enable_web_search", "rag_options", "flow_stream_mode"})
-_SAMPLED = ("temperature", "top_p", "top_k", "max_tokens", "seed", "stop", "min_p", "repetition_penalty",
-            "presence_penalty", "frequency_penalty")  # fmt: skip
 
 
 class Adapter(dashscope.Adapter):
@@ -67,6 +65,7 @@ class Adapter(dashscope.Adapter):
         return {"input": entered, "parameters": parameters, "debug": {}}
 
     def check(self, request: ChatRequest) -> None:
+        refuse_missed(request, "an application of DashScope", IN_INPUT | IN_PARAMETERS)
         for message in request.messages:
             text_of(message.get("content"), "this application")
         missed = [name for name in ("tools", "response_format") if getattr(request, name)]
@@ -77,7 +76,7 @@ class Adapter(dashscope.Adapter):
     def parameter_changes(self, request: ChatRequest) -> list[str]:
         unknown = [name for name in request.extra if name not in IN_INPUT | IN_PARAMETERS]
         changes = [f"{name} dropped: an application of DashScope has no such parameter" for name in unknown]
-        return dropped(request, "an application of DashScope", *_SAMPLED) + changes
+        return dropped(request, "an application of DashScope", *lacking("stop"), "parallel_tool_calls") + changes
 
     def parser(self) -> Parser:
         return Parser()

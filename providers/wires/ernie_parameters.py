@@ -12,13 +12,16 @@ from typing import Any
 
 from providers.chat import ChatRequest
 from providers.errors import Rejected
-from providers.wires.fitting import dropped
+from providers.wires.fitting import dropped, lacking, refuse_missed
 
 LOWEST_TEMPERATURE = 0.01
 HIGHEST_TEMPERATURE = 1.0
 PENALTY_SCORE = (1.0, 2.0)
 # The narrowest range among the models; one that has more gets it with `extra: {max_output_tokens: …}`.
 OUTPUT_TOKENS = (2, 2048)
+LACKING = lacking(
+    "temperature", "top_p", "repetition_penalty", "max_tokens", "stop", "presence_penalty", "frequency_penalty"
+)
 MAX_STOPS = 4
 MAX_STOP_CHARACTERS = 20
 
@@ -46,16 +49,23 @@ def parameters(request: ChatRequest) -> dict[str, Any]:
 
 def check(request: ChatRequest) -> None:
     """Raise Rejected for what ERNIE cannot do and the caller would miss."""
+    refuse_missed(request, "ERNIE")
     stops = request.sampling.stop
     if len(stops) > MAX_STOPS or any(len(stop) > MAX_STOP_CHARACTERS for stop in stops):
-        raise Rejected(f"ERNIE takes at most {MAX_STOPS} stop strings of at most {MAX_STOP_CHARACTERS} characters")
+        longest = max(map(len, stops))
+        raise Rejected(
+            f"stop: ERNIE takes at most {MAX_STOPS} strings of at most {MAX_STOP_CHARACTERS} characters; "
+            f"got {len(stops)}, the longest of {longest}"
+        )
     if request.logprobs:
-        raise Rejected("ERNIE tells no log probabilities")
+        raise Rejected("logprobs: ERNIE tells no log probabilities; expected false or nothing, got true")
     kind = (request.response_format or {}).get("type", "text")
     if kind not in ("text", "json_object"):
-        raise Rejected(f"ERNIE's response_format is text or json_object, not {kind}")
+        raise Rejected(f"response_format: must be of type text or json_object for ERNIE, got {kind}")
     if request.tools and request.tool_choice == "required":
-        raise Rejected("ERNIE cannot be made to call some tool: name one in tool_choice, or leave it out")
+        raise Rejected(
+            "tool_choice: ERNIE cannot be made to call any tool; expected a tool's name or auto, got required"
+        )
 
 
 def parameter_changes(request: ChatRequest) -> list[str]:
@@ -71,7 +81,7 @@ def parameter_changes(request: ChatRequest) -> list[str]:
         if wanted is not None and body[theirs] != wanted:
             way = "raised" if body[theirs] > wanted else "lowered"
             changes.append(f"{ours} {way} to {body[theirs]:g}: the limit of ERNIE's {theirs}")
-    return changes + dropped(request, "ERNIE", "top_k", "min_p", "seed", "parallel_tool_calls")
+    return changes + dropped(request, "ERNIE", *LACKING, "parallel_tool_calls")
 
 
 def _within(value: Any, low: float, high: float) -> Any:

@@ -21,6 +21,11 @@ OURS = frozenset({"model", "messages", "stream", "stream_options", "n", "input",
 # What may be left out: it only shapes how the reply is chosen or counted. A caller would miss the others.
 _MAY_GO = frozenset({*NAMES, "max_completion_tokens", "stream_options", "parallel_tool_calls", "user", "metadata",
                      "service_tier", "store", "reasoning_effort"}) - {"stop"}  # fmt: skip
+# Members of a request that shape what the answer is: on a wire that cannot say them, a caller would get another answer
+# than the one that was asked for.
+MISSED = frozenset({"guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "grammar",
+                    "json_schema", "regex", "ebnf", "format", "functions", "function_call", "modalities", "audio",
+                    "web_search_options", "stop_token_ids", "continue_final_message", "documents"})  # fmt: skip
 _REFUSES = re.compile(
     r"not (be )?(support|allow|permit|accept|recogni[sz]e)\w*|unsupported|unrecognized|unknown|unexpected|deprecated"
     r"|does(n't| not) support|only .{0,40}(is|are) (allowed|supported|accepted)|only the default|extra (inputs|fields)"
@@ -110,6 +115,18 @@ class Fitting:
     def _in_its_role(self, message: Any) -> Any:
         role = message.get("role") if isinstance(message, dict) else None
         return {**message, "role": self._roles[role]} if role in self._roles else message
+
+
+def refuse_missed(request: ChatRequest, upstream: str, known: frozenset[str] = frozenset()) -> None:
+    """Raise Rejected for a member that `upstream` lacks and the caller would miss. known: those that it has."""
+    for name in sorted(MISSED & request.extra.keys() - known):
+        if request.extra[name] not in (None, False, [], {}, ""):
+            raise Rejected(f"{name}: {upstream} has no such parameter; leave it out, or ask another provider")
+
+
+def lacking(*sent: str) -> tuple[str, ...]:
+    """The sampling parameters beside these: what a wire neither sends nor maps it reports as dropped."""
+    return tuple(name for name in NAMES if name not in sent)
 
 
 def dropped(request: ChatRequest, upstream: str, *names: str) -> list[str]:

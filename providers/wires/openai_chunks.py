@@ -20,8 +20,9 @@ from providers.wires.content import by_index, count, read_content, read_tool_cal
 from providers.wires.finish_reasons import finish_reason
 from providers.wires.openai_errors import chunk_failure
 
-# Members of a delta that are part of the reply, and neither text nor calls.
+MAX_ENVELOPES = 3
 _OF_A_CHOICE = ("delta", "message", "text", "finish_reason")
+# Members of a delta that are part of the reply, and neither text nor calls.
 EXTRAS = ("images", "annotations", "audio", "citations", "search_results")
 
 
@@ -87,9 +88,9 @@ class Parser:
         return []
 
 
-def unwrapped(chunk: dict[str, Any]) -> dict[str, Any]:
-    """The chunk inside {"code": 0, "data": {…}} or another envelope, also as a JSON string; or the chunk itself."""
-    if "choices" in chunk:
+def unwrapped(chunk: dict[str, Any], depth: int = 0) -> dict[str, Any]:
+    """The chunk inside {"code": 0, "data": {…}} or other envelopes, also as a JSON string; or the chunk itself."""
+    if "choices" in chunk or depth > MAX_ENVELOPES:
         return chunk
     for name in ("data", "result", "response"):
         inner = chunk.get(name)
@@ -98,8 +99,10 @@ def unwrapped(chunk: dict[str, Any]) -> dict[str, Any]:
                 inner = msgspec.json.decode(inner)
             except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
                 continue
-        if isinstance(inner, dict) and ("choices" in inner or "error" in inner):
-            return inner
+        if isinstance(inner, dict):
+            inner = unwrapped(inner, depth + 1)
+            if "choices" in inner or "error" in inner:
+                return inner
     return chunk
 
 

@@ -28,6 +28,7 @@ from providers.wires.openai import Adapter as OpenAIAdapter
 
 # "0 safe, 1 low risk": the reply goes on. 2 and above forbid it.
 FORBIDDEN = 2
+UNKNOWN = ("top_k", "min_p")  # sampling parameters that Qianfan does not know
 # ERNIE models that take images: their names say so, and previews of later ones do too.
 _SEES = re.compile(r"-vl\b|preview", re.IGNORECASE)
 
@@ -41,7 +42,7 @@ class Adapter(OpenAIAdapter):
 
     def payload(self, request: ChatRequest) -> dict[str, Any]:
         body = openai.payload(request, self.configuration.model)
-        for name in ("top_k", "min_p", "top_logprobs"):  # names that Qianfan does not know
+        for name in (*UNKNOWN, "top_logprobs"):
             body.pop(name, None)
         if "max_tokens" in body:
             body["max_completion_tokens"] = body.pop("max_tokens")
@@ -70,7 +71,7 @@ class Adapter(OpenAIAdapter):
             if wanted is not None and body[theirs] != wanted:
                 way = "raised" if body[theirs] > wanted else "lowered"
                 changes.append(f"{ours} {way} to {body[theirs]:g}: the limit of ERNIE's {theirs}")
-        changes += dropped(request, "Qianfan", "top_k", "min_p") + super().parameter_changes(request)
+        changes += dropped(request, "Qianfan", *UNKNOWN) + super().parameter_changes(request)
         if self.is_ernie and not self._as_they_are(request):
             changes += ernie_messages(request, "ERNIE")[2]
         return changes
@@ -159,11 +160,11 @@ class Parser(openai_chunks.Parser):
                 self._unmarked = True
             yield delta
 
-    def _reason(self, choice: dict[str, Any], flag: int, whole: bool) -> str | None:
+    def _reason(self, choice: dict[str, Any], flag: int, whole: bool) -> Any:
         """The finish_reason that a choice means; "normal" is one only where the chunks before it had none."""
         reason = choice.get("finish_reason")
-        reason = reason if isinstance(reason, str) and reason else None
-        normal = reason is not None and reason.lower() == "normal"
+        normal = isinstance(reason, str) and reason.lower() == "normal"
+        reason = reason or None
         ended = choice.get("is_end") is True or whole
         if normal and not ended and (choice.get("is_end") is False or not self._unmarked):
             reason = None
