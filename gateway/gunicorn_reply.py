@@ -17,6 +17,12 @@ class GunicornReply:
     def __init__(self, write: Any) -> None:
         self._response = write.__self__
 
+    @property
+    def is_chunked(self) -> bool:
+        """Whether more of the body goes out in HTTP chunks."""
+        chunked: bool = self._response.chunked
+        return chunked
+
     def framed(self, data: bytes, *, last: bool) -> bytes:
         """`data` as the next bytes of the reply: behind the head if that was not sent, chunked, ended if `last`."""
         response, framed = self._response, data

@@ -39,7 +39,7 @@ def chunked(data: bytes) -> bytes:
     """
     size = len(data)
     if size <= CHUNK_BYTES:
-        return b"%x\r\n%b\r\n" % (size, data)
+        return _SIZES[size] + data + b"\r\n"
     parts: list[bytes] = []
     for piece in split(data):
         parts += (_SIZES[len(piece)], piece, b"\r\n")

@@ -15,11 +15,13 @@ from providers.sampling import Sampling
 class Delivery:
     """How the batches after the first one reach the consumer.
 
-    take   called with each batch from the event loop, must not block; None: the consumer iterates over all of them.
-           Saves two greenlet switches and the generators of each layer per batch. The last batch is iterated always.
+    take       called with each batch from the event loop, must not block; None: the consumer iterates over all of them.
+               Saves two greenlet switches and the generators of each layer per batch. The last batch is iterated always
+    take_text  called in place of `take` where a batch is text alone; set together with it
     """
 
     take: Callable[[list[Delta]], None] | None = None
+    take_text: Callable[[str], None] | None = None
 
 
 Message = dict[str, Any]

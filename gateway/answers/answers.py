@@ -30,10 +30,7 @@ class Observer:
     """Hooks for metrics and logging. The default implementation does nothing."""
 
     def started(self, answer: Answer) -> None:
-        """An answer was begun."""
-
-    def read(self, answer: Answer, now: float) -> None:
-        """A batch with text, reasoning, tool calls, SQL or rows came at `now` (seconds, monotonic)."""
+        """An answer was begun; `answer.pace`, where it is set now, gets the moments of its reads."""
 
     def ended(self, answer: Answer) -> None:
         """The answer has ended: `answer.cause` is its finish reason or failure code. Called once per answer."""
@@ -225,14 +222,6 @@ class Answers:
     def followed_elsewhere(self, answer: Answer) -> bool:
         """See production.Home."""
         return self.shared is not None and self.shared.followed_elsewhere(answer)
-
-    def read(self, answer: Answer, now: float) -> None:
-        """See production.Home."""
-        # As `notify`, without its call: this runs for every batch.
-        try:
-            self.observer.read(answer, now)
-        except Exception:
-            log.exception("an answer could not be counted")
 
     def ended(self, answer: Answer) -> None:
         """See production.Home."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator
+from collections.abc import Generator
+from typing import Protocol
 
 from gateway.answers import steps
 from gateway.answers.steps import Start, Step
@@ -12,18 +13,25 @@ from providers.chat import ChatRequest
 from providers.delta import Delta
 from providers.errors import ProviderError
 
-Take = Callable[[list[Step]], None]
-"""Takes a batch of steps; must not block."""
+
+class Taker(Protocol):
+    """What takes the batches of a reply from the event loop; must not block. production.Answer is one."""
+
+    def take(self, steps: list[Step], /) -> None:
+        """The next batch."""
+
+    def take_text(self, text: str, /) -> None:
+        """The next batch, which is this text alone."""
 
 
 def answer(
     request: ChatRequest, providers: Providers, name: str | None, *, first: bool = True
-) -> Generator[list[Step], Take | None, None]:
+) -> Generator[list[Step], Taker | None, None]:
     """The steps of provider `name`'s reply (None: the default's or a fallback's); asked when iterated.
 
     first   whether it begins with Start; a correction's second reply does not
 
-    A consumer that sends a function gets the following batches by it where the provider can do that; see Delivery.
+    A consumer that sends a Taker gets the following batches by it where the provider can do that; see Delivery.
     """
     stream = providers.stream(request, name)
     started = not first
@@ -33,9 +41,9 @@ def answer(
             if not started:
                 started = True
                 batch_steps.insert(0, Start(stream.provider, stream.model, list(stream.parameter_changes)))
-            take = yield batch_steps
-            if take is not None:
-                stream.deliver_to(functools.partial(_deliver, take))
+            taker = yield batch_steps
+            if taker is not None:
+                stream.deliver_to(functools.partial(_deliver, taker), taker.take_text)
     except ProviderError:
         if not started:
             # Which provider failed is certain too.
@@ -45,5 +53,5 @@ def answer(
         stream.close()
 
 
-def _deliver(take: Take, deltas: list[Delta]) -> None:
-    take(steps.of(deltas))
+def _deliver(taker: Taker, deltas: list[Delta]) -> None:
+    taker.take(steps.of(deltas))

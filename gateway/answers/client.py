@@ -24,6 +24,7 @@ from gevent.monkey import get_original
 
 from gateway.bare_socket import bare, is_tls
 from gateway.gunicorn_reply import GunicornReply
+from gateway.http_chunks import chunked
 
 
 class HangupWatcher:
@@ -101,6 +102,7 @@ class Client:
         self._watcher: Any = None
         # gunicorn's reply after take_over(): its head, chunks and end are written here.
         self._reply: GunicornReply | None = None
+        self._head_sent = self._chunked = False
         # Set when the kernel takes bytes again, or the client is gone.
         self._writable = Event()
         self._hung_up_at: int | None = None
@@ -162,8 +164,12 @@ class Client:
         The head goes with the first piece, which may be empty, and the end of the body with the `last`: a short answer
         is one system call instead of four.
         """
-        assert self._reply is not None
-        framed = self._reply.framed(data, last=last)
+        if last or not self._head_sent:
+            assert self._reply is not None
+            framed = self._reply.framed(data, last=last)
+            self._head_sent, self._chunked = True, self._reply.is_chunked
+        else:
+            framed = chunked(data) if self._chunked and data else data
         try:
             sent = self._plain.send(framed)
         except (BlockingIOError, InterruptedError):

@@ -33,7 +33,7 @@ class Event(NamedTuple):
     data: dict[str, Any]
 
 
-class Batch:
+class Batch(msgspec.Struct, gc=False):
     """Consecutive events: those of one read of the upstream, or a part of the log.
 
     first   the number of the first event
@@ -43,14 +43,11 @@ class Batch:
             format need not read it back out of `sse`. None for every other batch
     """
 
-    __slots__ = ("_events", "ends", "first", "sse", "text")
-
-    def __init__(self, first: int, sse: bytes, ends: list[int], text: bytes | None = None) -> None:
-        self.first = first
-        self.sse = sse
-        self.ends = ends
-        self.text = text
-        self._events: list[Event] | None = None
+    first: int
+    sse: bytes
+    ends: list[int]
+    text: bytes | None = None
+    _events: list[Event] | None = None
 
     @property
     def events(self) -> list[Event]:
@@ -109,16 +106,19 @@ class Encoder:
     def batch(self, batch: list[Step], timing: dict[str, float] | None = None) -> Batch | None:
         """The events of one batch of steps, None if it makes none. `timing` is for `done`."""
         if len(batch) == 1 and type(step := batch[0]) is steps.Text and step.text and not step.logprobs:
-            # The hot path: one text. It is formatted once for the log and for the formats.
-            self.n += 1
-            text = encode(step.text)
-            sse = b'%b%d\ndata: {"text":%b}\n\n' % (self._prefix, self.n, text)
-            return Batch(self.n, sse, [len(sse)], text)
+            return self.text(step.text)
         first = self.n + 1
         pieces: list[bytes] = []
         for step in batch if len(batch) == 1 else steps.merged(batch):
             self._write(step, pieces, timing)
         return _joined(first, pieces) if pieces else None
+
+    def text(self, text: str) -> Batch:
+        """The event of one text, which is not empty: the hot path. It is formatted once for the log and the formats."""
+        n = self.n = self.n + 1
+        encoded = encode(text)
+        sse = b'%b%d\ndata: {"text":%b}\n\n' % (self._prefix, n, encoded)
+        return Batch(n, sse, [len(sse)], encoded)
 
     def failed(self, failure: Failure, request_id: str, provider: str, model: str) -> Batch:
         """The end of a failed answer; `provider` and `model` are for `start`, written first where it is missing."""

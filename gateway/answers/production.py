@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import gevent
 
@@ -20,7 +20,7 @@ from gateway.answers.events import Batch, Encoder
 from gateway.answers.followable import Followable, Follower, Stage
 from gateway.answers.log import Full
 from gateway.answers.record import Record
-from gateway.answers.steps import Correcting, Done, Start, Step
+from gateway.answers.steps import Correcting, Done, Start, Step, Text
 from gateway.errors import Failure
 from gateway.settings import Server
 from providers.delta import Usage
@@ -62,19 +62,27 @@ class AnswerRequest:
         return None if self.idempotency is None else (self.owner, self.idempotency[0])
 
 
+class Pace(Protocol):
+    """Measures the gaps between the reads of one answer."""
+
+    def read(self, now: float, /) -> None:
+        """A batch with something for the caller came at `now` (seconds, monotonic)."""
+
+
 class Home(Protocol):
     """What an answer needs from its worker; answers.Answers implements it."""
 
     server: Server
+
+    @property
+    def shared(self) -> object:
+        """The log that other workers share; None without one."""
 
     def share(self, answer: Answer) -> bool:
         """Queue its new events for the shared log; False where they cannot be shared and are shown at once."""
 
     def followed_elsewhere(self, answer: Answer) -> bool:
         """Whether a reader in another worker follows it."""
-
-    def read(self, answer: Answer, now: float) -> None:
-        """A batch with something for the caller came at `now` (seconds, monotonic)."""
 
     def ended(self, answer: Answer) -> None:
         """Its last event is in the log; called once."""
@@ -96,8 +104,8 @@ class Answer(Followable):
         self.usage: Usage | None = None
         self.timing: dict[str, float] = {}
         self.first_delta_at: float | None = None
-        # Belongs to the observer, which measures the gaps between reads with it.
-        self.pace: Any = None
+        # The observer's, which sets it when the answer begins.
+        self.pace: Pace | None = None
         # How many events the shared log has; 0 without one.
         self.shared_count = 0
         self._last_delta_at = self._begun_at = request.received_at
@@ -154,14 +162,14 @@ class Answer(Followable):
         self._begun_at = time.monotonic()
         try:
             # A generator is sent what takes its further batches: a plain chat then delivers them from the event loop.
-            send = getattr(flow, "send", None)
+            send: Callable[[Answer], list[Step]] | None = getattr(flow, "send", None)
             steps = next(flow, None)
             while steps is not None:
                 self.take(steps)
                 if self.complete:
                     return
                 try:
-                    steps = next(flow) if send is None else send(self.take)
+                    steps = next(flow) if send is None else send(self)
                 except StopIteration:
                     break
             self.fail(Failure("internal", "answer: its flow stopped without an end"))
@@ -193,9 +201,27 @@ class Answer(Followable):
         elif spoke:
             self._last_delta_at = now
         if batch := self._encoder.batch(steps, self.timing):
-            if spoke:
-                self._home.read(self, now)
+            if spoke and self.pace is not None:
+                self.pace.read(now)
             self._append(batch)
+        self._spent_s += time.monotonic() - now
+
+    def take_text(self, text: str) -> None:
+        """As `take([Text(text)])`, for half of its instructions: most batches of a paced reply are one text."""
+        if self.first_delta_at is None or self.stage is not Stage.RUNNING:
+            self.take([Text(text)])
+            return
+        self._last_delta_at = now = time.monotonic()
+        batch = self._encoder.text(text)
+        if self.pace is not None:
+            self.pace.read(now)
+        try:
+            self.log.append(batch)
+        except Full:
+            self._full()
+        else:
+            if self._home.shared is None or not self._home.share(self):
+                self.show(batch, final=False)
         self._spent_s += time.monotonic() - now
 
     def _with_start(self, steps: list[Step]) -> list[Step]:
@@ -234,10 +260,7 @@ class Answer(Followable):
             else:
                 self.log.append(batch, final=final)
         except Full:
-            self._encoder.back_to(self.log.count)
-            self.fail(
-                Failure("upstream_too_large", f"answer: longer than server.log_bytes ({self.log.limit_bytes} bytes)")
-            )
+            self._full()
             return
         if final:
             self.stage = Stage.COMPLETE
@@ -246,6 +269,11 @@ class Answer(Followable):
         if final:
             self.ended_at = time.monotonic()
             self._home.ended(self)
+
+    def _full(self) -> None:
+        """The log has no room for the last batch: the answer ends before it."""
+        self._encoder.back_to(self.log.count)
+        self.fail(Failure("upstream_too_large", f"answer: longer than server.log_bytes ({self.log.limit_bytes} bytes)"))
 
     def show_until(self, n: int) -> None:
         """Show readers the first n events."""

@@ -108,9 +108,15 @@ class Reader:
             return
         if self.answer.stage is not Stage.ENDED:
             if data:
-                self._send(data)
-                if self._rest and not self.gone:
+                self.wrote_at = time.monotonic()
+                try:
+                    rest = self.client.send_now(data)  # type: ignore[union-attr]
+                except OSError:
+                    self._left()
+                    return
+                if rest:
                     # The socket is full: the greenlet takes over.
+                    self._rest = rest
                     self.progress = Progress.BEHIND
                     self._woken.set()
             return

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from providers.delta import Delta, ToolCallDelta, Usage
 
 
@@ -48,16 +50,14 @@ class Start:
     adjusted: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Text:
+class Text(msgspec.Struct, gc=False):
     """Text to append to the reply."""
 
     text: str
     logprobs: list[dict[str, Any]] | None = None
 
 
-@dataclass(slots=True)
-class Reasoning:
+class Reasoning(msgspec.Struct, gc=False):
     """The model's thinking, to append; not part of the reply."""
 
     text: str
@@ -150,7 +150,16 @@ def merged(batch: Iterable[Step]) -> list[Step]:
 def of(deltas: Iterable[Delta]) -> list[Step]:
     """The steps of one batch of deltas; neighbouring deltas of one channel become one step."""
     steps: list[Step] = []
+    texts: list[str] = []
     for delta in deltas:
+        more = delta.reasoning or delta.logprobs or delta.tool_calls or delta.extras or delta.finish_reason is not None
+        if not more:
+            # The usual delta; neighbours are joined at the end of their run.
+            texts.append(delta.text)
+            continue
+        if texts:
+            steps.append(Text("".join(texts)))
+            texts.clear()
         if delta.reasoning:
             steps.append(Reasoning(delta.reasoning))
         if delta.text or delta.logprobs:
@@ -161,4 +170,6 @@ def of(deltas: Iterable[Delta]) -> list[Step]:
             steps.append(Extras(delta.extras))
         if delta.finish_reason is not None:
             steps.append(Done(delta.finish_reason, delta.usage, finish_reason_raw=delta.finish_reason_raw))
+    if texts and (text := "".join(texts)):
+        steps.append(Text(text))
     return merged(steps) if len(steps) > 1 else steps

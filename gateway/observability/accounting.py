@@ -26,9 +26,6 @@ class Accounting(Observer):
         if self.in_flight is not None:
             self.in_flight.add(answer.id, _begin_fields(answer))
 
-    def read(self, answer: Answer, now: float) -> None:
-        answer.pace.read(now)
-
     def ended(self, answer: Answer) -> None:
         first = answer.first_delta_at
         metrics.ended(
@@ -36,7 +33,7 @@ class Accounting(Observer):
             answer.provider,
             answer.usage,
             first - answer.request.received_at if first is not None else None,
-            answer.pace,
+            answer.pace if isinstance(answer.pace, metrics.Pace) else metrics.Pace(),
         )
         if self.in_flight is not None:
             self.in_flight.remove(answer.id)

@@ -116,12 +116,14 @@ class RoutedStream:
             self._requests[provider.name].delivery = self._delivery
         return self._requests[provider.name]
 
-    def deliver_to(self, take: Callable[[list[Delta]], None]) -> None:
+    def deliver_to(self, take: Callable[[list[Delta]], None], take_text: Callable[[str], None]) -> None:
         """After the first batch: the next ones may come by `take`, called from the event loop, which must not block.
+
+        take_text   called in its place where a batch is text alone
 
         The consumer goes on iterating: it gets the batches that an adapter did not deliver, always the last one.
         """
-        self._delivery.take = take
+        self._delivery.take, self._delivery.take_text = take, take_text
 
     def __iter__(self) -> Iterator[list[Delta]]:
         return self._batches

@@ -56,7 +56,7 @@ class Normaliser:
         # Of the deltas that passed as they are since the last one that did not.
         self._plain_from = max_answer_bytes
         self._plain_reasoning = 0
-        self._last_plain = Delta()
+        self._last_plain = self._last_plain_reasoning = ""
 
     @property
     def finished(self) -> bool:
@@ -99,7 +99,7 @@ class Normaliser:
                         if self._left < 0:
                             self._too_large()
                         self.begun = True
-                        self._last_plain = delta
+                        self._last_plain, self._last_plain_reasoning = delta.text, delta.reasoning
                         out.append(delta)
                     continue
             self._push_with_care(delta, out)
@@ -107,6 +107,19 @@ class Normaliser:
     def expect_all(self) -> None:
         """The whole reply comes at once: a closing tag can still say that what stands before it was thought."""
         self._all_there = True
+
+    def push_text(self, text: str) -> bool:
+        """As `push` for deltas with text alone, which is `text` together and passes as it is; False: use `push`."""
+        if not self._plain:
+            return False
+        if text:
+            size = len(text) if text.isascii() else len(text.encode())
+            if size > self._left:
+                return False  # what fits of it still passes
+            self._left -= size
+            self.begun = True
+            self._last_plain = text
+        return True
 
     def end(self, out: list[Delta], *, said_done: bool = False) -> None:
         """Append what was held back, then the last delta.
@@ -143,7 +156,7 @@ class Normaliser:
         if self._plain_from != self._left:
             self._text_so_far.bytes += self._plain_from - self._left - self._plain_reasoning
             self._reasoning_so_far.bytes += self._plain_reasoning
-            self._text_so_far.last, self._reasoning_so_far.last = self._last_plain.text, self._last_plain.reasoning
+            self._text_so_far.last, self._reasoning_so_far.last = self._last_plain, self._last_plain_reasoning
             self._plain_reasoning = 0
         text, reasoning = delta.text, delta.reasoning
         if delta.whole:

@@ -119,6 +119,25 @@ class Decoder:
         self._feed_events(data, frames)
         return frames
 
+    def inside(self, data: bytes, before: bytes, after: bytes) -> bytes | None:
+        """What stands between `before` and `after` where `data` is one event of one line, `data: <before>…<after>`.
+
+        None, and nothing is taken, where it may be anything else. It may still hold a CR.
+        """
+        start, end = len(before) + 6, -2 - len(after)
+        if (
+            self._between
+            and not self._after_cr
+            and data.startswith(USUAL)
+            and data.startswith(before, 6)
+            and data.endswith(b"\n\n")
+            and data.endswith(after, start, -2)
+            and len(data) <= self._max
+            and self._begin is None
+        ):
+            return data[start:end]
+        return None
+
     def end(self) -> Frame | None:
         """The event that the end of the body left without its blank line; the standard says to discard it."""
         frames: list[Frame] = []

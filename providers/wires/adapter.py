@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -254,7 +254,7 @@ class HostedAdapter:
                 if batch:
                     yield batch
                     if delivery is not None and delivery.take is not None and response.deliverable:
-                        batch = _delivered(response, reading, delivery.take)
+                        batch = _delivered(response, reading, delivery)
                         break
             else:
                 batch = reading.end(cut=response.cut)
@@ -306,15 +306,24 @@ def _fed(response: Response, reading: ReplyReader, data: bytes) -> list[Delta]:
     return batch
 
 
-def _delivered(response: Response, reading: ReplyReader, take: Callable[[list[Delta]], None]) -> list[Delta]:
-    """Read the rest of the reply in the event loop, each batch to `take`; returns the last batch, which is not taken.
+def _delivered(response: Response, reading: ReplyReader, delivery: Delivery) -> list[Delta]:
+    """Read the rest of the reply in the event loop, each batch to `delivery`; returns the last batch, which is not.
 
     Raises what `_batches` handles: deadlines, and what the body's framing finds.
     """
     last: list[Delta] = []
+    take, take_text = delivery.take, delivery.take_text
+    usual, event = reading.usual, response.deadlines.event
+    assert take is not None and take_text is not None
 
     def arrived(data: bytes) -> bool:
         nonlocal last
+        text = usual(data)
+        if text is not None:
+            event(True)
+            if text:
+                take_text(text)
+            return True
         batch = _fed(response, reading, data)
         if reading.ended or reading.failure:
             last = batch

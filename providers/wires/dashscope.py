@@ -239,6 +239,7 @@ class Parser:
 
     done_marker = True
     ends_at_finish = True
+    has_template = False  # it keeps the usage of each chunk
 
     def __init__(self) -> None:
         self.deltas_before = 0

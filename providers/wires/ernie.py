@@ -161,6 +161,7 @@ class Parser:
 
     done_marker = False
     ends_at_finish = True
+    has_template = False  # it keeps the usage of each chunk
 
     def __init__(self) -> None:
         self.deltas_before = 0

@@ -31,6 +31,7 @@ class Parser:
 
     done_marker = True
     ends_at_finish = False
+    has_template = True
 
     def __init__(self) -> None:
         self.deltas_before = 0

@@ -224,7 +224,7 @@ def test_accounts_that_fail_harm_no_answer(caplog):
         def started(self, answer):
             raise OSError("disk full")
 
-        read = ended = started
+        ended = started
 
     with caplog.at_level(logging.ERROR):
         assert names(ask(Answers(Server(), Failing()), said("a"))) == ["start", "message", "done"]

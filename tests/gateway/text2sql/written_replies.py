@@ -25,8 +25,8 @@ class Stream:
             self._log.append("".join(delta.text for delta in batch))
             yield batch
 
-    def deliver_to(self, take: Any) -> None:
-        """Every batch comes by iterating: nothing is delivered by `take`."""
+    def deliver_to(self, take: Any, take_text: Any) -> None:
+        """Every batch comes by iterating: nothing is delivered."""
 
     def close(self) -> None:
         self._log.append("closed")
