@@ -6,10 +6,10 @@ import re
 import secrets
 import time
 
-from flask import Flask, Request, Response, g, request
+from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException
 
-from gateway import errors, web
+from gateway import context, errors, web
 from gateway.access.auth import ANYONE, Keys
 from gateway.access.client_address import Proxies
 from gateway.access.origin import Origins
@@ -17,6 +17,7 @@ from gateway.access.rate_limit import Rate
 from gateway.access.tickets import Tickets
 from gateway.answers.answers import Answers, Observer
 from gateway.context import Sluice
+from gateway.direct import Direct
 from gateway.observability.accounting import Accounting
 from gateway.routes import answers as answer_routes
 from gateway.routes import compat, embeddings, feedback, health, openai, responses, sql, tickets, ui_chat, v1_models
@@ -65,9 +66,7 @@ def create_app(
 
     @app.before_request
     def begun() -> Response | None:
-        # The objects behind Flask's proxies (werkzeug documents the call): a look-up through a proxy costs three calls.
-        asked: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-        kept = g._get_current_object()  # noqa: SLF001
+        asked, kept = context.asked(), context.kept()
         headers, endpoint, method = asked.headers, asked.endpoint, asked.method
         kept.received_at = time.monotonic()
         kept.owner, kept.caller, kept.rights = "", "", ANYONE
@@ -119,4 +118,5 @@ def create_app(
         exposed = ["X-Answer-Id", "X-Sluice-Adjusted", "X-Request-Id", "X-Rows-Truncated", "X-Should-Retry"]
         exposed += ["Server-Timing", "Retry-After"]
         CORS(app, origins=server.cors, expose_headers=exposed, max_age=600)
+    app.wsgi_app = Direct(app)  # type: ignore[method-assign]
     return app

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask import current_app
+from flask import Request, current_app, g, request
 
 from gateway.access.auth import Keys
 from gateway.access.client_address import Proxies
@@ -82,15 +82,22 @@ class Sluice:
         """Begin no more answers; return when every answer has ended, after `within_s` (drain_s) at the latest."""
         self.answers.drain(within_s)
 
-    def described(self, name: str) -> Any:
-        """The description of provider `name`; raises KeyError."""
-        for provider in self.providers.described():
-            if provider.name == name:
-                return provider
-        raise KeyError(name)
-
 
 def current() -> Sluice:
     """The gateway that serves the current request."""
     sluice: Sluice = current_app.extensions["sluice"]
     return sluice
+
+
+# The objects behind Flask's proxies (werkzeug documents the call): each look-up through a proxy costs three calls.
+
+
+def asked() -> Request:
+    """The current request."""
+    found: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    return found
+
+
+def kept() -> Any:
+    """What is kept for the current request: `owner`, `caller`, `rights`, `request_id`, `received_at`, see app.py."""
+    return g._get_current_object()  # noqa: SLF001

@@ -88,6 +88,10 @@ class Providers:
             for provider in self._providers.values()
         ]
 
+    def missing(self, name: str) -> str:
+        """Why provider `name` cannot be asked; "" if it can. Raises KeyError."""
+        return self._providers[name].missing
+
     def engines(self, timeout_s: float = 0.2) -> dict[str, dict[str, Any]]:
         """What each local provider's engine reports of itself: `state`, a `reason` if it is not serving, figures."""
         return {

@@ -32,6 +32,10 @@ class Rate:
             self._shared = MovingWindowRateLimiter(storage)
         self._again_at = 0.0
 
+    def limits(self, requests: str | None = None) -> bool:
+        """Whether `count` with the same `requests` could refuse anything."""
+        return requests is not None or bool(self._items)
+
     def count(self, caller: str, requests: str | None = None) -> None:
         """Count one question; raises Failure (429) if it is one too many. `requests` replaces the rate of `limits`."""
         if requests is not None and requests not in self._of:

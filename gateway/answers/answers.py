@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -115,33 +114,27 @@ class Answers:
                 break
             self._undecided[key].wait()
         self.admit(request.owner, request.streams_per_key)
-        with self._coming_in(request.owner, key):
+        # Reserve a stream and the idempotency key while other greenlets run, so that no other request takes them.
+        self._coming.append(request.owner)
+        self._idle.clear()
+        if key is not None:
+            self._undecided[key] = Event()
+        try:
             count()
             answer = Answer(request, self)
             claimed = self.shared.claim(answer) if key is not None and self.shared and self.shared.up else None
             if claimed is None:
                 self._begin(answer)
                 return answer
+        finally:
+            self._coming.remove(request.owner)
+            if key is not None:
+                self._undecided.pop(key).set()
+            self._note_idle()
         answer_id, digest = claimed
         _same_question(request, (request.idempotency[0], digest) if request.idempotency else None)
         self.admit_reader()
         return self._soon(answer_id, request.owner)
-
-    @contextlib.contextmanager
-    def _coming_in(self, owner: str, key: tuple[str, str] | None) -> Iterator[None]:
-        """Reserve a stream and the idempotency key while other greenlets run, so that no other request takes them."""
-        decided = Event()
-        self._coming.append(owner)
-        self._idle.clear()
-        if key is not None:
-            self._undecided[key] = decided
-        try:
-            yield
-        finally:
-            self._coming.remove(owner)
-            self._undecided.pop(key, None)  # type: ignore[arg-type]
-            decided.set()
-            self._note_idle()
 
     def _note_idle(self) -> None:
         if not self.running and not self._coming:

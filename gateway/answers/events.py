@@ -108,10 +108,10 @@ class Encoder:
         if len(batch) == 1 and type(step := batch[0]) is steps.Text and step.text and not step.logprobs:
             return self.text(step.text)
         first = self.n + 1
-        pieces: list[bytes] = []
+        pieces = _Pieces()
         for step in batch if len(batch) == 1 else steps.merged(batch):
             self._write(step, pieces, timing)
-        return _joined(first, pieces) if pieces else None
+        return pieces.batch(first) if pieces.sse else None
 
     def text(self, text: str) -> Batch:
         """The event of one text, which is not empty: the hot path. It is formatted once for the log and the formats."""
@@ -123,40 +123,40 @@ class Encoder:
     def failed(self, failure: Failure, request_id: str, provider: str, model: str) -> Batch:
         """The end of a failed answer; `provider` and `model` are for `start`, written first where it is missing."""
         first = self.n + 1
-        pieces: list[bytes] = []
+        pieces = _Pieces()
         if not self.started:
             self._write(steps.Start(provider, model), pieces, None)
-        pieces.append(self._named(EventName.FAILED, failure.event(request_id)))
+        pieces.add(*self._named(EventName.FAILED, failure.event(request_id)))
         self.ended = True
-        return _joined(first, pieces)
+        return pieces.batch(first)
 
-    def _write(self, step: Step, pieces: list[bytes], timing: dict[str, float] | None) -> None:
+    def _write(self, step: Step, pieces: _Pieces, timing: dict[str, float] | None) -> None:
         if isinstance(step, steps.Text):
             if step.text or step.logprobs:
                 self.n += 1
                 data = {"text": step.text} | ({"logprobs": step.logprobs} if step.logprobs else {})
-                pieces.append(b"%b%d\ndata: %b\n\n" % (self._prefix, self.n, encode(data)))
+                pieces.add(b"%b%d\ndata: %b\n\n" % (self._prefix, self.n, encode(data)), EventName.MESSAGE, data)
         elif isinstance(step, steps.Reasoning):
             if step.text:
-                pieces.append(self._named(EventName.REASONING, {"text": step.text}))
+                pieces.add(*self._named(EventName.REASONING, {"text": step.text}))
         elif isinstance(step, steps.Start):
             if not self.started:
                 self.started = True
                 about = {"id": self.answer_id, "provider": step.provider, "model": step.model, "created": self.created}
                 if step.adjusted:
                     about["adjusted"] = step.adjusted
-                pieces.append(self._named(EventName.START, about))
+                pieces.add(*self._named(EventName.START, about))
         elif isinstance(step, steps.ToolCalls):
-            pieces.append(self._named(EventName.TOOL_CALLS, {"tool_calls": step.pieces}))
+            pieces.add(*self._named(EventName.TOOL_CALLS, {"tool_calls": step.pieces}))
         elif isinstance(step, steps.Extras):
             # Only /v1 shows them; `done` says to everybody else that the reply had them.
             self._extras.update(step.members)
-            pieces.append(self._named(EventName.EXTRAS, step.members))
+            pieces.add(*self._named(EventName.EXTRAS, step.members))
         elif isinstance(step, steps.Done):
-            pieces.append(self._named(EventName.DONE, self._end(step, timing)))
+            pieces.add(*self._named(EventName.DONE, self._end(step, timing)))
             self.ended = True
         else:
-            pieces.append(self._named(_AS_THEY_ARE[type(step)], step))
+            pieces.add(*self._named(_AS_THEY_ARE[type(step)], step))
 
     def _end(self, step: steps.Done, timing: dict[str, float] | None) -> dict[str, Any]:
         usage = step.usage.as_dict() if step.usage else None
@@ -169,16 +169,38 @@ class Encoder:
             end["dropped"] = sorted(self._extras)
         return end
 
-    def _named(self, name: EventName, data: Any) -> bytes:
+    def _named(self, name: EventName, data: Any) -> tuple[bytes, EventName, Any]:
         self.n += 1
-        return b"%b%d\nevent: %b\ndata: %b\n\n" % (self._prefix, self.n, name.encode(), encode(data))
+        sse = b"%b%d\nevent: %b\ndata: %b\n\n" % (self._prefix, self.n, name.encode(), encode(data))
+        return sse, name, data
 
 
-def _joined(first: int, pieces: list[bytes]) -> Batch:
-    if len(pieces) == 1:
-        return Batch(first, pieces[0], [len(pieces[0])])
-    ends, end = [], 0
-    for piece in pieces:
-        end += len(piece)
-        ends.append(end)
-    return Batch(first, b"".join(pieces), ends)
+# Events whose data is made of dicts, lists, strings and numbers alone.
+_PLAIN = frozenset({EventName.START, EventName.MESSAGE, EventName.REASONING, EventName.DONE})
+
+
+class _Pieces:
+    """The events of one batch while they are written.
+
+    What plain events were made of is kept with the batch: the formats need not read it back out of the bytes. `read` of
+    the bytes gives the same.
+    """
+
+    __slots__ = ("_events", "_plain", "sse")
+
+    def __init__(self) -> None:
+        self.sse: list[bytes] = []
+        self._events: list[Event] = []
+        self._plain = True
+
+    def add(self, sse: bytes, name: EventName, data: Any) -> None:
+        self.sse.append(sse)
+        self._events.append(Event(name, data))
+        self._plain = self._plain and name in _PLAIN
+
+    def batch(self, first: int) -> Batch:
+        ends, end = [], 0
+        for piece in self.sse:
+            end += len(piece)
+            ends.append(end)
+        return Batch(first, b"".join(self.sse), ends, None, self._events if self._plain else None)

@@ -35,6 +35,14 @@ class Follower(Protocol):
         """Cut the client's connection without an end of the answer, which is unknown here; must not block."""
 
 
+def _silent(sse: bytes) -> int:
+    """How many of the events are `start` or `failed`; the data of an event has no line end in it."""
+    return sse.count(_START) + sse.count(_FAILED)
+
+
+_START, _FAILED = (b"\nevent: %b\n" % name.encode() for name in (EventName.START, EventName.FAILED))
+
+
 class Followable:
     """
     shown   how many events readers may see: all, or with a shared log those that it has
@@ -85,9 +93,7 @@ class Followable:
         """Push the next batch to the readers; `final` if it has the last event."""
         self.shown = batch.first + len(batch.ends) - 1
         if not self.spoke:
-            self.spoke = batch.text is not None or any(
-                name not in (EventName.START, EventName.FAILED) for name, _ in batch.events
-            )
+            self.spoke = batch.text is not None or len(batch.ends) > _silent(batch.sse)
         if final:
             self.stage = Stage.ENDED
         for reader in self.readers:

@@ -44,6 +44,8 @@ class Lateness:
         return self.seconds() > TOO_LATE_S
 
 
+# Seconds in which fewer than 7 * RESERVED descriptors are opened, two for each question.
+ALONE_S = 0.02
 # Descriptors kept for what admitted answers still open: upstream connections, statements, Redis.
 RESERVED = 64
 # Of these the listener takes none: a connection that is accepted takes a descriptor before its question is judged.
@@ -55,18 +57,25 @@ class Descriptors:
 
     def __init__(self) -> None:
         self._limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._look_at = 0.0
 
     @property
     def short(self) -> bool:
         """Whether fewer than RESERVED descriptors can be free.
 
         The system gives out the lowest free number, so a number near the limit means that all below it are taken.
+        Where they were far from short, the next look is ALONE_S later: a question costs two system calls less.
         """
+        now = time.monotonic()
+        if now < self._look_at:
+            return False
         try:
             lowest = os.open(os.devnull, os.O_RDONLY)
         except OSError:
             return True
         os.close(lowest)
+        if lowest < self._limit - 8 * RESERVED:
+            self._look_at = now + ALONE_S
         return lowest >= self._limit - RESERVED
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from flask import Response, g, request
+from werkzeug.wsgi import ClosingIterator
 
 from gateway import context, errors
 from gateway.access import choices
@@ -49,28 +50,28 @@ def begin(
     record    filled by `flow` with the statements that it runs
     alias, attached, window_s   see AnswerRequest
     """
-    sluice = context.current()
+    sluice, asked, kept = context.current(), context.asked(), context.kept()
     idempotency = None
-    key = key if key is not None else request.headers.get("Idempotency-Key")
+    key = key if key is not None else asked.headers.get("Idempotency-Key")
     if key is not None:
         if not 0 < len(key) <= MAX_KEY_CHARACTERS:
             raise Failure(
                 "bad_request", f"Idempotency-Key: must have 1 to {MAX_KEY_CHARACTERS} characters, got {len(key)}"
             )
-        asked = msgspec.json.encode([request.blueprint, question], order="sorted")
-        idempotency = key, hashlib.sha256(asked).hexdigest()
+        encoded = msgspec.json.encode([asked.blueprint, question], order="sorted")
+        idempotency = key, hashlib.sha256(encoded).hexdigest()
     name = provider or sluice.settings.default
     record = record or Record()
-    record.caller = g.caller
+    record.caller = kept.caller
     answer_request = AnswerRequest(
         flow,
-        owner=g.owner,
-        streams_per_key=g.rights.streams,
+        owner=kept.owner,
+        streams_per_key=kept.rights.streams,
         provider=name,
         model=sluice.settings.providers[name].shown_model,
-        request_id=g.request_id,
-        route=request.path,
-        received_at=g.received_at,
+        request_id=kept.request_id,
+        route=asked.path,
+        received_at=kept.received_at,
         idempotency=idempotency,
         record=record,
         alias=alias,
@@ -90,18 +91,19 @@ def provider(name: str | None, field: str) -> str | None:
     chosen = choices.provider(rights, name, settings.providers, settings.default, field)
     if name is None and rights.providers is None:
         return None
-    described = sluice.described(chosen)
-    if not described.available:
-        message = f"{field}: provider {shown(chosen)} is not available: {described.reason}"
+    if missing := sluice.providers.missing(chosen):
+        message = f"{field}: provider {shown(chosen)} is not available: {missing}"
         raise Failure("bad_request", message, param=field)
     return chosen
 
 
 def count() -> None:
     """Count this question of the caller; raises Failure (429) where it is one too many."""
-    sluice = context.current()
-    asker = g.owner or sluice.proxies.client(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""))
-    sluice.rate.count(asker, g.rights.requests)
+    sluice, asked, kept = context.current(), context.asked(), context.kept()
+    if not sluice.rate.limits(kept.rights.requests):
+        return
+    asker = kept.owner or sluice.proxies.client(asked.remote_addr or "", asked.headers.get("X-Forwarded-For", ""))
+    sluice.rate.count(asker, kept.rights.requests)
 
 
 def stream(answer: Followable, form: Format, after: int = 0, *, fails_early: bool = True) -> Response:
@@ -135,11 +137,13 @@ class Streamed(Response):
     client: Client | None = None
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        pieces, status, headers = self.get_wsgi_response(environ)
-        write = start_response(status, headers)
-        if self.client is not None:
-            self.client.take_over(write)
-        return pieces
+        if self.client is None:
+            pieces, status, headers = self.get_wsgi_response(environ)
+            start_response(status, headers)
+            return pieces
+        # What werkzeug would look for in the headers is not there: a location, a length, a status without a body.
+        self.client.take_over(start_response(self.status, self.headers.to_wsgi_list()))
+        return ClosingIterator(cast("Iterable[bytes]", self.response), self.close)
 
 
 def whole(answer: Followable, written: Callable[[list[Event]], Any] = native.whole) -> Response:

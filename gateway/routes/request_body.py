@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from flask import request
 from werkzeug.exceptions import HTTPException
 
 from gateway import context
@@ -16,12 +15,12 @@ V1_BODY_BYTES = 20 << 20
 def limit_bytes() -> int:
     """The bytes that this request's body may have."""
     configured = context.current().settings.server.body_bytes
-    return configured or (V1_BODY_BYTES if request.path.startswith("/v1/") else BODY_BYTES)
+    return configured or (V1_BODY_BYTES if context.asked().path.startswith("/v1/") else BODY_BYTES)
 
 
 def body() -> bytes:
     """The request's JSON body without a byte order mark; raises Failure (400, 413, 415)."""
-    limit = limit_bytes()
+    limit, request = limit_bytes(), context.asked()
     # One byte more than allowed: werkzeug silently cuts a body without a length there.
     request.max_content_length = limit + 1
     length = request.content_length

@@ -21,7 +21,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,6 +33,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from gunicorn.workers.ggevent import GeventWorker
 
+from gateway import gunicorn_reply
 from gateway.bare_socket import bare
 from gateway.observability.in_flight import InFlight
 from gateway.server import chunked_body, refusals
@@ -193,6 +194,19 @@ class Master(Arbiter):
                     self.kill_worker(worker.pid, signal.SIGTERM)
 
 
+class HeadTimeout(gevent.Timeout):
+    """In `with`: waits for a request's head for so many seconds, and ends in silence."""
+
+    def __init__(self, worker: Worker, connection: Any, seconds: float) -> None:
+        super().__init__(seconds, False)
+        self._worker, self._connection = worker, connection
+
+    def __exit__(self, *raised: Any) -> Any:
+        self._worker.idle.discard(self._connection)
+        self._worker.fresh.discard(self._connection)
+        return super().__exit__(*raised)
+
+
 class Worker(GeventWorker):
     """gunicorn's gevent worker; see the module for how it ends."""
 
@@ -210,6 +224,7 @@ class Worker(GeventWorker):
     def init_process(self) -> None:
         self.stopping = gevent.event.Event()
         chunked_body.install()
+        gunicorn_reply.install()
         # Connections whose first request has not come yet; kept-alive connections that wait for a further request.
         self.fresh: set[Any] = set()
         self.idle: set[Any] = set()
@@ -253,8 +268,7 @@ class Worker(GeventWorker):
         with contextlib.suppress(OSError):
             client.sendall(refusal.reply())
 
-    @contextlib.contextmanager
-    def timeout_ctx(self) -> Iterator[None]:
+    def timeout_ctx(self) -> HeadTimeout:
         """gunicorn's deadline around the wait for a request's head."""
         connection = gevent.getcurrent().connection
         wait_s = self.cfg.keepalive
@@ -262,12 +276,7 @@ class Worker(GeventWorker):
             self.idle.add(connection)
             if self.answers.crowded:
                 wait_s = SHORT_WAIT_S
-        try:
-            with gevent.Timeout(wait_s, False):
-                yield
-        finally:
-            self.idle.discard(connection)
-            self.fresh.discard(connection)
+        return HeadTimeout(self, connection, wait_s)
 
     def run(self) -> None:
         # gunicorn looks its settings up some thirty times for each question, through __getattr__ and their objects.

@@ -26,7 +26,9 @@ from providers.errors import (
     Rejected,
 )
 from providers.routing.breaker import Breaker
+from providers.sampling import Sampling
 
+_NO_DEFAULTS = Sampling()
 MAX_WAIT_S = 5.0
 FIRST_WAIT_S = 0.25
 
@@ -57,11 +59,11 @@ class Provider:
     load: Callable[[], Adapter]
     in_flight: int = 0
     adapter: Adapter | None = None
+    # Why it cannot be asked; "" if it can. The configuration of a running worker does not change.
+    missing: str = ""
 
-    @property
-    def missing(self) -> str:
-        """Why it cannot be asked; "" if it can."""
-        return self.configuration.missing
+    def __post_init__(self) -> None:
+        self.missing = self.configuration.missing
 
     def ready(self) -> Adapter:
         """Its adapter, imported and made when it is first needed. Raises BadKey if its secret is not set."""
@@ -222,7 +224,10 @@ def _another_may_help(error: ProviderError) -> bool:
 
 def with_defaults(request: ChatRequest, provider: Provider) -> ChatRequest:
     """The request, with this provider's `defaults` where it leaves a parameter open."""
-    sampling = request.sampling.over(provider.configuration.default_sampling)
+    defaults = provider.configuration.default_sampling
+    if defaults == _NO_DEFAULTS:
+        return dataclasses.replace(request)
+    sampling = request.sampling.over(defaults)
     if request.sampling.top_k is None and sampling.top_k is not None and sampling.top_k < 1:
         sampling.top_k = None  # "off" as a default: not every upstream knows a number for it, so it is left out
     return dataclasses.replace(request, sampling=sampling)

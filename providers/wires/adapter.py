@@ -112,7 +112,8 @@ class HostedAdapter:
 
     def parameter_changes(self, request: ChatRequest) -> list[str]:
         """What of the request this wire cannot do as asked, and what is done instead, a sentence each."""
-        return self.fitting.changes(self.payload(request)) + self.unknown_dropped(request)
+        changes = self.fitting.changes(self.payload(request)) if self.fitting.changes_some else []
+        return changes + self.unknown_dropped(request)
 
     def unknown_dropped(self, request: ChatRequest) -> list[str]:
         """A sentence for each member that we do not know and that this wire cannot pass on."""

@@ -81,6 +81,11 @@ class Fitting:
             body["messages"] = [self._in_its_role(message) for message in body["messages"]]
         return body
 
+    @property
+    def changes_some(self) -> bool:
+        """Whether `changes` could find anything in some payload."""
+        return bool(self._configuration.drop or self._refused or self._learned_roles)
+
     def changes(self, payload: dict[str, Any]) -> list[str]:
         """What goes out otherwise than the request says, a sentence each."""
         dropped = [name for name in self._configuration.drop if name in payload]

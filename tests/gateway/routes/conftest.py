@@ -17,6 +17,9 @@ class Providers(Provider):
     def described(self):
         return []
 
+    def missing(self, name):
+        return ""
+
     def engines(self):
         return {}
 
