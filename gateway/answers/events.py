@@ -24,6 +24,7 @@ RETRY = b"retry: 1000\n"
 PING = b": ping\n"
 
 _decode = msgspec.json.Decoder().decode
+_to_json = msgspec.json.Encoder().encode
 
 
 class Event(NamedTuple):
@@ -116,7 +117,8 @@ class Encoder:
     def text(self, text: str) -> Batch:
         """The event of one text, which is not empty: the hot path. It is formatted once for the log and the formats."""
         n = self.n = self.n + 1
-        encoded = encode(text)
+        # ASCII has none of the characters that `encode` escapes.
+        encoded = _to_json(text) if text.isascii() else encode(text)
         sse = b'%b%d\ndata: {"text":%b}\n\n' % (self._prefix, n, encoded)
         return Batch(n, sse, [len(sse)], encoded)
 

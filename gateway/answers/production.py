@@ -88,6 +88,10 @@ class Home(Protocol):
         """Its last event is in the log; called once."""
 
 
+# Of an Enum's class each look at a member costs a call in Python 3.11, and this one is looked at for each chunk.
+_RUNNING = Stage.RUNNING
+
+
 class Answer(Followable):
     """One answer, from its question to some time after its end. Its stages are drawn in followable.Stage."""
 
@@ -208,7 +212,7 @@ class Answer(Followable):
 
     def take_text(self, text: str) -> None:
         """As `take([Text(text)])`, for half of its instructions: most batches of a paced reply are one text."""
-        if self.first_delta_at is None or self.stage is not Stage.RUNNING:
+        if self.first_delta_at is None or self.stage is not _RUNNING:
             self.take([Text(text)])
             return
         self._last_delta_at = now = time.monotonic()

@@ -96,7 +96,13 @@ class ReplyReader:
         if template is None:
             return None
         inside = self._decoder.inside(data, template.before, template.after)
-        if inside is None or (text := string(inside)) is None or self.ended or not self._normaliser.push_text(text):
+        if inside is None or self.ended:
+            return None
+        try:
+            text = string(inside)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None  # half a character, or no JSON
+        if not self._normaliser.push_text(text):
             return None
         self.events += 1
         self._deltas += 1

@@ -22,7 +22,7 @@ from providers.stream.sse import Frame
 _PROBE = Delta("\x01probe\x02")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
-_one = msgspec.json.Decoder(str).decode
+string = msgspec.json.Decoder(str).decode
 _many = msgspec.json.Decoder(list[str]).decode
 
 
@@ -48,7 +48,7 @@ class Template:
             return None
         for found in _STRING.finditer(data):
             try:
-                if _one(found[0]) != text:
+                if string(found[0]) != text:
                     continue
             except msgspec.MsgspecError:
                 continue
@@ -75,11 +75,3 @@ class Template:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return []
         return texts if len(texts) == len(strings) else []
-
-
-def string(data: bytes) -> str | None:
-    """The JSON string that `data` is; None where it is not exactly one, or has half a character."""
-    try:
-        return _one(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None

@@ -230,14 +230,16 @@ class Response:
         Returns when `took` returns False, or the body has ended; this greenlet sleeps until then.
         """
 
+        framing, feed = self._framing, self._framing.feed
+
         def arrived(data: bytes) -> bool:
             if not data:
-                self.cut = not self._framing.at_close()
+                self.cut = not framing.at_close()
                 return False
-            data = self._framing.feed(data)
+            data = feed(data)
             if data and not took(data):
                 return False
-            return not self._framing.complete
+            return not framing.complete
 
         if self._connection is None or self._framing.complete:
             return
