@@ -11,7 +11,7 @@ from gateway.app import create_app
 from gateway.direct import PATHS, Direct
 from gateway.settings import parse
 from gateway.text2sql.database import Databases
-from tests.gateway.routes.conftest import Providers
+from tests.gateway.text2sql.written_replies import Provider
 
 KEY = {"Authorization": "Bearer secret"}
 CHAT = {"messages": [{"role": "user", "content": "hi"}]}
@@ -46,7 +46,13 @@ REQUESTS = {
 }
 
 
-class Broken(Providers):
+class Broken(Provider):
+    def described(self):
+        return []
+
+    def engines(self):
+        return {}
+
     def missing(self, name):
         if name == "broken":
             raise RuntimeError("a fault of ours")

@@ -27,6 +27,14 @@ def adapter_of(case: Case) -> Any:
     return adapter(case.wire, json.dumps(case.provider))
 
 
+def expected(case: Case) -> list[Delta]:
+    """What the case says that comes of it, its last delta included."""
+    if case.failure:
+        return case.deltas
+    end = Delta(finish_reason=case.finish_reason, usage=case.usage, finish_reason_raw=case.finish_reason_raw)
+    return [*case.deltas, end]
+
+
 def read(case: Case, pieces: list[bytes]) -> tuple[list[Delta], ProviderError | None]:
     """The deltas of one reply as the pieces of its body come, and how it failed."""
     reading = adapter_of(case).reply_reader(case.content_type)

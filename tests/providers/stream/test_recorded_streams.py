@@ -8,19 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from providers.catalogue import WIRES
-from providers.delta import Delta
 from providers.errors import ProviderError
 from tests.cases import Case
-from tests.providers.stream.recorded import CASES, REFUSALS, STREAMS, adapter_of, read
+from tests.providers.stream.recorded import CASES, REFUSALS, STREAMS, adapter_of, expected, read
 
 Cut = Callable[[bytes], Iterator[list[bytes]]]
-
-
-def expected(case: Case) -> list[Delta]:
-    if case.failure:
-        return case.deltas
-    end = Delta(finish_reason=case.finish_reason, usage=case.usage, finish_reason_raw=case.finish_reason_raw)
-    return [*case.deltas, end]
 
 
 def judge(case: Case, failure: ProviderError) -> None:

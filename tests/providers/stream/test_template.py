@@ -15,8 +15,7 @@ from providers.stream.sse import Frame
 from providers.stream.template import Template
 from providers.wires.openai_chunks import Parser, parse_fast
 from tests.cases import Case
-from tests.providers.stream.recorded import STREAMS, adapter_of
-from tests.providers.stream.test_recorded_streams import expected
+from tests.providers.stream.recorded import STREAMS, adapter_of, expected
 
 
 class Plain(Parser):
