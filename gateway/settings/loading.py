@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from sqlalchemy import make_url
@@ -89,7 +90,7 @@ def parse(raw: dict[str, Any], folder: Path = Path("."), environ: Mapping[str, s
     if wrong := unset + [_discreet(one, raw) for one in settings.problems() if one.key not in keys]:
         raise SettingsError(wrong)
     _resolve_paths(settings, folder)
-    if wrong := _unusable_examples(settings):
+    if wrong := [*_unusable_examples(settings), *_unusable_connections(settings)]:
         raise SettingsError(wrong)
     return settings
 
@@ -169,6 +170,39 @@ def _unusable_examples(settings: Settings) -> list[Problem]:
     return unusable
 
 
+def _unusable_connections(settings: Settings) -> list[Problem]:
+    """Certificates that cannot be read, and a proxy of the environment that is not spoken: each question would fail."""
+    unusable = []
+    for provider_name, provider in settings.providers.items():
+        row, tls = f"providers.{provider_name}", provider.tls
+        if (tls.ca or tls.cert or tls.key) and (wrong := unusable_tls(tls.ca, tls.cert, tls.key)):
+            key, reason = wrong
+            unusable.append(Problem(f"{row}.tls.{key}", "unreadable", {"reason": reason}))
+        if provider.proxy == "env":
+            names = {f"{url.partition(':')[0].lower()}_proxy" for url in provider.base_url}
+            named = [value for name, value in os.environ.items() if name.lower() in names]
+            if socks := next((proxy for proxy in named if proxy.lower().startswith("socks")), ""):
+                got = f"{socks.partition(':')[0]}://{urlsplit(socks).hostname}"
+                unusable.append(Problem(f"{row}.proxy", "socks", {"got": got}))
+    return unusable
+
+
+def unusable_tls(ca: str, cert: str, key: str) -> tuple[str, str] | None:
+    """(the key of `tls` whose file is wrong, why), or None. Without `ssl`, for gevent patches it first."""
+    for name, path, mark in (("ca", ca, "CERTIFICATE"), ("cert", cert, "CERTIFICATE"), ("key", key, "PRIVATE KEY")):
+        if not path:
+            continue
+        try:
+            text = Path(path).read_bytes()
+        except OSError as error:
+            return name, "there is no such file" if isinstance(
+                error, FileNotFoundError
+            ) else "the file cannot be opened"
+        if b"-----BEGIN " not in text or mark.encode() not in text:
+            return name, f"the file has no {mark.lower()} in PEM"
+    return ("cert", "it is missing, and the key alone says nothing") if key and not cert else None
+
+
 def _resolve_paths(settings: Settings, folder: Path) -> None:
     """Make relative paths absolute: SQLite files, and local models that are a folder there."""
     for database in settings.databases.values():
@@ -180,5 +214,8 @@ def _resolve_paths(settings: Settings, folder: Path) -> None:
         if database.memory:
             database.memory = str(folder / database.memory)
     for provider in settings.providers.values():
+        for name in ("ca", "cert", "key"):
+            if path := getattr(provider.tls, name):
+                setattr(provider.tls, name, str(folder / path))
         if provider.type == "local" and (folder / provider.model).exists():
             provider.model = str(folder / provider.model)

@@ -52,6 +52,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "其他机器可以访问 {bind}，所以至少要有一个密钥；用 `sluice keys new NAME` 生成",
     ),
     "no_file": ('there is no file "{file}"', "文件 “{file}” 不存在"),
+    "socks": (
+        "the environment names a SOCKS proxy; expected an http:// one, got {got}",
+        "环境变量里是 SOCKS 代理；应为 http:// 代理，现在是 {got}",
+    ),
     "unreadable": ("cannot be read: {reason}", "无法读取：{reason}"),
     "not_utf8": ("must be UTF-8 text, got other bytes; save it as UTF-8", "必须是 UTF-8 文本；请另存为 UTF-8"),
     "not_a_mapping": (

@@ -16,6 +16,7 @@ from providers.scripted import Upstream
 from providers.scripted.plan import MEANINGS
 from tests.ports import free_port
 from tests.upstream.faults import CANARIES, HOSTED
+from tests.upstream.services import END, HELLO, service
 
 # Only what says nothing has to be waited for to the end.
 PATIENT = {"connect": 2, "first_token": 10, "idle": 10, "total": 20}
@@ -169,3 +170,65 @@ def test_databases_are_asked_too_and_their_roles_judged(upstream, tmp_path):
     lines.clear()
     assert doctor.run(parse(told | {"databases": {"gone": gone}}, environ={}), lines.append) == 1
     assert "the database cannot be reached" in "\n".join(lines) and "refused" in "\n".join(lines)
+
+
+# -- what it finds by itself, with the line to add
+
+
+@pytest.mark.parametrize("tag", ["</think>", "</THINK>", "[/THINK]", "◁/think▷", "<unused95>", "<|end_of_thought|>"])
+def test_a_thought_in_the_text_is_told_with_the_line_to_add(tag, upstream):
+    upstream.plan_next("", text=f"The user wants to count. {tag} One, two.")
+    code, told = diagnosed(thinks=provider(upstream))
+    assert code == 0
+    assert f"! thinking        the text holds {tag}" in told
+    assert "Add to providers.thinks: think_tags: true" in told
+
+
+def test_a_thought_that_is_split_off_is_not_told(upstream):
+    upstream.plan_next("", text="<think>The user wants to count.</think>One, two.")
+    assert "thinking" not in diagnosed(thinks=provider(upstream))[1]
+
+
+@pytest.mark.parametrize("path", ["", "/v3", "/v1/chat", "/api"])
+def test_a_wrong_path_is_an_address_and_says_nothing_about_the_key(path, upstream):
+    code, told = diagnosed(lost=provider(upstream, base_url=upstream.url + path))
+    assert code == 1
+    assert "✗ reachable" in told and "key accepted" not in told and "model exists" not in told
+    assert "providers.lost.base_url must end where" in told
+
+
+def test_an_address_with_the_whole_path_is_put_right(upstream):
+    code, told = diagnosed(whole=provider(upstream, base_url=f"{upstream.url}/v1/chat/completions"))
+    assert code == 0 and "✓ answers" in told
+
+
+@pytest.mark.parametrize("wire", HOSTED)
+def test_no_money_is_told_as_what_it_is_on_every_wire(wire, upstream):
+    code, told = diagnosed(poor=provider(upstream, wire, plan="fail=quota"))
+    assert code == 1 and "(upstream_quota)" in told
+    assert "quota" in told.partition("→")[2]
+
+
+@pytest.mark.parametrize("wire", HOSTED)
+def test_nothing_is_ticked_before_the_key_was_accepted(wire, upstream):
+    code, told = diagnosed(locked=provider(upstream, wire, plan="fail=auth"))
+    assert code == 1 and "✗ key accepted" in told
+    assert "✓ key accepted" not in told and "✓ model exists" not in told and "✓ answers" not in told
+
+
+REFUSED = {
+    "temperature": ("temperature is not supported with this model", "drop: [temperature]"),
+    "max_tokens": (
+        "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+        "rename: {max_tokens: max_completion_tokens}",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_parameter_is_told_with_the_line_to_add(name):
+    sentence, line = REFUSED[name]
+    with service([lambda body, *_: sentence if name in body else ""], 200, HELLO + END) as (address, accepted):
+        code, told = diagnosed(picky={"type": "openai", "model": "m", "base_url": address, "retries": 0})
+    assert code == 0 and len(accepted) == 1
+    assert f"Add to providers.picky: {line}" in told
