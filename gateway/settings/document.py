@@ -34,9 +34,12 @@ _SYNTAX = (
     ("expected <block end>", "yaml_indent"),
     ("did not find expected", "yaml_indent"),
     ("special characters are not allowed", "yaml_character"),
+    ("found another document", "yaml_documents"),
     ("found character", "yaml_quote_it"),
 )
 _FULL_WIDTH = re.compile(r"[：，｛｝［］“”‘’＃－]")
+# Spaces that are none to YAML, and characters without a width; they come with text copied from a page or a chat.
+_INVISIBLE = re.compile(r"[\u00a0\u2000-\u200f\u202f\u205f\u2060\u3000\ufeff]")
 
 
 class Loader(yaml.SafeLoader):
@@ -95,12 +98,27 @@ class Document:
 
     def full_width(self, line: int | None) -> str:
         """A full-width punctuation mark that stands in this line outside quotes and comments, or ""."""
-        rows = self._text.splitlines()
-        if line is None or not 0 < line <= len(rows):
-            return ""
-        bare = re.sub(r"\"[^\"]*\"|'[^']*'|\s#.*", "", rows[line - 1])
-        mark = _FULL_WIDTH.search(bare)
+        mark = _FULL_WIDTH.search(self._bare(line))
         return mark[0] if mark else ""
+
+    def invisible(self, line: int | None) -> str:
+        """A character that cannot be seen and that YAML takes for text, in this line outside quotes, or ""."""
+        mark = _INVISIBLE.search(self._bare(line))
+        return mark[0] if mark else ""
+
+    @staticmethod
+    def visible(text: str) -> str:
+        """`text` without the characters that cannot be seen."""
+        return _INVISIBLE.sub("", text)
+
+    def row(self, line: int | None) -> str:
+        """The text of a line, from 1; "" where there is none."""
+        rows = self._text.splitlines()
+        return rows[line - 1] if line is not None and 0 < line <= len(rows) else ""
+
+    def _bare(self, line: int | None) -> str:
+        """The line without what stands in quotes, and without its comment."""
+        return re.sub(r"\"[^\"]*\"|'[^']*'|\s#.*", "", self.row(line))
 
     def _syntax(self, error: yaml.YAMLError) -> Problem:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
@@ -110,6 +128,12 @@ class Document:
         for near in (line, line - 1) if line else ():
             if character := self.full_width(near):
                 return Problem("", "yaml_full_width", {"character": character}, near)
+            if character := self.invisible(near):
+                return Problem("", "invisible", {"code": f"U+{ord(character):04X}"}, near)
+            if self.row(near).lstrip().startswith("//"):
+                return Problem("", "yaml_comment", {}, near)
+        if line is None and (position := getattr(error, "position", None)) is not None:
+            line = self._text.count("\n", 0, position) + 1
         for words, kind in _SYNTAX:
             if words in said:
                 return Problem("", kind, {}, line)
@@ -146,7 +170,8 @@ class Document:
                     merged = value | merged
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                raise Unusable(Problem(".".join(path), "yaml_key", {}, line))
+                kind = "yaml_template" if isinstance(key_node, yaml.MappingNode) else "yaml_key"
+                raise Unusable(Problem(".".join(path), kind, {}, line))
             # As it is written: a provider may be called 7 or null.
             key = str(key_node.value)
             if key in own:

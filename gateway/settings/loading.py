@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from sqlalchemy import make_url
 
+from gateway.settings.cures import cured, is_elsewhere
 from gateway.settings.document import Document
-from gateway.settings.problems import Problem, SettingsError, may_be_secret, shown
+from gateway.settings.problems import Problem, SettingsError, may_be_secret, reason_both, shown_both
 from gateway.settings.sections import Settings
 from gateway.settings.translation import at, each, problems
 from prompts import example_store
@@ -47,24 +48,29 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
     """
     file = Path(path or environ.get("SLUICE_CONFIG") or DEFAULT_FILE)
     try:
-        text = file.read_text("utf-8-sig")
+        data = file.read_bytes()
     except OSError as error:
-        raise SettingsError([Problem("", "unreadable", {"reason": error.strerror or "an error"})], str(file)) from None
-    except ValueError:
-        raise SettingsError([Problem("", "not_utf8")], str(file)) from None
+        raise SettingsError(
+            [Problem("", "unreadable", {"reason": reason_both(error.strerror or "an error")})], str(file)
+        ) from None
+    try:
+        text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SettingsError([Problem("", "not_utf8", {"got": _encoding(data)}, line)], str(file)) from None
     document = Document(text)
     if document.problems:
         raise SettingsError(document.problems, str(file))
     if not isinstance(document.data, dict):
-        problem = Problem("", "not_a_mapping", {"got": shown(document.data)})
+        problem = Problem("", "not_a_mapping", {"got": shown_both(document.data)})
         if character := document.full_width(1):
             problem = Problem("", "yaml_full_width", {"character": character}, 1)
         raise SettingsError([problem], str(file))
     try:
         settings = parse(document.data, folder=file.resolve().parent, environ=environ)
     except SettingsError as error:
-        cured = [_cured(one, document) for one in each(error.problems, document.line)]
-        raise SettingsError(cured, str(file)) from None
+        problems_with_cures = cured(each(error.problems, document.line), document, Settings)
+        raise SettingsError(problems_with_cures, str(file)) from None
     return settings
 
 
@@ -74,7 +80,8 @@ def parse(raw: dict[str, Any], folder: Path = Path("."), environ: Mapping[str, s
     secrets: list[Problem] = []
     filled = _fill(raw, environ, (), unset, secrets)
     # A section whose keys are all commented out is an absent one.
-    filled = {key: value for key, value in filled.items() if value is not None}
+    # What other sections refer to by an alias stands in sections of its own, x-….
+    filled = {key: value for key, value in filled.items() if value is not None and not key.startswith("x-")}
     try:
         settings = Settings.model_validate(filled)
     except ValidationError as error:
@@ -104,6 +111,9 @@ def _fill(
     if isinstance(value, list):
         return [_fill(item, environ, (*path, str(n)), unset, secrets) for n, item in enumerate(value)]
     if not isinstance(value, str):
+        return value
+    if is_elsewhere(value):
+        unset.append(Problem(".".join(path), "variable_form"))
         return value
 
     def replaced(match: re.Match[str]) -> str:
@@ -137,22 +147,15 @@ def _discreet(problem: Problem, written: Any) -> Problem:
     return Problem(problem.key, problem.kind, problem.values | {"name": name}, problem.line)
 
 
-def _cured(problem: Problem, document: Document) -> Problem:
-    """The problem, or its cause in the text: full-width punctuation, or a colon without its space."""
-    if problem.kind not in ("unknown_key", "must_be", "said"):
-        return problem
-    path = tuple(problem.key.split("."))
-    for line in (problem.line, document.value_line(path)):
-        if character := document.full_width(line):
-            return Problem(problem.key, "full_width", {"character": character}, line)
-    if problem.kind == "must_be" and problem.values["expected"][0] == "keys with values":
-        try:
-            value = at(document.data, path)
-        except KeyError:
-            return problem
-        if isinstance(value, str) and (found := re.match(r"([a-z_]+):\S", value)):
-            return Problem(problem.key, "no_space", {"name": found[1]}, document.value_line(path))
-    return problem
+def _encoding(data: bytes) -> tuple[str, str]:
+    """What a file that is not UTF-8 may be, in English and in Chinese."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "UTF-16", " UTF-16"
+    try:
+        data.decode("gb18030")
+    except UnicodeDecodeError:
+        return "other bytes", "别的编码"
+    return "GBK", " GBK"
 
 
 def _unusable_examples(settings: Settings) -> list[Problem]:
@@ -164,9 +167,9 @@ def _unusable_examples(settings: Settings) -> list[Problem]:
                 example_store.load(database.examples)
             except example_store.BadExamples as error:
                 reason = error.reason.split("\n")[0]
-                unusable.append(Problem(f"databases.{name}.examples", "unreadable", {"reason": reason}))
+                unusable.append(Problem(f"databases.{name}.examples", "unreadable", {"reason": reason_both(reason)}))
         if database.memory and (words := example_store.unusable(database.memory)):
-            unusable.append(Problem(f"databases.{name}.memory", "unreadable", {"reason": words}))
+            unusable.append(Problem(f"databases.{name}.memory", "unreadable", {"reason": reason_both(words)}))
     return unusable
 
 

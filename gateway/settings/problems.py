@@ -18,7 +18,8 @@ MAX_SHOWN_CHARACTERS = 60
 # kind → English, Chinese. A kind that is not here carries its sentence in `said`.
 SENTENCES: dict[str, tuple[str, str]] = {
     "said": ("{said}", "{said}"),
-    "must_be": ("must be {expected}{got}", "应为 {expected}{got}"),
+    "must_be": ("must be {expected}{got}", "应为{expected}{got}"),
+    "cured": ("{said}; {cure}", "{said}；{cure}"),
     "missing": ("is required, but missing", "必须填写，但缺少"),
     "unknown_key": ("unknown key; {hint}", "未知的键；{hint}"),
     "unknown_name": (
@@ -57,10 +58,13 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "环境变量里是 SOCKS 代理；应为 http:// 代理，现在是 {got}",
     ),
     "unreadable": ("cannot be read: {reason}", "无法读取：{reason}"),
-    "not_utf8": ("must be UTF-8 text, got other bytes; save it as UTF-8", "必须是 UTF-8 文本；请另存为 UTF-8"),
+    "not_utf8": (
+        "must be UTF-8 text, got {got}; save it as UTF-8",
+        "必须是 UTF-8 文本，实际是{got}；请另存为 UTF-8",
+    ),
     "not_a_mapping": (
-        "must be keys with values, such as `providers:`, got {got}",
-        "应为键和值，例如 `providers:`，实际是 {got}",
+        "must be keys with values, such as `providers:`, got {got}; `sluice init` writes a first file",
+        "应为键和值，例如 `providers:`，实际是{got}；`sluice init` 可以写出第一个文件",
     ),
     "no_space": (
         "must be keys with values, got text; write a space after the colon of `{name}:`",
@@ -69,6 +73,34 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "same_name": (
         "another key has this name; names tell keys apart in logs and limits",
         "另一个密钥也叫这个名称；日志和限额靠名称区分密钥",
+    ),
+    "invisible": (
+        "the line has the invisible character {code}; remove it, or write an ordinary space",
+        "这一行有看不见的字符 {code}；请删掉它，或改成普通空格",
+    ),
+    "variable_form": (
+        "not a variable as this file has them; write ${{NAME}} or ${{NAME:-default}}",
+        "变量的写法不对；请写成 ${{NAME}} 或 ${{NAME:-默认值}}",
+    ),
+    "no_name": (
+        "must be names, with the keys of each below its name; write a name above `{key}:`",
+        "应为名称，每个名称下面才是它的键；请在 `{key}:` 上面写一个名称",
+    ),
+    "number_commas": (
+        "a comma separates keys here; write the number without commas",
+        "逗号在这里分隔键；数字里不要写逗号",
+    ),
+    "plain_key": (
+        "must be `sha256` with the key's digest, not the key itself; `sluice keys new NAME` makes both",
+        "应为 `sha256` 和密钥的摘要，而不是密钥本身；用 `sluice keys new NAME` 生成",
+    ),
+    "merge_sign": (
+        "unknown key; write `<<: *name` to take another section's keys",
+        "未知的键；引用别处的键要写 `<<: *名称`",
+    ),
+    "shared": (
+        "unknown key; a section that only others refer to begins with x-, such as `x-{name}:`",
+        "未知的键；只供别处引用的节以 x- 开头，例如 `x-{name}:`",
     ),
     "note_workers": (
         "{workers} workers without server.redis_url: an answer can be followed, stopped and rated on its own worker "
@@ -118,14 +150,23 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "不是 YAML：文本以特殊字符开头；请加引号",
     ),
     "yaml_bracket": (
-        "not YAML: a bracket or brace that is not closed, or a comma too few",
-        "不是 YAML：括号没有结束，或缺少逗号",
+        "not YAML: a bracket or brace that is not closed, or a comma too few or too many",
+        "不是 YAML：括号没有结束，或者少了、多了逗号",
     ),
     "yaml_indent": (
         "not YAML: a wrong indent; keys of one section begin in the same column",
         "不是 YAML：缩进不对；同一节的键要对齐",
     ),
     "yaml_character": ("not YAML: a control character", "不是 YAML：有控制字符"),
+    "yaml_comment": ('not YAML: "//"; a comment begins with "#"', "不是 YAML：“//”；注释以 “#” 开头"),
+    "yaml_documents": (
+        "not YAML: a second document; remove the line `---`",
+        "不是 YAML：有第二个文档；请去掉 `---` 这一行",
+    ),
+    "yaml_template": (
+        "a template is not filled in here; write ${{NAME}} for a variable",
+        "这里不填模板；变量请写成 ${{NAME}}",
+    ),
     "yaml": ("not YAML: {said}", "不是 YAML：{said}"),
     "yaml_values": ("has more than {limit} values, aliases counted each time", "展开别名后超过 {limit} 个值"),
     "yaml_recursive": ("an anchor contains itself; remove the alias", "锚点包含它自己；请去掉别名"),
@@ -171,6 +212,7 @@ EXPECTATIONS: dict[str, tuple[str, str]] = {
 
 # How a validator's message begins → the same in Chinese.
 VALIDATORS = {
+    "must be a time zone": "应为时区，例如 Asia/Shanghai 或 +08:00",
     "must be HOST:PORT": '应为 主机:端口，例如 "127.0.0.1:9001"，IPv6 主机写在方括号中',
     "must be origins": '应为网页来源，例如 "https://app.example"，不带路径',
     "must be host names": '应为主机名，例如 "sluice.example"，不带协议和端口',
@@ -206,11 +248,15 @@ class Problem:
     values: dict[str, Any] = field(default_factory=dict)
     line: int | None = None
 
-    def sentence(self, language: str = "en") -> str:
-        """The problem in "en" or "zh"."""
+    def text(self, language: str = "en") -> str:
+        """What is wrong, without the key and the line."""
         place = int(language == "zh")
         values = {name: value[place] if isinstance(value, tuple) else value for name, value in self.values.items()}
-        text = SENTENCES[self.kind][place].format(**values)
+        return SENTENCES[self.kind][place].format(**values)
+
+    def sentence(self, language: str = "en") -> str:
+        """The problem in "en" or "zh"."""
+        place, text = int(language == "zh"), self.text(language)
         where = "" if self.line is None else (f" (line {self.line})", f"（第 {self.line} 行）")[place]
         return f"{self.key}{('：' if place else ': ') if self.key else ''}{text}{where}"
 
@@ -254,6 +300,35 @@ def hint(name: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> tupl
         return "none is configured", "没有配置任何一个"
     listed = ", ".join(sorted(names))
     return f"expected one of {listed}", f"可以是 {listed}"
+
+
+# What `shown` says instead of a value → the same in Chinese.
+WORDS = {
+    "nothing": "空",
+    "keys with values": "键和值",
+    "a list": "列表",
+    "text that is not shown": "不便显示的文本",
+}
+
+
+# The system's words for why a file cannot be read → the same in Chinese.
+REASONS = {
+    "No such file or directory": "没有这个文件",
+    "Permission denied": "没有权限",
+    "Is a directory": "这是一个文件夹",
+    "Not a directory": "路径中有一段不是文件夹",
+}
+
+
+def reason_both(reason: str) -> tuple[str, str]:
+    """Why a file cannot be read, in English and in Chinese."""
+    return reason, REASONS.get(reason, reason)
+
+
+def shown_both(value: Any) -> tuple[str, str]:
+    """A value as a message shows it, in English and in Chinese; a word of Chinese needs no space before it."""
+    text = shown(value)
+    return text, WORDS.get(text, f" {text}")
 
 
 def shown(value: Any) -> str:

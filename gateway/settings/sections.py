@@ -5,18 +5,20 @@ A validator's message is what stands behind the key: "must be …"; what came is
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from gateway.settings.problems import Problem, hint
+from gateway.settings.problems import Problem, hint, shown
 from providers.configuration import ProviderConfiguration, Seconds, Section
 
 _HOST = re.compile(r"[A-Za-z0-9_*-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]")
@@ -79,7 +81,7 @@ class Server(Section):
         if value is None or value.startswith("unix:"):
             return value
         host, _, port = value.rpartition(":")
-        good = bool(host) and port.isascii() and port.isdigit() and int(port) <= 65535
+        good = bool(host) and not re.search(r"[\s/]", host) and port.isascii() and port.isdigit() and int(port) <= 65535
         if not good or (":" in host and not host.startswith("[")):
             raise ValueError('must be HOST:PORT, for example "127.0.0.1:9001", an IPv6 host in brackets')
         return value
@@ -89,7 +91,7 @@ class Server(Section):
     def _origins(cls, value: list[str]) -> list[str]:
         for origin in value:
             if origin != "*" and not re.fullmatch(r"https?://[^/\s*?#]+", origin):
-                raise ValueError('must be origins such as "https://app.example", without a path')
+                raise ValueError(f'must be origins such as "https://app.example", without a path, got {shown(origin)}')
         return value
 
     @field_validator("hosts")
@@ -97,7 +99,9 @@ class Server(Section):
     def _host_names(cls, value: list[str]) -> list[str]:
         for host in value:
             if not _HOST.fullmatch(host):
-                raise ValueError('must be host names such as "sluice.example", without a scheme or a port')
+                raise ValueError(
+                    f'must be host names such as "sluice.example", without a scheme or a port, got {shown(host)}'
+                )
         return [host.lower() for host in value]
 
     @field_validator("trusted_proxies")
@@ -107,7 +111,7 @@ class Server(Section):
             try:
                 ipaddress.ip_network(network, strict=False)
             except ValueError:
-                raise ValueError('must be addresses or networks such as "10.0.0.0/8"') from None
+                raise ValueError(f'must be addresses or networks such as "10.0.0.0/8", got {shown(network)}') from None
         return value
 
     @field_validator("redis_url")
@@ -189,6 +193,19 @@ class DatabaseSettings(Section):
         if value and len(value.strip()) < 20:
             raise ValueError("must be a sentence of at least 20 characters: who accepts the role's rights, and why")
         return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _a_zone(cls, value: str) -> str:
+        zones = available_timezones()
+        # A system without the list of zones cannot judge a name; the database will.
+        if not value or not zones or value in zones or value == "SYSTEM" or re.fullmatch(r"[+-]\d{1,2}:\d{2}", value):
+            return value
+        parts = {zone.rpartition("/")[2].lower(): zone for zone in sorted(zones) if "/" in zone}
+        near = {"beijing": "Asia/Shanghai", "北京": "Asia/Shanghai", "cst": "Asia/Shanghai", **parts}
+        close = difflib.get_close_matches(value.rpartition("/")[2].lower().replace(" ", "_"), near, 1, 0.8)
+        meant = f"; did you mean {near[close[0]]}?" if close else ""
+        raise ValueError(f"must be a time zone such as Asia/Shanghai or +08:00, got {shown(value)}{meant}")
 
     @field_validator("url")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.settings.problems import EXPECTATIONS, VALIDATORS, Problem, hint, shown
+from gateway.settings.problems import EXPECTATIONS, VALIDATORS, Problem, hint, shown_both
 
 # Values of these keys, and of those below them, are never shown.
 SECRET = {
@@ -81,12 +81,16 @@ def _problem(path: Path, errors: list[Any], written: Any, model: type[BaseModel]
     expected = [_expectation(one) for one in errors]
     english = " or ".join(dict.fromkeys(one[0] for one in expected))
     chinese = " 或 ".join(dict.fromkeys(one[1] for one in expected))
+    # A space stands between Chinese and other letters.
+    chinese = f" {chinese}" if chinese[0].isascii() else chinese
     return Problem(key, "must_be", {"expected": (english, chinese), "got": _got(path, written)})
 
 
 def _in_chinese(said: str) -> str:
     """A validator's message in Chinese, where there is one."""
-    return next((chinese for english, chinese in VALIDATORS.items() if said.startswith(english)), said)
+    chinese = next((chinese for english, chinese in VALIDATORS.items() if said.startswith(english)), said)
+    got = said.partition(", got ")[2].replace("; did you mean ", "；是不是 ").replace("?", "？")
+    return f"{chinese}，实际是 {got}" if got and chinese != said else chinese
 
 
 def _expectation(error: Any) -> tuple[str, str]:
@@ -109,7 +113,8 @@ def _got(path: Path, written: Any) -> tuple[str, str]:
     if isinstance(value, str) and "${" in value:
         name = value[value.index("${") + 2 :].partition("}")[0].partition(":")[0]
         return f", got another value from ${{{name}}}", f"，而 ${{{name}}} 的值不是"
-    return f", got {shown(value)}", f"，实际是 {shown(value)}"
+    english, chinese = shown_both(value)
+    return f", got {english}", f"，实际是{chinese}"
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

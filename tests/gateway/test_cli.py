@@ -340,7 +340,7 @@ def test_check_and_doctor_speak_json(tmp_path):
 def test_check_speaks_the_terminals_language(tmp_path):
     (tmp_path / "c.yaml").write_text("server: {workers: 0}\nproviders: {}\n")
     told = sluice("check", "--config", tmp_path / "c.yaml", LC_ALL="zh_CN.UTF-8")
-    assert "server.workers：应为 至少 1，实际是 0（第 1 行）" in told.stderr
+    assert "server.workers：应为至少 1，实际是 0（第 1 行）" in told.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

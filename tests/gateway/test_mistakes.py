@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 
 from gateway.settings import SettingsError, load
 from providers.catalogue import WIRES
@@ -62,7 +64,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     "a bracket that is not closed": (
         "fallbacks: [a\nserver: {workers: 1}\n",
-        "FILE: not YAML: a bracket or brace that is not closed, or a comma too few (line 5)",
+        "FILE: not YAML: a bracket or brace that is not closed, or a comma too few or too many (line 5)",
     ),
     "a backslash in double quotes": (
         'databases: {d: {url: "sqlite:///C:\\data\\x.db"}}\n',
@@ -102,7 +104,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     "a mistyped type": (
         "default: a\nproviders:\n  a: {type: opneai, model: m, base_url: 'http://x'}\n",
-        f'providers.a.type: must be one of {", ".join(sorted(WIRES))}, got "opneai" (line 3)',
+        f'providers.a.type: must be one of {", ".join(sorted(WIRES))}, got "opneai"; did you mean "openai"? (line 3)',
     ),
     "a mistyped default": (
         "default: b\nproviders:\n  a: {type: local, model: m}\n",
@@ -136,7 +138,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     "a port alone": (
         "server: {bind: 9001}\n",
-        "server.bind: must be text, got 9001 (line 4)",
+        "server.bind: must be text, got 9001; write HOST:PORT, such as 127.0.0.1:9001 (line 4)",
     ),
     "text for a number": (
         "server: {workers: two}\n",
@@ -156,11 +158,12 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     "text for a list": (
         "server: {cors: 'https://app.example'}\n",
-        'server.cors: must be a list, such as [a, b], got "https://app.example" (line 4)',
+        'server.cors: must be a list, such as [a, b], got "https://app.example"; write [https://app.example] (line 4)',
     ),
     "an origin with a path": (
         "server: {cors: ['https://app.example/']}\n",
-        'server.cors: must be origins such as "https://app.example", without a path, got a list (line 4)',
+        'server.cors: must be origins such as "https://app.example", without a path, '
+        'got "https://app.example/" (line 4)',
     ),
     "an unknown language": (
         "text2sql: {language: fr}\n",
@@ -306,3 +309,22 @@ def test_merged_keys_and_anchors_are_taken(tmp_path):
     text = "default: a\nproviders:\n  a: &a {type: local, model: m}\n  b: {<<: *a, model: n}\n"
     settings = load(written(tmp_path, text), environ={})
     assert (settings.providers["b"].type, settings.providers["b"].model) == ("local", "n")
+
+
+TIRED = yaml.safe_load(Path(__file__).with_name("tired_mistakes.yaml").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("case", TIRED, ids=lambda case: case["mistake"])
+def test_a_tired_persons_mistake_is_one_sentence_in_both_languages(tmp_path, case):
+    text = case["text"]
+    file = tmp_path / "sluice.yaml"
+    whole = text if case.get("whole") or "providers:" in text else GOOD + text
+    file.write_bytes(whole.encode(case.get("encoding", "utf-8")))
+    error = raised(file)
+    assert str(error).replace(str(file), "FILE") == case["en"]
+    assert error.text("zh").replace(str(file), "FILE") == case["zh"]
+
+
+def test_sections_for_anchors_begin_with_x(tmp_path):
+    text = "x-common: &c {model: m, base_url: 'http://x'}\ndefault: a\nproviders:\n  a: {<<: *c, type: openai}\n"
+    assert load(written(tmp_path, text), environ={}).providers["a"].model == "m"
