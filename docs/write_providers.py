@@ -1,4 +1,6 @@
-"""Write the tables of docs/providers.md and docs/faults.md, from code and test data: `-m docs.write_providers`."""
+"""Write the tables of docs/providers.md and docs/faults.md, in both languages, from code and test data:
+`python -m docs.write_providers`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from docs.languages import chinese_table
 from gateway.errors import TABLE
 from providers.catalogue import WIRES
 from providers.chat import ChatRequest
@@ -22,7 +25,7 @@ from providers.wires.meanings import MEANINGS
 
 FOLDER = Path(__file__).parent
 CASES = FOLDER.parent / "tests" / "cases"
-PAGES = (FOLDER / "providers.md", FOLDER / "faults.md")
+PAGES = tuple(folder / name for folder in (FOLDER, FOLDER / "zh") for name in ("providers.md", "faults.md"))
 
 TOOL = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}
@@ -115,11 +118,14 @@ def sdk_differences() -> str:
     return "\n".join(dict.fromkeys(lines))
 
 
-def counts() -> str:
+def counts(language: str = "en") -> str:
     """How many recorded streams there are."""
     found = {wire: len(list((CASES / wire).glob("*.yaml"))) for wire in sorted(WIRES) if (CASES / wire).is_dir()}
-    told = ", ".join(f"{count} for `{wire}`" for wire, count in found.items())
-    return f"{sum(found.values())} recorded streams: {told}."
+    if language == "zh":
+        listed = "，".join(f"`{wire}` {count} 段" for wire, count in found.items())
+        return f"共 {sum(found.values())} 段录制的流：{listed}。"
+    listed = ", ".join(f"{count} for `{wire}`" for wire, count in found.items())
+    return f"{sum(found.values())} recorded streams: {listed}."
 
 
 def faults() -> str:
@@ -187,15 +193,17 @@ PARTS = {
 }
 
 
-def written(page: str) -> str:
+def written(page: str, language: str = "en") -> str:
     """A page's text with its written parts as the code says now."""
 
     def fill(match: re.Match[str]) -> str:
-        return f"<!-- written: {match[1]} -->\n\n{PARTS[match[1]]()}\n\n<!-- end -->"
+        part = counts(language) if match[1] == "counts" else PARTS[match[1]]()
+        return f"<!-- written: {match[1]} -->\n\n{part if language == 'en' else chinese_table(part)}\n\n<!-- end -->"
 
     return re.sub(r"<!-- written: (\w+) -->.*?<!-- end -->", fill, page, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
     for file in PAGES:
-        file.write_text(written(file.read_text("utf-8")), "utf-8")
+        language = "zh" if file.parent.name == "zh" else "en"
+        file.write_text(written(file.read_text("utf-8"), language), "utf-8")

@@ -30,8 +30,9 @@ def blocks(language: str) -> list[tuple[str, str]]:
     return found
 
 
-def test_the_configurations_page_is_what_the_code_says():
-    assert write_tables.FILE.read_text("utf-8") == write_tables.page()
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_configurations_page_is_what_the_code_says(language):
+    assert write_tables.FILES[language].read_text("utf-8") == write_tables.page(language)
 
 
 @pytest.mark.parametrize("section", [ProviderConfiguration, DatabaseSettings, Server, Auth, Key, Limits, TextToSql])

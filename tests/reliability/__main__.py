@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from docs.languages import chinese_table
 from tests.reliability import matrix
 from tests.reliability.broken import BROKEN
 from tests.reliability.rig import ROOT, Chain, folder
@@ -25,6 +27,7 @@ from tests.reliability.scenarios import scenarios
 from tests.waiting import eventually
 
 PAGE = ROOT / "docs" / "reliability.md"
+CHINESE_PAGE = ROOT / "docs" / "zh" / "reliability.md"
 BEGIN, END = "<!-- rows: written by python -m tests.reliability -->", "<!-- end of rows -->"
 
 
@@ -114,9 +117,7 @@ def versions() -> str:
 
 
 def write(found: list[Result]) -> None:
-    """Put the table into the page, between its marks."""
-    head, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-    _, _, tail = rest.partition(END)
+    """Put the table into the page, between its marks, and into the Chinese page."""
     passed = sum(not result.problems for result in found)
     lines = [
         f"Last run: {time.strftime('%Y-%m-%d')}, {versions()}. **{passed} of {len(found)} rows pass.**",
@@ -125,7 +126,23 @@ def write(found: list[Result]) -> None:
         "|---|---|---|---|---|",
         *(result.line() for result in found),
     ]
-    PAGE.write_text(head + BEGIN + "\n\n" + "\n".join(lines) + "\n\n" + END + tail, "utf-8")
+    put(PAGE, "\n".join(lines))
+    put(CHINESE_PAGE, in_chinese("\n".join(lines)))
+
+
+def put(page: Path, text: str) -> None:
+    """Put `text` between the page's marks."""
+    head, _, rest = page.read_text("utf-8").partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    page.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}", "utf-8")
+
+
+def in_chinese(text: str) -> str:
+    """The rows with what docs/zh/words.json has in Chinese."""
+    run = re.sub(
+        r"^Last run: (.+)\. \*\*(\d+) of (\d+) rows pass\.\*\*", r"上次运行：\1。**\3 行中 \2 行通过。**", text
+    )
+    return chinese_table(run)
 
 
 def main() -> int:
