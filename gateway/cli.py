@@ -17,13 +17,23 @@ import click
 from gateway import __version__
 from gateway.tools.command_options import config_option, fail, json_option, settings_of
 from gateway.tools.keys_command import keys
+from gateway.tools.spoken import begin, speak, spoken
 
 FORMS = ["text", "sse", "ndjson", "json", "csv"]
 # providers.catalogue has them; they are here so that help needs no import of it.
 TYPES = ["openai", "dashscope", "dashscope_compatible", "qianfan", "ernie", "local"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The commands, in the language of the terminal."""
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        if begin():
+            speak(self)
+        return super().main(*args, **more)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sluice")
 def main() -> None:
     """A streaming gateway between a product and its language models."""
@@ -53,8 +63,7 @@ def serve(config: str | None, bind: str | None) -> None:
     from gateway.server import master
 
     if trouble := _not_free(settings.server.bind):
-        click.echo(f"sluice: cannot listen on {settings.server.bind}: {trouble}", err=True)
-        sys.exit(1)
+        fail(spoken("cannot listen on {}: {}", settings.server.bind, trouble), 1)
     master.master()
 
 
@@ -74,7 +83,8 @@ def demo(context: click.Context, folder: Path, bind: str | None) -> None:
     except Missing as error:
         click.echo(f"sluice: {error}", err=True)
         sys.exit(1)
-    click.echo(f"sluice: the demo is in {folder}; edit {folder / 'sluice.yaml'} to go on from it", err=True)
+    said = spoken("the demo is in {}; edit {} to go on from it", folder, folder / "sluice.yaml")
+    click.echo(f"sluice: {said}", err=True)
     context.invoke(serve, config=str(configuration), bind=bind)
 
 
@@ -84,8 +94,7 @@ def _not_free(bind: str) -> str | None:
 
     address = parsed_address(bind)
     if address is None:
-        click.echo(f"sluice: {bind}: expected HOST:PORT, with an IPv6 host in brackets ([::1]:9001)", err=True)
-        sys.exit(2)
+        fail(spoken("{}: expected HOST:PORT, with an IPv6 host in brackets ([::1]:9001)", bind), 2)
     if not isinstance(address, tuple):
         return None  # a Unix socket, which gunicorn makes anew, or a descriptor that is bound already
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -133,11 +142,11 @@ def services(name: str | None) -> None:
 
     if name is None:
         click.echo(table())
-        click.echo("\nThe lines for one of them: sluice providers NAME")
+        click.echo("\n" + spoken("The lines for one of them: sluice providers NAME"))
         return
     service = SERVICES.get(name)
     if service is None:
-        raise click.UsageError(f"NAME: must be one of {', '.join(SERVICES)}, got {name}")
+        raise click.UsageError(spoken("NAME: must be one of {}, got {}", ", ".join(SERVICES), name))
     click.echo(f"# {service.title}; refuses: {service.refuses}\nproviders:\n{service.snippet()}", nl=False)
 
 
@@ -195,23 +204,23 @@ def init(file: str, force: bool, **chosen: str | None) -> None:
     from gateway.tools.first_file import EXAMPLES, Answers, text
 
     if Path(file).exists() and not force:
-        fail(f"{file}: is there already; --force replaces it", 2)
+        fail(spoken("{}: is there already; --force replaces it", file), 2)
     asks = sys.stdin.isatty()
 
     def answer(name: str, question: str, default: str) -> str:
         value = chosen[name]
         return value if value is not None else click.prompt(question, default=default) if asks else default
 
-    kind = chosen["kind"] or answer("kind", f"Type of the model's service ({', '.join(TYPES)})", "openai")
+    kind = chosen["kind"] or answer("kind", spoken("Type of the model's service ({})", ", ".join(TYPES)), "openai")
     if kind not in TYPES:
-        fail(f"--type: must be one of {', '.join(TYPES)}", 2)
+        fail(spoken("--type: must be one of {}", ", ".join(TYPES)), 2)
     model, variable = EXAMPLES[kind]
     answers = Answers(
         kind,
-        answer("model", "Model", model),
-        answer("base_url", "Address of the service", "http://127.0.0.1:8000/v1" if kind == "openai" else ""),
-        answer("api_key", "Environment variable with its key", variable),
-        answer("database", "URL of a database to ask (empty: none)", ""),
+        answer("model", spoken("Model"), model),
+        answer("base_url", spoken("Address of the service"), "http://127.0.0.1:8000/v1" if kind == "openai" else ""),
+        answer("api_key", spoken("Environment variable with its key"), variable),
+        answer("database", spoken("URL of a database to ask (empty: none)"), ""),
         chosen["bind"] or "",
     )
     before = Path(file).read_text("utf-8") if Path(file).exists() else None
@@ -225,7 +234,8 @@ def init(file: str, force: bool, **chosen: str | None) -> None:
         else:
             Path(file).write_text(before, "utf-8")
         fail(error.text(language()), 2)
-    click.echo(f"sluice: {file} is written; `sluice check` judges it, `sluice serve` starts it", err=True)
+    said = spoken("{} is written; `sluice check` judges it, `sluice serve` starts it", file)
+    click.echo(f"sluice: {said}", err=True)
 
 
 class _Any(dict[str, str]):
@@ -249,7 +259,7 @@ def completion(shell: str) -> None:
 
     shell_class = get_completion_class(shell)
     if shell_class is None:
-        fail(f"shell: {shell} is not supported", 2)
+        fail(spoken("shell: {} is not supported", shell), 2)
     click.echo(shell_class(main, {}, "sluice", "_SLUICE_COMPLETE").source())
 
 
@@ -320,6 +330,8 @@ def upstream(context: click.Context) -> None:
     """
     from providers import scripted
 
+    if begin():
+        speak(scripted.command)
     sys.exit(scripted.main(context.args))
 
 

@@ -1,6 +1,7 @@
 """The sentences for failure codes and messages, in Chinese and English: `sentences.json`, one catalogue for all.
 
 codes    failure code → {"zh", "en"}: what it means to a person, and who failed
+commands the words of `sluice` in a terminal; gateway/tools/spoken.py has them through gettext
 details  a message as the code writes it, with {} for each value → the same in Chinese, with {} or {1}, {2} for them
 
 The page gets it as `/page/sentences.json`; the command line calls `title` and `detail`.

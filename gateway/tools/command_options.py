@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from gateway.tools.spoken import spoken
+
 if TYPE_CHECKING:
     from gateway.settings import Settings
 
@@ -25,7 +27,7 @@ def settings_of(path: str | None) -> Settings:
     try:
         return load(path)
     except SettingsError as error:
-        fail(f"the configuration cannot be used:\n{error.text(language())}", 2)
+        fail(spoken("the configuration cannot be used:\n{}", error.text(language())), 2)
 
 
 def file_of(config: str | None) -> Path:

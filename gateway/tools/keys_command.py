@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from gateway.tools.command_options import config_option, fail, file_of, json_option, settings_of
+from gateway.tools.spoken import spoken
 
 
 @click.group()
@@ -53,10 +54,8 @@ def keys_new(
     except key_entries.Refused as error:
         fail(str(error), 2)
     click.echo(key)
-    click.echo(
-        f"sluice: {name} is written into {file}; the key is shown this once. A running server takes it at SIGHUP.",
-        err=True,
-    )
+    said = spoken("{} is written into {}; the key is shown this once. A running server takes it at SIGHUP.", name, file)
+    click.echo(f"sluice: {said}", err=True)
 
 
 @keys.command(name="list")
@@ -84,22 +83,23 @@ def keys_list(config: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
     elif not rows:
-        click.echo("no keys: every caller who reaches the server may ask")
+        click.echo(spoken("no keys: every caller who reaches the server may ask"))
     else:
         from gateway.tools.terminal import table
 
         shown = [
             [
                 row["name"] or f"({row['sha256']}…)",
-                "all" if row["providers"] is None else ", ".join(row["providers"]) or "none",
-                "all" if row["databases"] is None else ", ".join(row["databases"]) or "none",
-                "yes" if row["admin"] else "",
-                "" if row["expires"] is None else row["expires"] + (" (expired)" if row["expired"] else ""),
+                spoken("all") if row["providers"] is None else ", ".join(row["providers"]) or spoken("none"),
+                spoken("all") if row["databases"] is None else ", ".join(row["databases"]) or spoken("none"),
+                spoken("yes") if row["admin"] else "",
+                "" if row["expires"] is None else row["expires"] + (spoken(" (expired)") if row["expired"] else ""),
                 ", ".join(f"{name} {value}" for name, value in row["limits"].items()),
             ]
             for row in rows
         ]
-        click.echo(table(["name", "providers", "databases", "admin", "expires", "limits"], shown), nl=False)
+        names = ["name", "providers", "databases", "admin", "expires", "limits"]
+        click.echo(table([spoken(name) for name in names], shown), nl=False)
 
 
 @keys.command(name="revoke")
@@ -117,4 +117,5 @@ def keys_revoke(name: str, config: str | None) -> None:
         key_entries.revoke(file, name)
     except key_entries.Refused as error:
         fail(str(error), 2)
-    click.echo(f"sluice: {name} is no longer in {file}; a running server refuses it after SIGHUP", err=True)
+    said = spoken("{} is no longer in {}; a running server refuses it after SIGHUP", name, file)
+    click.echo(f"sluice: {said}", err=True)

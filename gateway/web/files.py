@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,9 @@ def _read(name: str) -> StaticFile:
     file = _files.get(name)
     if file is None or file.changed_ns != changed_ns:
         content = path.read_bytes()
+        if path == SENTENCES:
+            # The page needs no words of the commands.
+            content = json.dumps(json.loads(content) | {"commands": {}}, ensure_ascii=False).encode()
         file = _files[name] = _file(Path(name), content, changed_ns)
     return file
 
