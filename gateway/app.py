@@ -34,6 +34,24 @@ ANY_HOST = {"health.healthz", "health.readyz"}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
+ROUTES = (
+    answer_routes,
+    compat,
+    embeddings,
+    feedback,
+    health,
+    openai,
+    responses,
+    sql,
+    tickets,
+    ui_chat,
+    v1_models,
+)
+# What a page of another origin may read of a reply, where `server.cors` lets it ask.
+EXPOSED = ["X-Answer-Id", "X-Sluice-Adjusted", "X-Request-Id", "X-Rows-Limit", "X-Rows-Truncated", "X-Should-Retry"]
+EXPOSED += ["Server-Timing", "Retry-After"]
+
+
 def create_app(
     settings: Settings,
     providers: Providers | None = None,
@@ -44,14 +62,33 @@ def create_app(
     app = Flask(__name__, static_folder=None)
     # No redirect from a//b to a/b: its Location would repeat the Host header.
     app.url_map.merge_slashes = False
-    server = settings.server
     app.url_map.strict_slashes = False
+    sluice = app.extensions["sluice"] = _shared(settings, providers, databases, observer)
+    _admit(app, sluice)
+    _answer_failures(app)
+    for module in ROUTES:
+        app.register_blueprint(module.routes)
+    app.register_blueprint(web.page(settings, sluice.providers.described, sluice.databases))
+    app.register_blueprint(overview.routes)
+    if settings.server.cors:
+        from flask_cors import CORS
+
+        CORS(app, origins=settings.server.cors, expose_headers=EXPOSED, max_age=600)
+    app.wsgi_app = Direct(app)  # type: ignore[method-assign]
+    return app
+
+
+def _shared(
+    settings: Settings, providers: Providers | None, databases: Databases | None, observer: Observer | None
+) -> Sluice:
+    """What the routes of one worker share."""
+    server = settings.server
     answers = Answers(server, observer or Accounting(), settings.limits.streams_per_key)
     if server.redis_url:
         from gateway.answers.shared.store import SharedStore
 
         answers.shared = SharedStore(server.redis_url, answers)
-    sluice = Sluice(
+    return Sluice(
         settings,
         providers or Providers(settings.providers, settings.default, settings.fallbacks),
         databases or Databases(settings.databases, settings.text2sql),
@@ -62,7 +99,10 @@ def create_app(
         Proxies(server.trusted_proxies),
         Tickets(settings.auth.secret),
     )
-    app.extensions["sluice"] = sluice
+
+
+def _admit(app: Flask, sluice: Sluice) -> None:
+    """Before each request: its id, its Host and Origin, and whose it is, by a key or a ticket."""
 
     @app.before_request
     def begun() -> Response | None:
@@ -86,6 +126,10 @@ def create_app(
             return Response(status=204)
         return None
 
+
+def _answer_failures(app: Flask) -> None:
+    """After each request: its id in the reply; every exception as a failure in our form."""
+
     @app.after_request
     def ended(reply: Response) -> Response:
         reply.headers["X-Request-Id"] = g.get("request_id", "")
@@ -95,28 +139,3 @@ def create_app(
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:
         return errors.response(errors.of(error))
-
-    for module in (
-        answer_routes,
-        compat,
-        embeddings,
-        feedback,
-        health,
-        openai,
-        responses,
-        sql,
-        tickets,
-        ui_chat,
-        v1_models,
-    ):
-        app.register_blueprint(module.routes)
-    app.register_blueprint(web.page(settings, sluice.providers.described, sluice.databases))
-    app.register_blueprint(overview.routes)
-    if server.cors:
-        from flask_cors import CORS
-
-        exposed = ["X-Answer-Id", "X-Sluice-Adjusted", "X-Request-Id", "X-Rows-Truncated", "X-Should-Retry"]
-        exposed += ["Server-Timing", "Retry-After"]
-        CORS(app, origins=server.cors, expose_headers=exposed, max_age=600)
-    app.wsgi_app = Direct(app)  # type: ignore[method-assign]
-    return app
