@@ -22,12 +22,14 @@ import json
 import re
 from collections.abc import Iterable
 
+from gateway.text2sql.statement_text import INVISIBLE, QUERY, cleaned, unquoted
 from providers.stream.harmony import Harmony
 from providers.stream.thought_tags import HARMONY, TAG
 
 LABELS = "sql|sqlite3?|postgres|postgresql|pgsql|psql|plsql|tsql|mysql|mariadb"
 SEARCHED = 256 << 10  # characters at a reply's end that are searched
 _MOST_FENCE = 99
+DEPTH = 2  # blocks within blocks
 _TRIES = 200  # tags, members and beginnings that are looked at, from the end
 _BACKTICKS, _TILDES = rf"`{{3,{_MOST_FENCE}}}+(?!`)", rf"~{{3,{_MOST_FENCE}}}+(?!~)"
 _OPENING = re.compile(
@@ -35,18 +37,20 @@ _OPENING = re.compile(
        | (?<!`)(?P<inline>{_BACKTICKS})[ \t]{{0,20}}+\{{?\.?(?P<label>{LABELS})\b\}}?""",
     re.VERBOSE | re.MULTILINE | re.IGNORECASE,
 )
+_DIFF_LABEL = re.compile(r"(?:diff|patch)\b", re.IGNORECASE)
+_SMART_FENCE = re.compile(r"^[ \t]*[‘’]{3}", re.MULTILINE)
 _SQL_LABEL = re.compile(rf"\{{?\.?(?:{LABELS})", re.IGNORECASE)
 _STREAMED = re.compile(rf"```+[ \t]*\{{?\.?(?:{LABELS})[^\n`]*\n", re.IGNORECASE)
-# What is before the query is never taken otherwise than it was first: with many comments that would be 2^n ways.
-_QUERY = re.compile(
-    r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*+(?:select(?=[\s('\"`*\[\d@$+\-:,]|\Z)(?!\s*=)|with\s|values\s*\()",
-    re.IGNORECASE | re.DOTALL,
+_TAG = re.compile(
+    r"<(sql|sql_?query|query|code|pre|answer|final_?(?:sql|answer)|parameter|statement|output|result)\b[^<>]{0,100}>",
+    re.IGNORECASE,
 )
-_TAG = re.compile(r"<(sql|sql_?query|query|code|pre|answer|final_?sql)\b[^<>]{0,100}>", re.IGNORECASE)
 # In JSON, or as Python prints a dictionary.
 _MEMBER = re.compile(
-    r"""["'](?:(?:final_?|generated_?)?sql|sql_?query|query|statement|sql_?statement)["']\s{0,20}:\s{0,20}
-        ("(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+')""",
+    r"""["'](?:\w{0,20}sql\w{0,20}|SQL\ ?语句|查询语句|语句|query|statement|code|answer|input|action_input|command)["']
+        \s{0,20}:\s{0,20}
+        ("(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'
+        |\[\s{0,20}"(?:[^"\\]|\\.)*+"(?:\s{0,20},\s{0,20}"(?:[^"\\]|\\.)*+")*+\s{0,20}\])""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
 # A text in a program: cursor.execute("SELECT …").
@@ -59,39 +63,22 @@ _SAYS_SO = re.compile(
     r"\s*(?:\|\s*\n\s*)?(?=[(\s]*+(?:select|with)\b)",
     re.IGNORECASE,
 )
-_BEGINNING = re.compile(r"(?:^|(?<=[\s:：,，。；;（(「“\"'>】\]]))(?:SELECT|WITH)\b", re.IGNORECASE | re.MULTILINE)
-_INLINE = re.compile(r"(?<!`)`([^`\n]{6,4000})`(?!`)")
+_BEGINNING = re.compile(
+    r"(?:^|(?<=[\s:：,，。；;（(「『“‘\"'>】\]{*|]))(?:SELECT|WITH)\b", re.IGNORECASE | re.MULTILINE
+)
+_INLINE = re.compile(r"(?<!`)(`{1,2})([^`\n]{6,4000})\1(?!`)")
+# Words between two statements of a block.
+_OR = re.compile(
+    r"\s*(?:or|and|then|alternatively|或者?|或是|也可以|以及|然后|另一种(?:写法|方式)?)\s{0,5}[:：,，]?[ \t]*\n",
+    re.IGNORECASE,
+)
+# What ends a statement that stands in it; a cell of a table ends with its bar.
+_PAIRS = {"“": "”", "‘": "’", "「": "」", "『": "』", "{": "}", "（": "）"}
+_BAR = re.compile(r"(?<![\\|])\|(?!\|)")
+
 _FROM = re.compile(r"\bfrom\s+[\"`\[]?([\w.$]+)", re.IGNORECASE)
 _LOOKS_LIKE_SQL = re.compile(r"\bselect\b.{1,2000}?\bfrom\b", re.IGNORECASE | re.DOTALL)
-_INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00ad"
-_PROMPT = re.compile(
-    r"^[ \t]*(?:mysql>|sqlite>|MariaDB \[[^\]\n]{0,60}\]>|[\w.-]{1,40}[=\-('\"*][#>]|->|\.\.\.>|[-'\"(]>)[ \t]+",
-    re.IGNORECASE | re.MULTILINE,
-)
-_FIRST_PROMPT = re.compile(
-    r"[ \t]*(?:mysql>|sqlite>|MariaDB \[[^\]\n]{0,60}\]>|[\w.-]{1,40}=[#>])[ \t]+(?=\S)", re.IGNORECASE
-)
-_NUMBERED = re.compile(r"^[ \t]*(\d{1,4})[ \t]*(?:[.:|)、]|\t| )[ \t]?", re.MULTILINE)
-_SETTING = re.compile(
-    r"(?:\s|--[^\n]*\n)*+(?:use|set)\b"
-    r"[^;；'\"`]*+(?:(?:'[^']*+'|\"[^\"]*+\"|`[^`]*+`)[^;；'\"`]*+)*+[;；]",
-    re.IGNORECASE,
-)
-_NAME = re.compile(r"\s*(?:sql|sql ?query|query|SQL ?语句)\s{0,5}[:：]\s*(?=[(\s]*+(?:select|with)\b)", re.IGNORECASE)
-# What stands in front of a query and is none of it: \c shop, GO, sql, # a title, // a remark, [SQL], BEGIN;
-_HEAD = re.compile(
-    r"\s*(?:\\[a-z!?]+[^\n]*\n|(?:GO|sql)[ \t]*\n|(?:\#|//)[^\n]*\n|[\[【<]\s?sql[^\n\]】>]{0,20}[\]】>]"
-    r"|\+(?=[ \t]+(?:select|with)\b)|(?:BEGIN|START\s+TRANSACTION)(?:\s+(?:READ ONLY|TRANSACTION))?\s*[;；])",
-    re.IGNORECASE,
-)
-# And behind one: \G, GO, </sql>, COMMIT;
-_TAIL = re.compile(
-    r"(?:\\[gG]\s{0,9}[;；]?|\n\s{0,20}GO|[\[【<]/sql[^\n\]】>]{0,20}[\]】>]"
-    r"|(?<=[;；])\s{0,20}(?:COMMIT|ROLLBACK|END)\s{0,9}[;；]?)\s{0,200}\Z",
-    re.IGNORECASE,
-)
 _IGNORED = re.compile(r"--[^\n]*|/\*.{0,4000}?\*/|[;；\s]", re.DOTALL)
-_WHOLE = {"“": "”", '"': '"', "`": "`", "'": "'"}  # quotation marks around a whole statement
 _SQL_LINES = (
     "select|from|where|group|order|having|limit|offset|union|join|left|right|inner|full|cross|natural|and|or|on|"
     "case|when|then|else|end|with|as|in|not|between|fetch|window|values|except|intersect"
@@ -103,7 +90,7 @@ _END = re.compile(
     r"|(?P<stop>```|~~~|</[a-z]|<\||\n[ \t]*(?:'''|\"\"\"|\$\$|`{1,2}(?=\s|\Z)|【|\[/)"
     r"|\n[ \t]*(?=[^\W\d_][\w ]{0,20}[:：](?![:=]))"
     rf"|\n[ \t]*(?=(?!(?:{_SQL_LINES})\b)[a-z]+ [^\n;'()=]{{2,200}}[.!][ \t]*(?:\n|\Z))"
-    r"|\s(?=(?:这条|这个语句|这个查询|该语句|该查询|此语句|此查询|以上|上述)))",
+    r"|\s(?=(?:来(?:查询|查看|获取|得到|列出|统计|计算)|即可|就可以|就行|这条|这个语句|这个查询|该语句|该查询|此语句|此查询|以上|上述)))",
     re.DOTALL | re.IGNORECASE,
 )
 
@@ -143,15 +130,20 @@ def statements(reply: str, tables: Iterable[str] = (), *, cut: bool = False) -> 
     """
     # A fence that was escaped on its way is one.
     text = without_thoughts(reply[-SEARCHED:]).replace("\\`\\`\\`", "```")
+    if "\n" not in text:
+        text = text.replace("\r", "\n")  # lines that end as on an old Mac
+    text = unquoted(_SMART_FENCE.sub("```", text))
     blocks, rest = _blocks(text, cut)
     queries = [query for content, _ in blocks for query in _split(content)]
     for content, _ in blocks:
-        if not _QUERY.match(content):
+        if not QUERY.match(content):
             queries += _members(content)
     if not queries:
         programs = [content for content, is_sql in blocks if not is_sql]
         queries = [query for content in programs for query in _named(content) or _program_texts(content)]
     queries = queries or _tagged(rest) or _members(rest)
+    if not queries and '\\"' in rest:
+        queries = _members(rest.replace('\\"', '"'))  # JSON in a text of JSON
     if queries:
         return queries
     labelled = [content for content, is_sql in blocks if is_sql and content]
@@ -160,7 +152,8 @@ def statements(reply: str, tables: Iterable[str] = (), *, cut: bool = False) -> 
     if cut:
         return []
     known = {name.rpartition(".")[2].lower() for name in tables}
-    return _named(rest) or _plain(rest, known) or _inline(rest)
+    inside = "\n\n".join(content for content, _ in blocks)
+    return _named(rest) or _plain(rest, known) or _inline(rest) or _plain(inside, known)
 
 
 def looks_like_sql(reply: str) -> bool:
@@ -187,7 +180,7 @@ def without_thoughts(text: str) -> str:
     return "".join(kept)
 
 
-def _blocks(text: str, cut: bool) -> tuple[list[tuple[str, bool]], str]:
+def _blocks(text: str, cut: bool, depth: int = 0) -> tuple[list[tuple[str, bool]], str]:
     """The fenced blocks, each with whether its label says SQL, and the text outside of them."""
     blocks: list[tuple[str, bool]] = []
     rest: list[str] = []
@@ -201,49 +194,21 @@ def _blocks(text: str, cut: bool) -> tuple[list[tuple[str, bool]], str]:
         if closing or not cut:
             content = text[opening.end() : end]
             # A query may stand in the label's place: ```SELECT 1```.
-            blocks.append((cleaned(content if closing else content.rstrip().rstrip("`~")), is_sql))
+            content = cleaned(
+                content if closing else content.rstrip().rstrip("`~"), is_diff=_DIFF_LABEL.match(info) is not None
+            )
+            # A block of Markdown may have blocks in it.
+            has_blocks = depth < DEPTH and "```" in content[1:] and not QUERY.match(content)
+            inner = _blocks(content, cut, depth + 1)[0] if has_blocks else []
+            blocks += inner or [(content, is_sql)]
         at = closing.end() if closing else len(text)
     rest.append(text[at:])
     return blocks, "\n\n".join(rest)
 
 
-def cleaned(content: str) -> str:
-    """A statement without what stands around it: quotation marks of mail, prompts, line numbers, USE and SET."""
-    lines = content.strip("\n").split("\n")
-    if all(line.lstrip().startswith(">") for line in lines if line.strip()):
-        lines = [re.sub(r"^\s*>\s?", "", line) for line in lines]
-    content = "\n".join(lines).strip(" \t\r\n\f" + _INVISIBLE)
-    if _FIRST_PROMPT.match(content):
-        content = _PROMPT.sub("", content)
-    content = _without_numbers(content)
-    if (name := _NAME.match(content)) is not None:
-        content = content[name.end() :]
-    at = 0
-    while (before := _SETTING.match(content, at) or _HEAD.match(content, at)) is not None:
-        at = before.end()
-    mark = content[at : at + 1]
-    if mark in _WHOLE and _WHOLE[mark] == content[-1:] and content.count(_WHOLE[mark], at) <= 2:
-        content = content[:at] + content[at + 1 : -1] if _QUERY.match(content, at + 1) else content
-    if _QUERY.match(content, at):
-        content = _TAIL.sub("", content[at:])
-    return content.strip(" \t\r\n\f" + _INVISIBLE)
-
-
-def _without_numbers(content: str) -> str:
-    lines = content.split("\n")
-    numbers = [_NUMBERED.match(line) for line in lines]
-    given = [int(number[1]) for number in numbers if number]
-    whole = all(number or not line.strip() for number, line in zip(numbers, lines, strict=True))
-    if not whole or not given or given != list(range(given[0], given[0] + len(given))):
-        return content
-    if not _QUERY.match(lines[0][numbers[0].end() :] if numbers[0] else lines[0]):
-        return content
-    return "\n".join(line[number.end() :] if number else line for number, line in zip(numbers, lines, strict=True))
-
-
 def _split(content: str) -> list[str]:
     """The queries of a block: several where nothing else stands in it, the block as it is otherwise."""
-    if not _QUERY.match(content):
+    if not QUERY.match(content):
         return []
     parts, at = [], 0
     for mark in _END.finditer(content):
@@ -251,8 +216,9 @@ def _split(content: str) -> list[str]:
             parts.append(content[at : mark.end()].strip())
             at = mark.end()
     parts.append(content[at:].strip())
-    queries = [part for part in parts if _QUERY.match(part)]
-    others = [part for part in parts if not _QUERY.match(part) and _IGNORED.sub("", part)]
+    parts = [_OR.sub("", f"{part}\n", count=1).strip() if _OR.match(f"{part}\n") else part for part in parts]
+    queries = [part for part in parts if QUERY.match(part)]
+    others = [part for part in parts if not QUERY.match(part) and _IGNORED.sub("", part)]
     # A backslash may hide the end of a text: then the guard says what it is.
     return queries if len(queries) > 1 and not others and "\\" not in content else [content]
 
@@ -265,7 +231,7 @@ def _program_texts(text: str) -> list[str]:
 
 def _queries(found: Iterable[str]) -> list[str]:
     texts = (cleaned(text) for text in found)
-    return [text for text in texts if _QUERY.match(text)]
+    return [text for text in texts if QUERY.match(text)]
 
 
 def _tagged(text: str) -> list[str]:
@@ -281,8 +247,8 @@ def _members(text: str) -> list[str]:
     found = []
     for member in list(_MEMBER.finditer(text))[-_TRIES:]:
         try:
-            given = json.loads(member[1], strict=False) if member[1][0] == '"' else ast.literal_eval(member[1])
-            found.append(str(given))
+            given = ast.literal_eval(member[1]) if member[1][0] == "'" else json.loads(member[1], strict=False)
+            found.append("\n".join(given) if isinstance(given, list) else str(given))
         except (ValueError, SyntaxError):
             continue
     return _queries(found)
@@ -303,7 +269,7 @@ def _plain(text: str, tables: set[str]) -> list[str]:
         is_closed = text[end - 1 : end] in (";", "；")
         source = _FROM.search(statement)
         reads = source is not None and source[1].rpartition(".")[2].lower() in tables
-        in_line = text[text.rfind("\n", 0, start) + 1 : start].strip(" \t>*-#" + _INVISIBLE) != ""
+        in_line = text[text.rfind("\n", 0, start) + 1 : start].strip(" \t>*-#" + INVISIBLE) != ""
         in_capitals = beginning[0].isupper()
         if (
             reads
@@ -316,23 +282,37 @@ def _plain(text: str, tables: set[str]) -> list[str]:
 
 
 def _inline(text: str) -> list[str]:
-    return [query for query in _queries(match[1] for match in _INLINE.finditer(text)) if _FROM.search(query)]
+    return [query for query in _queries(match[2] for match in _INLINE.finditer(text)) if _FROM.search(query)]
 
 
 def _until_end(text: str, start: int) -> tuple[str, int]:
     """The statement that begins at `start`, and where it ends."""
-    depth, end, after = 0, len(text), len(text)
-    for mark in _END.finditer(text, start):
+    before = text[start - 1 : start] if start else ""
+    depth, after = 0, len(text)
+    end = _outside(text, start, before)
+    for mark in _END.finditer(text, start, end):
         depth += (mark["open"] is not None) - (mark["close"] is not None)
         if mark["end"] and mark["end"][0] == "\n" and (depth > 0 or _goes_on(text, start, mark.end())):
             continue
         if mark["end"] or mark["stop"]:
             end, after = mark.start(), mark.end() if mark["end"] else mark.start()
             break
-    statement, quote = text[start:end], text[start - 1 : start] if start else ""
+    statement, quote = text[start:end], before
     if quote in ("'", '"') and statement.count(quote) % 2:
         statement = statement[: statement.rindex(quote)]  # it stood in quotation marks
     return statement, after
+
+
+def _outside(text: str, start: int, before: str) -> int:
+    """Where what a statement stands in ends at the latest: quotation marks, bold letters, a cell of a table."""
+    closing = "**" if text[max(0, start - 2) : start] == "**" else _PAIRS.get(before)
+    found = text.find(closing, start) if closing else -1
+    line = text.rfind("\n", 0, start) + 1
+    if text[line:start].lstrip().startswith("|"):
+        row_end = text.find("\n", start)
+        bar = _BAR.search(text, start, row_end if row_end >= 0 else len(text))
+        found = bar.start() if bar else found
+    return found if found >= 0 else len(text)
 
 
 _GOES_ON = re.compile(r"\s*(?:FROM|WHERE|GROUP|ORDER|HAVING|LIMIT|UNION|JOIN|LEFT|INNER|AND|OR)\b")

@@ -40,6 +40,7 @@ class Dialect:
     pseudo_columns  columns that every table has without listing them
     pseudo_values   unquoted names that are the server's own values, not columns
     row_functions   functions that may be read like a table → the columns that they give
+    constants       unquoted names that are values such as the time, never columns
     """
 
     name: str
@@ -64,6 +65,7 @@ class Dialect:
     pseudo_columns: frozenset[str]
     pseudo_values: frozenset[str]
     row_functions: Mapping[str, tuple[str, ...]]
+    constants: frozenset[str] = frozenset()
 
 
 # Lexemes whose text decides nothing else: what a text, a name, a number, a word or a sign is differs between servers.

@@ -1,6 +1,7 @@
 """Whether a statement may run: one query over allowed tables, columns and functions, sent as it was written.
 
     lexemes.py      the statement cut as its server cuts it; comments and hints go
+    reader.py       the parser of each server's SQL
     words.py        each word is a name in the parser's tree, or on the server's lists
     kinds.py        the kinds of expressions that a tree may hold
     meanings.py     what the server takes, and takes for something else than was meant
@@ -19,12 +20,12 @@ import re
 from dataclasses import dataclass, field
 
 from sqlglot import exp
-from sqlglot.dialects.dialect import Dialect as Reader
 from sqlglot.errors import ParseError, SqlglotError
 
 from gateway.text2sql.databases import DIALECTS
 from gateway.text2sql.databases.dialect import Dialect
 from gateway.text2sql.guard import lexemes, meanings, reserved, size_bounds, words
+from gateway.text2sql.guard import reader as readers
 from gateway.text2sql.guard.kinds import EXPRESSIONS, WORDS
 from gateway.text2sql.guard.names import Names
 from gateway.text2sql.guard.refused import Refused
@@ -89,7 +90,7 @@ def parse(statement: lexemes.Statement | str, dialect: Dialect) -> exp.Query:
     if first.lower() not in BEGINNINGS:
         raise Refused(f"only SELECT may run here, not {first.upper()[:40]}")
     try:
-        reader = Reader.get_or_raise(dialect.sqlglot)
+        reader = readers.of(dialect)
         tokens = lexemes.token_list(reader, statement)
         meanings.check_signs(statement.text, tokens, dialect)
         trees = [tree for tree in reader.parser().parse(tokens, statement.text) if tree is not None]
@@ -125,6 +126,8 @@ def _check_kind(node: exp.Expr, dialect: Dialect) -> None:
         what = WORDS.get(node.key)
         shown = " ".join(node.sql(dialect.sqlglot).split())[:60] or node.key.upper()
         raise Refused(f"{what} is not allowed: {shown}" if what else f"this is not allowed: {shown}")
+    if isinstance(node, exp.JSONTable) and not isinstance(node.parent, exp.Table):
+        raise Refused("JSON_TABLE gives rows: write it behind FROM, with a name")
     if isinstance(node, exp.DataTypeParam) and node.name.isdigit() and int(node.name) > TYPE_LENGTH:
         raise Refused(f"a type's length must be at most {TYPE_LENGTH:,}, got {node.name}")
     if node.is_star and isinstance(node, exp.Star | exp.Column) and not isinstance(node.parent, STARS_IN):

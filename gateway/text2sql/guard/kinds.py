@@ -18,7 +18,8 @@ EXPRESSIONS = frozenset(
         exp.Column, exp.Identifier, exp.Star, exp.Alias, exp.Literal, exp.Boolean, exp.Null, exp.Var, exp.Tuple,
         exp.Paren, exp.Interval, exp.DataType, exp.DataTypeParam, exp.RawString, exp.Array, exp.ByteString,
         exp.HexString, exp.BitString, exp.National, exp.Introducer, exp.Kwarg, exp.Bracket, exp.Slice,
-        exp.CharacterSet, exp.Struct, exp.JSONValue, exp.IntervalSpan, exp.JSONKeyValue,
+        exp.CharacterSet, exp.Struct, exp.JSONSchema, exp.JSONColumnDef, exp.ColumnDef,
+        exp.JSONValue, exp.IntervalSpan, exp.JSONKeyValue,
         # conditions
         exp.And, exp.Or, exp.Xor, exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ,
         exp.NullSafeNEQ, exp.Is, exp.Between, exp.In, exp.Like, exp.ILike, exp.SimilarTo, exp.Glob, exp.Escape,

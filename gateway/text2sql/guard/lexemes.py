@@ -43,6 +43,14 @@ LITERALS = {
 Piece = tuple[str, str, str]  # kind, text, the gap in front
 
 
+# What stands behind # where it is PostgreSQL's operator: a sign or a value, or a name with more of the query behind it.
+_OPERAND = re.compile(
+    r"#\s*(?:[>\-+'\"(\d]|\w+\s*(?:[,;()=<>.]|(?:as|from|where|and|or|group|order|limit)\b)"
+    r"|[a-z_][a-z0-9_]*\s*\Z)",
+    re.IGNORECASE,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Lexeme:
     """
@@ -160,8 +168,8 @@ def _pieces(sql: str, dialect: Dialect) -> list[Piece]:
 
 
 def _check_comment(text: str, pieces: list[Piece], gap: str) -> None:
-    if text.startswith("#") and pieces and "\n" not in gap:
-        # In PostgreSQL # is an operator, and so are #> and #>>.
+    if text.startswith("#") and pieces and "\n" not in gap and _OPERAND.match(text):
+        # In PostgreSQL # is an operator, and so are #> and #>>: what stands behind it would be lost.
         raise Refused("# begins a comment in MySQL: write -- for a comment, or JSON_EXTRACT(…) to read JSON")
 
 
@@ -208,19 +216,20 @@ def agree(statement: Statement, tokens: list[Token]) -> None:
         if not covered and first < len(lexemes) and lexemes[first].kind == "number":
             continue  # the parser reads .5 as two tokens
         if not covered or covered[-1].end != end or (covered[0].start != token.start and covered[0].kind != "number"):
-            raise Refused(f"it cannot be read for certain near {_near(statement, token.start)}")
+            raise Refused(_in_two_ways(statement, token.start))
         kinds = {lexeme.kind for lexeme in covered}
         is_quoted = token.token_type in LITERALS or token.token_type == TokenType.IDENTIFIER
         if covered[0].kind == "number" and len(covered) == 1 and covered[0].text[:2].lower() == "0x":
             continue  # MySQL's and SQLite's 0x1f; elsewhere it is no number
         if is_quoted != bool(kinds & {"text", "name"}) or (is_quoted and len(covered) > 1):
-            raise Refused(f"it cannot be read for certain near {_near(statement, token.start)}")
+            raise Refused(_in_two_ways(statement, token.start))
     if n != len(lexemes):
-        raise Refused(f"it cannot be read for certain near {_near(statement, lexemes[n].start)}")
+        raise Refused(_in_two_ways(statement, lexemes[n].start))
 
 
-def _near(statement: Statement, at: int) -> str:
-    return statement.text[at : at + 30].replace("\n", " ")
+def _in_two_ways(statement: Statement, at: int) -> str:
+    near = statement.text[at : at + 30].replace("\n", " ")
+    return f"it can be read in two ways near {near}: write texts in single quotes, and spaces around words and signs"
 
 
 def token_list(reader: Any, statement: Statement) -> list[Token]:

@@ -41,7 +41,7 @@ SQLITE_CASTS = {
 ARGUMENTS = {
     "mysql": {"isnull": 1, "date": 1, "time": 1, "year": 1, "month": 1, "day": 1, "length": 1, "quarter": 1},
     "sqlite": {"length": 1, "lower": 1, "upper": 1},
-    "postgres": {"length": 1, "lower": 1, "upper": 1, "now": 0},
+    "postgres": {"length": 1, "lower": 1, "upper": 1, "now": 0, "decode": 2},
 }  # fmt: skip
 
 
@@ -154,6 +154,9 @@ def _sqlite_dates(node: exp.Expr, context: Context) -> str | None:
 
 
 def _added_texts(node: exp.Expr, _context: Context) -> str | None:
+    sides = (node.this, node.expression) if isinstance(node, exp.Add) else ()
+    if any(isinstance(side.unnest(), exp.Interval) for side in sides):
+        return None  # MySQL: '2024-01-31' + INTERVAL 1 DAY
     if isinstance(node, exp.Add) and any(
         _is_text(side) and not _is_numeric_text(side) for side in (node.this, node.expression)
     ):

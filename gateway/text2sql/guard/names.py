@@ -39,6 +39,7 @@ _PARTS = {kind: frozenset(parts.split()) for kind, parts in PARTS.items()}
 MEANING = {
     "only": "FROM ONLY", "sample": "TABLESAMPLE", "locks": "locking rows", "into": "INTO", "hints": "an index hint",
     "pivots": "PIVOT", "qualify": "QUALIFY", "laterals": "LATERAL VIEW", "match": "MATCH_RECOGNIZE", "kind": "this",
+    "operation_modifiers": "a word such as STRAIGHT_JOIN behind SELECT", "rows_from": "ROWS FROM",
     "catalog": "a name of three parts (write schema.table)",
 }  # fmt: skip
 NO_NAMES: frozenset[str] = frozenset()
@@ -276,6 +277,8 @@ class Names:
         self._expressions(call.args, ctes, [scope, *outer])
         called = self._column_name(alias.this) if alias and alias.this else name
         names = [column or called for column in columns] + ["ordinality"]
+        if isinstance(call, exp.JSONTable):
+            names = [self._column_name(one.this) for one in call.find_all(exp.JSONColumnDef) if one.this]
         given = self._renamed(names, alias)
         if isinstance(node.args.get("offset"), exp.Identifier):
             given.append(self._column_name(node.args["offset"]))  # WITH ORDINALITY AS t(x, n): the parser's place of n
@@ -286,15 +289,20 @@ class Names:
         start, end = call.meta.get("start"), call.meta.get("end")
         if start is not None and end is not None:
             return self._text[start : end + 1].lower()
-        if isinstance(call, exp.Unnest):
-            return "unnest"
+        if isinstance(call, exp.Unnest | exp.JSONTable):
+            return "unnest" if isinstance(call, exp.Unnest) else "json_table"
         return "generate_series" if isinstance(call, exp.ExplodingGenerateSeries) else ""
 
     def _shown(self, node: exp.Expr) -> str:
         return node.sql(self._dialect.sqlglot)[:60]
 
     def _renamed(self, names: list[str], alias: exp.Expr | None) -> list[str]:
-        renamed = [self._column_name(column) for column in alias.args.get("columns") or []] if alias else []
+        renamed = []
+        for column in (alias.args.get("columns") or []) if alias else []:
+            is_typed = isinstance(column, exp.ColumnDef)  # jsonb_to_recordset(…) AS r(a int, b text)
+            if is_typed:
+                self._only(column, frozenset({"this", "kind"}))
+            renamed.append(self._column_name(column.this if is_typed else column))
         return renamed + names[len(renamed) :]
 
     def _table(self, node: exp.Table, ctes: Mapping[str, Expression]) -> Source:
@@ -385,13 +393,15 @@ class Names:
                     raise Refused(f"{node.sql(self._dialect.sqlglot)} names no table of this query that is open whole")
             else:
                 known = aliases if not self._dialect.alias_alone or _stands_alone(node) else NO_NAMES
-                if self._is_pseudo_value(node):
+                if self._is_bare(node, self._dialect.constants):
+                    continue
+                if self._is_bare(node, self._dialect.pseudo_values):
                     raise Refused(f"{node.name} is the server's own value here; a column of that name is quoted")
                 self._column(node, self._column_name(node.args.get("table")), scopes, known)
 
-    def _is_pseudo_value(self, node: exp.Column) -> bool:
+    def _is_bare(self, node: exp.Column, names: frozenset[str]) -> bool:
         is_bare = not node.args.get("table") and not node.this.args.get("quoted")
-        return is_bare and node.name.lower() in self._dialect.pseudo_values
+        return is_bare and node.name.lower() in names
 
     def _qualified(self, node: exp.Column, scopes: list[Scope]) -> None:
         """schema.table.column, where the table stands in the query under its own name."""

@@ -23,7 +23,10 @@ REPLACED = 100_000  # the longest that replace may be given or make
 # What looks for one text in another takes their lengths' product at worst.
 SEARCHED = 100_000_000
 SERIES = 1_000_000  # rows of generate_series
+INDENTS = {"jsonb_pretty", "json_pretty", "json_detailed"}
 WIDTHS = 10_000  # characters that a number in repeat, lpad, space or printf may ask for
+# What gives rows whose columns may be as long as what it is given.
+ROWS = (exp.Values, exp.Table, exp.Unnest, exp.Lateral)
 JOINS = (exp.Concat, exp.ConcatWs, exp.DPipe, exp.Array, exp.Tuple)
 COLLECTS = (exp.GroupConcat, exp.ArrayAgg, exp.JSONArrayAgg, exp.JSONObjectAgg, exp.JSONBObjectAgg)
 COLLECTING = ("json_group_array", "json_group_object")  # SQLite's
@@ -70,19 +73,28 @@ class _Lengths:
             return self._replaced(node, lengths)
         if isinstance(node, CONDITIONS):
             return SCALAR
-        longest = max([SCALAR, *parts])
-        if isinstance(node, exp.Values):
+        longest = self._made(node, lengths)
+        if isinstance(node, ROWS):
             self._column = max(self._column, longest)
-        if isinstance(node, COLLECTS) or (isinstance(node, exp.Anonymous) and node.name.lower() in COLLECTING):
+        if longest > TEXT:
+            raise Refused(f"it could join texts to more than {TEXT:,} characters: join fewer or shorter ones")
+        return longest
+
+    def _made(self, node: exp.Expr, lengths: dict[int, int]) -> int:
+        """What any other expression makes of its parts."""
+        parts = list(lengths.values())
+        longest = max([SCALAR, *parts])
+        if isinstance(node, COLLECTS) or _called(node) in COLLECTING:
             return max(COLLECTED, longest)
         if isinstance(node, JOINS):
             separator = lengths[id(node.expressions[0])] if isinstance(node, exp.ConcatWs) and node.expressions else 0
-            longest = sum(parts) + separator * len(parts)
-        elif isinstance(node, exp.Func) and not isinstance(node, SHORT):
+            return max(SCALAR, sum(parts) + separator * len(parts))
+        if _called(node) in INDENTS:
+            # Each of n parentheses may stand in a line of its own, as deep as it nests: n * n spaces.
+            return max(SCALAR, sum(parts) ** 2)
+        if isinstance(node, exp.Func) and not isinstance(node, SHORT):
             # Any other function: at most all that it is given, with a sign of escape before each letter.
-            longest = max(SCALAR, 2 * sum(parts))
-        if longest > TEXT:
-            raise Refused(f"it could join texts to more than {TEXT:,} characters")
+            return max(SCALAR, 2 * sum(parts))
         return longest
 
     def _asked_for(self, node: exp.Expr, parts: list[int]) -> int:
@@ -91,10 +103,12 @@ class _Lengths:
             return _printed(node, parts)
         count = node.expression if isinstance(node, exp.Pad) else node.args.get("times") or node.this
         if not isinstance(count, exp.Literal) or count.is_string or not count.name.isdigit():
-            raise Refused(f"{_word(node)} takes a plain number of characters here")
+            raise Refused(f"{_word(node)} needs its length as a plain number, such as 10, got an expression")
         length = int(count.name) * (max(1, max(parts)) if isinstance(node, exp.Repeat) else 1)
         if int(count.name) > WIDTHS or length > REPLACED:
-            raise Refused(f"{_word(node)} must make at most {WIDTHS:,} characters")
+            raise Refused(
+                f"{_word(node)} must make at most {WIDTHS:,} characters, got {length:,}: write a smaller number"
+            )
         return max(SCALAR, length)
 
     def _query(self, node: exp.Query) -> int:
@@ -113,7 +127,9 @@ class _Lengths:
     def _search(self, parts: list[int]) -> None:
         first, second = sorted([*parts, 1, 1])[-2:]
         if first * second > SEARCHED:
-            raise Refused("it could look for a very long text in another")
+            raise Refused(
+                "a search of one text in another could take too long: search in a column, not in joined texts"
+            )
 
     def _replaced(self, node: exp.Expr, lengths: dict[int, int]) -> int:
         """The length of what replace makes: at worst, all that it looks for stands side by side."""
@@ -138,7 +154,9 @@ def _check_recursion(node: exp.With) -> None:
         query = cte.this.expression if isinstance(cte.this, exp.SetOperation) else None
         for item in query.expressions if isinstance(query, exp.Select) else []:
             if any(joined.find(exp.Column) for joined in item.find_all(*JOINS, exp.Replace, exp.RegexpReplace)):
-                raise Refused("a recursion must not make a text longer with each step")
+                raise Refused(
+                    "a recursion must not make a text longer with each step: join the texts in the query around it"
+                )
 
 
 def _check_series(node: exp.Expr) -> None:
@@ -149,6 +167,10 @@ def _check_series(node: exp.Expr) -> None:
         raise Refused(f"generate_series must give at most {SERIES:,} rows")
 
 
+def _called(node: exp.Expr) -> str:
+    return node.name.lower() if isinstance(node, exp.Anonymous) else ""
+
+
 def _is_printf(node: exp.Expr) -> bool:
     return isinstance(node, exp.Anonymous) and node.name.lower() in ("printf", "format")
 
@@ -157,15 +179,17 @@ def _printed(node: exp.Expr, parts: list[int]) -> int:
     """What printf makes: its format has to be a plain text, whose widths count."""
     given = node.this if isinstance(node.this, exp.Expr) else next(iter(node.expressions), None)
     if not isinstance(given, exp.Literal) or not given.is_string or "*" in given.name:
-        raise Refused(f"{_word(node)} takes a plain text as its format here, without *")
+        raise Refused(f"{_word(node)} needs its format as a plain text without *, such as '%05d'")
     widths = [int(width) for width in re.findall(r"\d+", given.name)]
     if any(width > WIDTHS for width in widths):
-        raise Refused(f"{_word(node)} must make at most {WIDTHS:,} characters")
+        raise Refused(
+            f"{_word(node)} must make at most {WIDTHS:,} characters, got {max(widths):,}: write a smaller number"
+        )
     # Each % may name any of the arguments (%1$s), and PostgreSQL's %L and %I double their quotes.
     named = given.name.count("%") * 2 * max(parts) if "$" in given.name else 2 * sum(parts)
     made = max(SCALAR, named + len(given.name) + sum(widths))
     if made > TEXT:
-        raise Refused(f"it could join texts to more than {TEXT:,} characters")
+        raise Refused(f"it could join texts to more than {TEXT:,} characters: join fewer or shorter ones")
     return made
 
 

@@ -39,7 +39,10 @@ ELSEWHERE = {
 
 
 # Where the parser puts a name that names.py judges; in any other place nothing would look at it.
-PLACES = (exp.Column, exp.Table, exp.TableAlias, exp.Alias, exp.Join, exp.Window, exp.Unnest, exp.Collate)
+PLACES = (
+    exp.Column, exp.Table, exp.TableAlias, exp.Alias, exp.Join, exp.Window, exp.Unnest, exp.Collate, exp.JSONColumnDef,
+    exp.ColumnDef,
+)  # fmt: skip
 
 
 def check(statement: Statement, tree: exp.Expr, dialect: Dialect) -> None:

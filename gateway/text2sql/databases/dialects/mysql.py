@@ -32,6 +32,7 @@ MYSQL = Dialect(
         UTC_DATE UTC_TIME UTC_TIMESTAMP FETCH FIRST NEXT ONLY
         SECOND_MICROSECOND MINUTE_MICROSECOND MINUTE_SECOND HOUR_MICROSECOND HOUR_SECOND HOUR_MINUTE DAY_MICROSECOND
         DAY_SECOND DAY_MINUTE DAY_HOUR YEAR_MONTH
+        COLUMNS PATH NESTED ORDINALITY EMPTY ERROR DEFAULT
         SIGNED UNSIGNED DATETIME TIMESTAMP NCHAR JSON YEAR CHARSET SET UTF8 UTF8MB4 LATIN1 GBK BINARY ASCII
     """),
     functions=common.FUNCTIONS | words("""
@@ -50,8 +51,11 @@ MYSQL = Dialect(
         year quarter month week weekofyear yearweek day dayofmonth dayofweek dayofyear dayname monthname weekday hour
         minute second microsecond last_day
         json_extract json_unquote json_length json_keys json_type json_valid json_contains json_contains_path json_depth
-        json_search json_value json_quote json_array json_object
-    """) - words("export_set make_set weight_string"),
+        json_search json_value json_quote json_array json_object json_set json_insert json_replace json_remove
+        json_merge_patch json_merge_preserve json_array_append json_array_insert json_overlaps json_pretty json_table
+        insert sha to_base64 from_base64 inet_aton inet_ntoa inet6_aton inet6_ntoa is_ipv4 is_ipv6
+        point st_x st_y st_astext st_distance st_distance_sphere st_srid
+    """) - words("export_set weight_string"),
     glued=True,
     advice={
         "||": "|| means OR in MySQL: write CONCAT(…) to join text, or OR between conditions",
@@ -70,7 +74,7 @@ MYSQL = Dialect(
         "notnull": "write IS NOT NULL", "symmetric": "write BETWEEN a AND b with the smaller value first",
         "text": "write CHAR", "boolean": "MySQL casts to no BOOLEAN: write a condition",
         "timestamptz": "write DATETIME", "at": "write CONVERT_TZ(x, '+00:00', '+08:00')",
-        "materialized": "leave it out", "groups": "write ROWS or RANGE", "ordinality": "write ROW_NUMBER() OVER (…)",
+        "materialized": "leave it out", "groups": "write ROWS or RANGE",
         "date_trunc": "write DATE_FORMAT(x, '%Y-%m-01')", "date_part": "write EXTRACT(YEAR FROM x)",
         "to_char": "write DATE_FORMAT(x, '%Y-%m-%d')", "strftime": "write DATE_FORMAT(x, '%Y-%m-%d')",
         "to_date": "write STR_TO_DATE(x, '%Y-%m-%d')", "to_timestamp": "write FROM_UNIXTIME(x) or STR_TO_DATE(…)",
@@ -96,13 +100,17 @@ MYSQL = Dialect(
     names_as_text=False,
     pseudo_columns=frozenset({"_rowid"}),
     pseudo_values=frozenset(),
-    row_functions={},
+    row_functions={"json_table": ()},
+    constants=words("utc_date utc_time utc_timestamp"),
 )  # fmt: skip
 MARIADB = replace(
     MYSQL,
     name="mariadb",
     title="MariaDB",
-    functions=(MYSQL.functions | words("json_query nvl nvl2 median")) - words("regexp_like any_value grouping"),
+    words=MYSQL.words | words("within"),
+    functions=(MYSQL.functions | words("""
+        json_query json_exists json_compact json_detailed json_loose nvl nvl2 chr median percentile_cont percentile_disc
+    """)) - words("regexp_like any_value grouping"),
     advice={
         **MYSQL.advice,
         "->": "MariaDB has no ->: write JSON_EXTRACT(x, '$.key')",
@@ -110,6 +118,7 @@ MARIADB = replace(
         "regexp_like": "MariaDB has no REGEXP_LIKE: write x REGEXP 'pattern'",
         "any_value": "MariaDB has no ANY_VALUE: write MIN(x)",
         "grouping": "MariaDB has no GROUPING",
+        "json_pretty": "write JSON_DETAILED(x)",
         "lateral": "MariaDB has no LATERAL: write a subquery in SELECT, or a JOIN",
     },
-)
+)  # fmt: skip

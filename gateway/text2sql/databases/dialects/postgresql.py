@@ -31,7 +31,7 @@ POSTGRESQL = Dialect(
         EPOCH CENTURY DECADE MILLENNIUM DOW ISODOW DOY ISOYEAR MILLISECONDS MICROSECONDS TIMEZONE
         MICROSECOND MILLISECOND YEARS MONTHS WEEKS DAYS HOURS MINUTES SECONDS MINS SECS
         TEXT BOOLEAN BOOL INT2 INT4 INT8 FLOAT4 FLOAT8 DEC BPCHAR BYTEA TIMESTAMP TIMESTAMPTZ TIMETZ JSON JSONB UUID BIT
-        NCHAR NVARCHAR MONEY
+        NCHAR NVARCHAR MONEY INET JULIAN DATERANGE INT4RANGE INT8RANGE NUMRANGE TSRANGE TSTZRANGE TSVECTOR TSQUERY
     """) - words("NVARCHAR"),
     functions=common.FUNCTIONS | words("""
         string_agg array_agg bool_and bool_or every bit_and bit_or stddev stddev_pop stddev_samp variance var_pop
@@ -53,9 +53,15 @@ POSTGRESQL = Dialect(
         jsonb_array_length json_typeof jsonb_typeof json_array_elements jsonb_array_elements json_array_elements_text
         jsonb_array_elements_text json_each jsonb_each json_each_text jsonb_each_text json_object_keys jsonb_object_keys
         json_build_object jsonb_build_object json_build_array jsonb_build_array to_json to_jsonb jsonb_exists
-        row_to_json jsonb_path_query jsonb_path_query_array jsonb_path_query_first jsonb_path_exists jsonb_strip_nulls
-        num_nulls num_nonnulls format encode sha256
-    """) - words("row_to_json timeofday log2"),
+         jsonb_path_query jsonb_path_query_array jsonb_path_query_first jsonb_path_exists jsonb_strip_nulls
+        num_nulls num_nonnulls format encode sha256 row_to_json jsonb_set jsonb_insert jsonb_pretty json_strip_nulls
+        jsonb_path_match jsonb_object jsonb_to_recordset json_to_recordset jsonb_to_record json_to_record bit_xor
+        range_agg daterange int4range int8range numrange tsrange tstzrange isempty lower_inc upper_inc lower_inf
+        upper_inf range_merge sha224 sha384 sha512 decode convert_from convert_to quote_ident quote_nullable unistr
+        normalize array_dims trim_array sind cosd tand cotd asind acosd atand atan2d asinh acosh atanh gen_random_uuid
+        inet host masklen network family netmask broadcast hostmask get_byte get_bit bit_count pg_size_pretty
+        to_tsvector to_tsquery plainto_tsquery websearch_to_tsquery phraseto_tsquery ts_rank ts_rank_cd ts_headline
+    """) - words("row_to_json timeofday log2 inet"),
     glued=False,
     advice={
         "`": "names stand in double quotes in PostgreSQL",
@@ -102,6 +108,7 @@ POSTGRESQL = Dialect(
         "jsonb_array_elements": ("value",), "json_array_elements_text": ("value",),
         "jsonb_array_elements_text": ("value",), "json_object_keys": ("",), "jsonb_object_keys": ("",),
         "json_each": ("key", "value"), "jsonb_each": ("key", "value"), "json_each_text": ("key", "value"),
-        "jsonb_each_text": ("key", "value"), "jsonb_path_query": ("",),
+        "jsonb_each_text": ("key", "value"), "jsonb_path_query": ("",), "jsonb_to_recordset": (),
+        "json_to_recordset": (), "jsonb_to_record": (), "json_to_record": (),
     },
 )  # fmt: skip

@@ -35,7 +35,8 @@ SQLITE = Dialect(
         instr unicode char printf quote like glob hex
         datetime julianday unixepoch strftime
         json json_extract json_array_length json_type json_valid json_quote json_each json_tree
-        json_group_array json_group_object format
+        json_group_array json_group_object json_set json_insert json_replace json_remove json_patch json_object
+        json_array format sinh cosh tanh asinh acosh atanh octet_length
     """) - words("hex") | NEWER,
     glued=False,
     advice={

@@ -259,7 +259,7 @@ LONG_STEPS = [
 
 def test_statements_of_long_steps_end_in_time_and_leave_sqlites_processes_free(sqlite_server, opened):
     """Without the guard: no interrupt would end one of these steps."""
-    database = opened(sqlite_server, timeout_s=0.3)
+    database = opened(sqlite_server, timeout_s=1)
     database.schema()
     for sql in LONG_STEPS:
         sent = Verdict(sql, ok=True, limited=sql)
