@@ -128,7 +128,7 @@ class _Lengths:
         first, second = sorted([*parts, 1, 1])[-2:]
         if first * second > SEARCHED:
             raise Refused(
-                "a search of one text in another could take too long: search in a column, not in joined texts"
+                "it could look for a very long text in another: search in a column, not in joined texts"
             )
 
     def _replaced(self, node: exp.Expr, lengths: dict[int, int]) -> int:
