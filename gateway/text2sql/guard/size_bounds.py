@@ -127,9 +127,7 @@ class _Lengths:
     def _search(self, parts: list[int]) -> None:
         first, second = sorted([*parts, 1, 1])[-2:]
         if first * second > SEARCHED:
-            raise Refused(
-                "it could look for a very long text in another: search in a column, not in joined texts"
-            )
+            raise Refused("it could look for a very long text in another: search in a column, not in joined texts")
 
     def _replaced(self, node: exp.Expr, lengths: dict[int, int]) -> int:
         """The length of what replace makes: at worst, all that it looks for stands side by side."""
