@@ -24,6 +24,7 @@ from gateway.text2sql.errors import SqlFailed
 from gateway.text2sql.extract import OpenStatement
 from gateway.text2sql.guard.early_reject import early_reject
 from gateway.text2sql.guard.judge import Verdict
+from gateway.text2sql.statement_text import cleaned
 from prompts import render
 from providers import Providers
 from providers.chat import Message
@@ -207,7 +208,7 @@ class _Asking:
         schema = self.database.schema()
         if not extract.without_thoughts(text[-extract.SEARCHED :]).endswith(partial[-EARLY_CHARACTERS:]):
             return None  # it stands in a thought
-        reason = in_cpu_slot(lambda: early_reject(extract.cleaned(partial), schema))
+        reason = in_cpu_slot(lambda: early_reject(cleaned(partial), schema))
         if reason is not None:
             steps.append(Sql(partial.strip(), schema.dialect, [], ok=False, reason=reason))
             self._note(partial.strip(), [], reason)

@@ -274,7 +274,7 @@ class Names:
         columns = self._dialect.row_functions.get(name)
         if columns is None:
             raise Refused(f"only tables and subqueries may be read, not {name or self._shown(node)}()")
-        self._expressions(call.args, ctes, [scope, *outer])
+        self._expressions(list(call.args.values()), ctes, [scope, *outer])
         called = self._column_name(alias.this) if alias and alias.this else name
         names = [column or called for column in columns] + ["ordinality"]
         if isinstance(call, exp.JSONTable):

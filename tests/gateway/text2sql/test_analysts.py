@@ -65,6 +65,12 @@ def test_what_was_refused_needlessly_gives_the_servers_rows(name, sql, rows, req
         ("postgresql", "SELECT row_to_json(secret) FROM dtzpt"),
         ("postgresql", "SELECT to_jsonb(s) FROM (SELECT 1) t, staff s"),
         ("postgresql", "SELECT r.a FROM jsonb_to_recordset((SELECT note FROM secret)::jsonb) AS r(a int)"),
+        # The arguments of a function that gives rows are judged as any others.
+        ("postgresql", "SELECT e FROM staff s, unnest(ARRAY[s.salary]) e"),
+        ("postgresql", "SELECT x FROM staff, LATERAL regexp_split_to_table(salary, '') x"),
+        ("postgresql", "SELECT e FROM staff s, jsonb_array_elements(to_jsonb(s.salary)) e"),
+        ("sqlite", "SELECT j.value FROM staff s, json_each(json_array(s.salary)) j"),
+        ("mysql", "SELECT j.s FROM staff, JSON_TABLE(JSON_ARRAY(staff.salary), '$[*]' COLUMNS (s TEXT PATH '$')) j"),
         ("postgresql", "SELECT r.b FROM jsonb_to_recordset('[]') AS r(a int)"),
         ("postgresql", "SELECT r.a FROM jsonb_to_recordset('[]') AS r(a regclass)"),
         ("postgresql", "SELECT jsonb_pretty(jsonb_agg(name)) FROM dtzpt"),  # its indents may be very long
