@@ -115,10 +115,10 @@ def as_events(live: Live, provider: str) -> Outcome:
         return outcome
 
 
-def as_openai(live: Live, provider: str) -> Outcome:
-    body = {"model": provider, "messages": [{"role": "user", "content": QUESTION}], "stream": True}
-    body["stream_options"] = {"include_usage": True}
-    with live.call("POST", "/v1/chat/completions", body) as reply:
+def as_chunks(live: Live, path: str, body: dict[str, Any], text_of: Callable[[dict[str, Any]], str]) -> Outcome:
+    """What a route of OpenAI's streams: chunks with choices, of which `text_of` gives the text, then [DONE]."""
+    body |= {"stream": True, "stream_options": {"include_usage": True}}
+    with live.call("POST", path, body) as reply:
         if reply.status != 200:
             return refused(reply)
         frames = [line[6:] for line in reply.body().decode().split("\n") if line.startswith("data: ")]
@@ -132,34 +132,21 @@ def as_openai(live: Live, provider: str) -> Outcome:
         assert outcome.failure is None
         outcome.usage = frame.get("usage") or outcome.usage
         for choice in frame["choices"]:
-            outcome.text += choice["delta"].get("content") or ""
+            outcome.text += text_of(choice)
             if choice["finish_reason"]:
                 outcome.ends += 1
                 outcome.finish = choice["finish_reason"]
     return outcome
+
+
+def as_openai(live: Live, provider: str) -> Outcome:
+    body = {"model": provider, "messages": [{"role": "user", "content": QUESTION}]}
+    return as_chunks(live, "/v1/chat/completions", body, lambda choice: choice["delta"].get("content") or "")
 
 
 def as_completions(live: Live, provider: str) -> Outcome:
-    body = {"model": provider, "prompt": QUESTION, "stream": True, "stream_options": {"include_usage": True}}
-    with live.call("POST", "/v1/completions", body) as reply:
-        if reply.status != 200:
-            return refused(reply)
-        frames = [line[6:] for line in reply.body().decode().split("\n") if line.startswith("data: ")]
-    assert frames.pop() == "[DONE]"
-    outcome = Outcome()
-    for frame in map(json.loads, frames):
-        if "error" in frame:
-            outcome.ends += 1
-            outcome.failure = failure(frame["error"])
-            continue
-        assert outcome.failure is None
-        outcome.usage = frame.get("usage") or outcome.usage
-        for choice in frame["choices"]:
-            outcome.text += choice["text"]
-            if choice["finish_reason"]:
-                outcome.ends += 1
-                outcome.finish = choice["finish_reason"]
-    return outcome
+    body = {"model": provider, "prompt": QUESTION}
+    return as_chunks(live, "/v1/completions", body, lambda choice: choice["text"])
 
 
 def as_responses(live: Live, provider: str) -> Outcome:
