@@ -51,11 +51,17 @@ _TAIL = re.compile(
 _WHOLE = {"“": "”", '"': '"', "`": "`", "'": "'", "「": "」", "『": "』", "‘": "’"}
 _EMPHASIS = re.compile(r"\*\*(?P<inner>[^*]{6,8000})\*\*\Z")
 _QUOTED = r"'(?:[^']|'')*+'|\"[^\"]*+\"|`[^`]*+`"
-# What a page or a second escape wrote, and no SQL has outside of quotes.
-_ESCAPED = re.compile(
-    rf"(?P<quoted>{_QUOTED})|\\(?P<letter>[nrt])|(?P<line><br\s{{0,3}}/?>)"
-    r"|(?P<entity>&(?:lt|gt|amp|quot|apos|nbsp|\#\d{1,5}|\#x[0-9a-f]{1,4});)",
+# A line's end that was escaped twice: it stands at the beginning, at the end, or in front of a word that begins a line.
+_LITERAL = re.compile(rf"(?P<quoted>{_QUOTED})|\\(?P<letter>[nrt])", re.IGNORECASE)
+_LITERAL_END = re.compile(
+    r"\A\s*\\n|\\n\s*\Z|\\n\s*(?:select|from|where|group|order|having|limit|join|left|inner|and|or|union|with)\b",
     re.IGNORECASE,
+)
+# What a page writes, and no SQL has outside of quotes and comments.
+_ENTITY = re.compile(
+    rf"(?P<quoted>{_QUOTED}|--[^\n]*|/\*.*?\*/)|(?P<line><br\s{{0,3}}/?>)"
+    r"|(?P<entity>&(?:lt|gt|amp|quot|apos|nbsp|\#\d{1,5}|\#x[0-9a-f]{1,4});)",
+    re.IGNORECASE | re.DOTALL,
 )
 _MARK = re.compile(r"[ \t]{0,9}>[ \t]?")
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
@@ -111,19 +117,17 @@ def _is_diff(lines: list[str]) -> bool:
 
 def _unescaped(content: str) -> str:
     """`content` with < for &lt; and a line's end for \\n and <br>, where one of these stands outside of quotes."""
-    found = [mark for mark in _ESCAPED.finditer(content) if not mark["quoted"]]
-    if not found or not _QUERY_SOMEWHERE.search(content):
+    if not _QUERY_SOMEWHERE.search(content):
         return content
-    letters = {"n": "\n", "r": "", "t": "\t"}
-    if any(mark["letter"] for mark in found):
-        content = content.replace('\\"', '"')
-
-    def meant(mark: re.Match[str]) -> str:
-        if mark["quoted"]:
-            return mark[0]
-        return letters[mark["letter"].lower()] if mark["letter"] else "\n" if mark["line"] else mark[0]
-
-    content = _ESCAPED.sub(meant, content)
+    if "\n" not in content.strip() and _LITERAL_END.search(content):
+        letters = {"n": "\n", "r": "", "t": "\t"}
+        # The reply was escaped as a whole, its quotes with it.
+        content = _LITERAL.sub(
+            lambda mark: mark[0] if mark["quoted"] else letters[mark["letter"].lower()], content.replace('\\"', '"')
+        )
+    found = [mark for mark in _ENTITY.finditer(content) if not mark["quoted"]]
+    if any(mark["line"] for mark in found):
+        content = _ENTITY.sub(lambda mark: "\n" if mark["line"] else mark[0], content)
     return html.unescape(content) if any(mark["entity"] for mark in found) else content
 
 

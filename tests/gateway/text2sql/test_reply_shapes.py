@@ -40,6 +40,10 @@ def test_the_statement_that_a_person_would_point_at_is_taken(shape):
         "SELECT '“' || name || '”' FROM customers",
         "SELECT name FROM customers -- | a |",
         "SELECT id & 1 FROM customers",
+        "SELECT $$a\\nb$$ FROM customers",
+        "SELECT 'it\\'s \\r' FROM customers",
+        "-- don't count\nSELECT REPLACE(name, '\\n', '&lt;') FROM customers",
+        "/* don't */ SELECT '&amp;' || name FROM customers",
     ],
 )
 def test_what_stands_in_a_statement_of_a_block_stays_as_it_is(sql):
