@@ -29,6 +29,7 @@ class Watch:
         self._computing_since: dict[int, float] = {}
         self._known: dict[int, int] = {}  # memory that a SQLite process had when it was first seen
         self.oldest_s = 0.0
+        self.oldest = ""  # what the server calls it
         self.most_kib = 0
         self.looks = 0
 
@@ -45,39 +46,40 @@ class Watch:
         look = {"postgresql": self._postgresql, "mysql": self._mysql, "sqlite": self._sqlite}[self._server.dialect]
         with contextlib.ExitStack() as opened:
             while not self._ends.wait(EVERY_S):
-                for age_s, kib in look(opened):
-                    self.oldest_s = max(self.oldest_s, age_s)
+                for age_s, kib, what in look(opened):
+                    if age_s > self.oldest_s:
+                        self.oldest_s, self.oldest = age_s, what
                     self.most_kib = max(self.most_kib, kib)
                 self.looks += 1
 
-    def _postgresql(self, opened: contextlib.ExitStack) -> list[tuple[float, int]]:
+    def _postgresql(self, opened: contextlib.ExitStack) -> list[tuple[float, int, str]]:
         if not self.looks:
             self._connection = opened.enter_context(self._server.connect())
         rows = self._connection.execute(
-            "SELECT pid, extract(epoch FROM clock_timestamp() - query_start)::float8 FROM pg_stat_activity "
+            "SELECT pid, extract(epoch FROM clock_timestamp() - query_start)::float8, query FROM pg_stat_activity "
             "WHERE datname = current_database() AND application_name = 'sluice' AND state = 'active'"
         ).fetchall()
-        return [(age_s, _anonymous_kib(pid)) for pid, age_s in rows]
+        return [(age_s, _anonymous_kib(pid), query) for pid, age_s, query in rows]
 
-    def _mysql(self, opened: contextlib.ExitStack) -> list[tuple[float, int]]:
+    def _mysql(self, opened: contextlib.ExitStack) -> list[tuple[float, int, str]]:
         if not self.looks:
             self._mariadb = opened.enter_context(self._server.connect())
         with self._mariadb.cursor() as cursor:
             cursor.execute(
-                "SELECT time_ms / 1000, max_memory_used / 1024 FROM information_schema.processlist "
+                "SELECT time_ms / 1000, max_memory_used / 1024, info FROM information_schema.processlist "
                 "WHERE db = %s AND command = 'Query'",
                 (self._server.name,),
             )
-            return [(float(age_s), int(kib)) for age_s, kib in cursor.fetchall()]
+            return [(float(age_s), int(kib), str(info)) for age_s, kib, info in cursor.fetchall()]
 
-    def _sqlite(self, _opened: contextlib.ExitStack) -> list[tuple[float, int]]:
+    def _sqlite(self, _opened: contextlib.ExitStack) -> list[tuple[float, int, str]]:
         found, now = [], time.monotonic()
         runners = servers.runners(self._server.path)
         for runner in runners:
             # One look at a process that is between two statements would make a new one of it; none is missed by that.
             since = self._computing_since.setdefault(runner.pid, now) if runner.state == "R" else now
             self._known.setdefault(runner.pid, runner.peak_kib)
-            found.append((now - since, runner.peak_kib - self._known[runner.pid]))
+            found.append((now - since, runner.peak_kib - self._known[runner.pid], f"process {runner.pid}"))
         computing = {runner.pid for runner in runners if runner.state == "R"}
         self._computing_since = {pid: at for pid, at in self._computing_since.items() if pid in computing}
         return found
