@@ -178,6 +178,8 @@ class ProviderConfiguration(Section):
     """`local` only. Tokens of prompt and reply together, at most the model's own, which is `auto`."""
     kv_cache_mb: int | Literal["auto"] = "auto"
     """`local` only. Memory for the KV cache; `auto` is a share of what is free."""
+    weights: Literal["auto", "int8", "fp8"] = "auto"
+    """`local` only. `int8` and `fp8` turn matrices into 8 bits per number when they are loaded; `auto` leaves them."""
     graphs: bool = True
     """`local` only. Capture a GPU's decode steps as CUDA graphs; false is the way back where that goes wrong."""
 

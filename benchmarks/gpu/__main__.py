@@ -63,25 +63,38 @@ def correct(told: Namespace) -> Result:
 
 
 def kernel(told: Namespace) -> Result:
-    """The largest difference between the decode kernel and plain attention, on random shapes."""
+    """The largest differences between the kernels and their plain twins, on random shapes."""
     import torch
 
     if not told.device.startswith("cuda"):
         return {"kernel": "no GPU"}
-    from providers.local.engine.compute.splitkv import decode
+    from providers.local.engine.compute.kernels import fused, plain
 
     found: Result = {}
-    for batch, kv_heads, group, dim, blocks in ((1, 4, 7, 128, 64), (32, 2, 7, 64, 40), (5, 8, 4, 128, 3)):
-        cache = torch.randn(blocks * batch + 1, 16, 2 * kv_heads, dim, device=told.device, dtype=torch.bfloat16)
-        q = torch.randn(batch, kv_heads, group, dim, device=told.device, dtype=torch.bfloat16)
-        tables = torch.arange(1, blocks * batch + 1, device=told.device).view(batch, blocks)
-        lengths = torch.randint(1, blocks * 16, (batch,), device=told.device)
-        kv = cache[tables].flatten(1, 2).transpose(1, 2).float()
-        hidden = torch.arange(kv.shape[2], device=told.device) >= lengths.view(-1, 1, 1, 1)
-        scores = (q.float() @ kv[:, :kv_heads].transpose(2, 3) * dim**-0.5).masked_fill(hidden, float("-inf"))
-        plain = scores.softmax(-1) @ kv[:, kv_heads:]
-        difference = (decode(q, cache, tables, lengths).float() - plain).abs().max().item()
-        found[f"{batch}×{kv_heads}×{group}×{dim}"] = difference
+    device, dtype = told.device, torch.bfloat16
+    for batch, kv_heads, group, dim, blocks in (
+        (1, 4, 7, 128, 64),
+        (32, 2, 7, 64, 40),
+        (5, 8, 4, 128, 3),
+        (2, 8, 1, 80, 9),
+    ):
+        every = (group + 2) * kv_heads
+        kv = torch.randn(blocks * batch + 1, 16, 2 * kv_heads, dim, device=device, dtype=dtype)
+        qkv = torch.randn(batch, every, dim, device=device, dtype=dtype)
+        tables = torch.arange(1, blocks * batch + 1, device=device).view(batch, blocks)
+        lengths = torch.randint(1, blocks * 16, (batch,), device=device)
+        turns = torch.rand(2, blocks * 16, 1, dim, device=device, dtype=dtype).unbind(0)
+        wide = torch.randn(batch, 2 * every * dim, device=device, dtype=dtype)
+        x, delta = wide.chunk(2, -1)
+        results = []
+        for way in (fused, plain):
+            mine, cache = qkv.clone(), kv.clone()
+            q = way.rotate(mine, group * kv_heads, turns, lengths - 1, lengths + 15, cache, None, 1e-6)
+            h = way.add_norm(x.clone(), delta.contiguous(), None, wide[0, : x.shape[1]], 1e-6)
+            results.append([q, cache, way.decode(q, cache, tables, lengths), h, way.activate(wide)])
+        found[f"{batch}×{kv_heads}×{group}×{dim}"] = [
+            (mine.float() - theirs.float()).abs().max().item() for mine, theirs in zip(*results, strict=True)
+        ]
     return found
 
 

@@ -11,8 +11,15 @@ from benchmarks.engine.targets import engine_alone
 class RandomWeights:
     """Stands where a folder's Weights stand: every tensor that is asked for, with random numbers."""
 
-    def __init__(self, device: Any, dtype: Any) -> None:
-        self.device, self.dtype = device, dtype
+    def __init__(self, device: Any, dtype: Any, form: str | None) -> None:
+        self.device, self.dtype, self.form = device, dtype, form
+
+    def matrix(self, at: str, rows: int, wide: int, biased: bool) -> Any:
+        from providers.local.engine.compute.kernels.matrix import Matrix
+
+        bias = self.take(f"{at}.bias", rows) if biased else None
+        dense = Matrix("dense", (self.take(f"{at}.weight", rows, wide),), bias)
+        return dense.quantise(self.form) if self.form else dense
 
     def has(self, name: str) -> bool:
         return False
@@ -36,10 +43,12 @@ class RandomEngine:
         import torch
 
         from providers.local.engine.blocks import Blocks
+        from providers.local.engine.compute import kernels
+        from providers.local.engine.compute.budget import measure_budget
         from providers.local.engine.compute.config import read_config
         from providers.local.engine.compute.kvcache import BLOCK_TOKENS, KVCache
         from providers.local.engine.compute.model import Model
-        from providers.local.engine.compute.runner import Runner, measure_budget
+        from providers.local.engine.compute.runner import Runner
         from providers.local.engine.serving.folder import Folder
         from providers.local.engine.serving.memory import plan
         from providers.local.options import Options
@@ -50,7 +59,7 @@ class RandomEngine:
         self.planned = plan(Folder(None, shape, told, {}, {}, "", []), config, options)  # type: ignore[arg-type]
         weights: Any = RandomWeights(self.planned.device, self.planned.dtype)
         torch.manual_seed(0)
-        model = Model(config, weights, self.planned.max_context)
+        model = Model(config, weights, self.planned.max_context, kernels.available(weights.device, weights.dtype))
         cache = KVCache(config, self.planned.blocks, self.planned.dtype, self.planned.device)
         self.runner = Runner(model, cache)
         if graphs:

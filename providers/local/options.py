@@ -32,6 +32,7 @@ class Options:
     model          a folder, or a hub name
     kv_cache_mb    MiB of keys and values
     max_context    tokens, prompt and reply together; at most what the model was made for
+    weights        auto, int8 or fp8: what matrices are turned into when they are loaded
     graphs         whether a GPU's decode steps are captured as CUDA graphs
     threads        CPU threads; auto is cores − 1, at least 1
     """
@@ -45,6 +46,7 @@ class Options:
     max_context: int | None = None
     kv_cache_mb: int | None = None
     graphs: bool = True
+    weights: str = "auto"
 
 
 def _number(value: int | str) -> int | None:
@@ -64,6 +66,7 @@ def of(configuration: ProviderConfiguration) -> list[Options]:
             max_context=_number(configuration.max_context),
             kv_cache_mb=_number(configuration.kv_cache_mb),
             graphs=configuration.graphs,
+            weights=configuration.weights,
         )
         for device in configuration.device
     ]

@@ -26,11 +26,14 @@ class OutOfBlocks(Exception):
     """Every block is in use."""
 
 
-def chain(tokens: Sequence[int], size: int, cache_salt: str, known: list[bytes]) -> list[bytes]:
-    """The digests of all full blocks of `tokens`, continued from the `known` ones."""
+def chain(
+    tokens: Sequence[int], size: int, cache_salt: str, known: list[bytes], until: int | None = None
+) -> list[bytes]:
+    """The digests of all full blocks of `tokens` (of the first `until`), continued from the `known` ones."""
+    until = len(tokens) if until is None else until
     digests = list(known)
     parent = digests[-1] if digests else blake2b(cache_salt.encode(), digest_size=16).digest()
-    for start in range(len(digests) * size, len(tokens) - size + 1, size):
+    for start in range(len(digests) * size, until - size + 1, size):
         parent = blake2b(parent + array("I", tokens[start : start + size]).tobytes(), digest_size=16).digest()
         digests.append(parent)
     return digests

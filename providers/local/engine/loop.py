@@ -6,15 +6,16 @@ raises is run again sequence by sequence, and those that raise again end; `Count
 
 A step's ids are appended first; they decide which sequences go on, except for stop strings. The text is decoded later.
 On a device that works asynchronously (`Runner.ahead`) the next step is launched in between and runs while text is
-decoded and sent. A sequence that ends by a stop string has then drawn one token too many, which is discarded. A
-sequence that is cancelled while a step is in flight keeps its blocks until that step has ended.
+decoded and sent; and while the same sequences decode, it is launched even before the ids are read (`_follow`). A
+sequence that has ended meanwhile has then drawn a token too many, which is discarded. A sequence that is cancelled
+while a step is in flight keeps its blocks until that step has ended.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from providers.local.engine.errors import OutOfMemory
@@ -35,11 +36,24 @@ Emitted = tuple[Key, Piece | Failed]
 
 @dataclass(slots=True)
 class InFlightStep:
-    """A planned step. `launched` is None until it is launched, also if a launch failed."""
+    """A planned step, or one that follows it.
+
+    launched    None until it is launched, also if a launch failed
+    gone        of a step that follows another: sequences that have no part in it any more
+    abandoned   whether the step before failed: what this one computes is of no use
+    """
 
     chunks: list[ScheduledTokens]
     began: float
     launched: Launched | None = None
+    gone: set[Sequence] = field(default_factory=set)
+    abandoned: bool = False
+
+    def begin(self) -> None:
+        """The step before was collected: every sequence that is still here is one token further."""
+        self.chunks = [chunk for chunk in self.chunks if chunk.sequence not in self.gone]
+        for chunk in self.chunks:
+            chunk.start += 1
 
     def carries(self, sequence: Sequence) -> bool:
         return any(chunk.sequence is sequence for chunk in self.chunks)
@@ -76,6 +90,11 @@ class Loop:
         self._draft_rows = draft_rows
         self._sequences: dict[Key, Sequence] = {}
         self._in_flight: InFlightStep | None = None
+        # The step that follows the one that is being collected; and who left since a step was last launched.
+        self._following: InFlightStep | None = None
+        self._left: list[Sequence] = []
+        # So many next steps are planned, because a draw has to be done again.
+        self._planned = 0
         # Output of the current step so far.
         self._emitted: list[Emitted] = []
 
@@ -105,7 +124,10 @@ class Loop:
         """Cancel a sequence; its blocks are free before the next step is planned. Unknown keys have ended already."""
         self.preprocessing.forget(key)
         sequence = self._sequences.pop(key, None)
-        if sequence and not (self._in_flight and self._in_flight.carries(sequence)):
+        if sequence is None:
+            return
+        self._left.append(sequence)
+        if not (self._in_flight and self._in_flight.carries(sequence)):
             self.scheduler.remove(sequence)
 
     def cancel_all(self, owner: int) -> None:
@@ -119,8 +141,15 @@ class Loop:
         in_flight, self._in_flight = self._in_flight or self._plan(), None
         if in_flight is None:
             return self._emitted
+        if in_flight.launched is None and self._runner.ahead:
+            self._launch(in_flight)
+        following = self._following = self._follow(in_flight)
         sampled = [each for result in self._collect(in_flight) if (each := self._append(result))]
-        if self._runner.ahead:
+        self._following = None
+        if following and not following.abandoned:
+            following.begin()
+            self._in_flight = following
+        elif self._runner.ahead:
             self._in_flight = self._plan()
             if self._in_flight:
                 self._launch(self._in_flight)
@@ -134,9 +163,33 @@ class Loop:
         """The next step, not launched yet; None if there is nothing to do."""
         began = time.perf_counter()
         self._begin()
+        self._left = []
         chunks = self.scheduler.plan(self._draft)
         self._runner.wipe(self.scheduler.to_wipe())
         return InFlightStep(chunks, began) if chunks else None
+
+    def _follow(self, in_flight: InFlightStep) -> InFlightStep | None:
+        """The step behind this one, launched before its ids are read; None if it must be planned.
+
+        It must if a sequence may be admitted, if drafts may be made, or if the runner needs the ids.
+        """
+        if in_flight.launched is None or in_flight.launched.streak is None:
+            return None
+        if self._planned:
+            self._planned -= 1
+            return None
+        waiting = self.preprocessing.ready() or self.scheduler.waiting
+        if (waiting and not self.scheduler.full) or self._draft_rows // len(self.scheduler.running) > 1:
+            return None
+        began = time.perf_counter()
+        left, self._left = self._left, []
+        for sequence in left:
+            in_flight.launched.streak.drop(sequence)
+        try:
+            launched = self._runner.follow(in_flight.launched, self.scheduler.take_block)
+        except OutOfMemory:
+            return None
+        return InFlightStep(launched.chunks, began, launched) if launched else None
 
     def _launch(self, in_flight: InFlightStep) -> None:
         try:
@@ -176,6 +229,7 @@ class Loop:
             try:
                 outputs = self._runner.collect(launched or self._runner.launch(chunks))
             except OutOfMemory:
+                self._abandon()
                 chunks = self._alive(chunks, [])
                 if chunks:
                     youngest = max(chunks, key=lambda chunk: chunk.sequence.arrived)
@@ -184,11 +238,23 @@ class Loop:
             except Exception:
                 log.exception("a step failed; its sequences are run one by one")
                 self.counters.failed_steps += 1
+                self._abandon()
                 return self._one_by_one(self._alive(chunks, []))
             else:
                 return self._settle(chunks, outputs)
             launched = None
         return []
+
+    def _abandon(self) -> None:
+        """What follows a step that failed is of no use."""
+        if self._following:
+            self._following.abandoned = True
+
+    def _leaves(self, sequence: Sequence) -> None:
+        """The sequence has ended: steps that follow go on without it."""
+        self._left.append(sequence)
+        if self._following:
+            self._following.gone.add(sequence)
 
     def _one_by_one(self, chunks: list[ScheduledTokens]) -> list[StepOutput]:
         outputs: list[StepOutput] = []
@@ -206,9 +272,15 @@ class Loop:
     def _settle(self, chunks: list[ScheduledTokens], outputs: list[StepOutput]) -> list[StepOutput]:
         """Drop the outputs of cancelled sequences; mark the others' tokens as computed."""
         alive = {id(chunk): chunk for chunk in self._alive(chunks, outputs)}
-        for chunk in alive.values():
-            self.scheduler.mark_computed(chunk.sequence, chunk.start + chunk.count)
-        return [result for result in outputs if id(result.chunk) in alive]
+        again = {id(result.chunk) for result in outputs if not result.tokens}
+        for each, chunk in alive.items():
+            if each not in again:
+                self.scheduler.mark_computed(chunk.sequence, chunk.start + chunk.count)
+            else:
+                # The next steps are planned: one that takes its last token again, and is read before another follows.
+                self._planned = 2
+                self._leaves(chunk.sequence)
+        return [result for result in outputs if id(result.chunk) in alive and result.tokens]
 
     def _alive(self, chunks: list[ScheduledTokens], outputs: list[StepOutput]) -> list[ScheduledTokens]:
         """The chunks whose sequences were not cancelled meanwhile. The others release their blocks, which are trusted
@@ -250,7 +322,9 @@ class Loop:
             self.counters.accepted += right
             sequence.drafts.learn(len(draft), right)
         if mine.finish_reason:
-            self.scheduler.remove(sequence)
+            # A step that follows writes behind what is computed, and nothing has shown that it writes numbers.
+            self.scheduler.remove(sequence, sequence.num_computed_tokens if self._following else None)
+            self._leaves(sequence)
         return mine
 
     def _emit(self, sampled: SampledTokens) -> None:
@@ -291,6 +365,7 @@ class Loop:
     def _fail(self, sequence: Sequence, code: str, message: str) -> None:
         self._sequences.pop(sequence.key, None)
         self.scheduler.remove(sequence, trusted=0)
+        self._leaves(sequence)
         self._emitted.append((sequence.key, Failed(sequence.key[1], code, message)))
 
 

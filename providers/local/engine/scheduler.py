@@ -136,6 +136,18 @@ class Scheduler:
         sequence.blocks += self.blocks.take(needed)
         return True
 
+    def take_block(self, sequence: Sequence) -> bool:
+        """One more block for a running sequence; False if none is left without preempting another."""
+        if not self.blocks.available:
+            return False
+        sequence.blocks += self.blocks.take(1)
+        return True
+
+    @property
+    def full(self) -> bool:
+        """Whether no waiting sequence can be admitted before a running one ends."""
+        return len(self.running) >= self.max_batch
+
     def _preempt(self, sequence: Sequence) -> None:
         self.remove(sequence)
         sequence.num_computed_tokens = 0
@@ -152,7 +164,7 @@ class Scheduler:
         size = self.blocks.size
         before, sequence.num_computed_tokens = sequence.num_computed_tokens, tokens
         if tokens // size > before // size:
-            sequence.chain = chain(sequence.tokens[:tokens], size, sequence.cache_salt, sequence.chain)
+            sequence.chain = chain(sequence.tokens, size, sequence.cache_salt, sequence.chain, tokens)
             for index in range(before // size, tokens // size):
                 self.blocks.keep(sequence.blocks[index], sequence.chain[index])
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from providers.local.engine.compute.kernels import Kernels
 from providers.local.engine.compute.kvcache import BLOCK_TOKENS
 from providers.local.engine.compute.torch_private import attention_with_lse
 
@@ -86,7 +87,8 @@ def causal_mask(
 class Attention:
     """softmax(q kᵀ / √d) v for every group. One object serves all layers, so its buffer is allocated once."""
 
-    def __init__(self, heads: int, kv_heads: int, head_dim: int) -> None:
+    def __init__(self, heads: int, kv_heads: int, head_dim: int, kernels: Kernels | None = None) -> None:
+        self._kernels = kernels
         self.heads = heads
         self.kv_heads = kv_heads
         self.head_dim = head_dim
@@ -99,11 +101,21 @@ class Attention:
         cache     (block, slot, 2 · kv_heads, head_dim)   one layer, this step's keys and values already in it
         returns   (tokens, heads · head_dim)
         """
+        if len(layout.groups) == 1 and layout.groups[0].lengths is not None:
+            return self._decodes(q, cache, layout.groups[0])
         out = q.new_empty(q.shape)
         for group in layout.groups:
             part = slice(group.first, group.first + group.batch * group.queries)
-            self._group(q[part], cache, group, out[part])
+            if group.lengths is not None:
+                out[part] = self._decodes(q[part], cache, group).view_as(out[part])
+            else:
+                self._group(q[part], cache, group, out[part])
         return out.flatten(1)
+
+    def _decodes(self, q: Tensor, cache: Tensor, group: Group) -> Tensor:
+        """As __call__, for rows of one query each, by the kernel."""
+        assert self._kernels and group.own.tables is not None and group.lengths is not None
+        return self._kernels.decode(q, cache, group.own.tables, group.lengths)
 
     def _group(self, q: Tensor, cache: Tensor, group: Group, out: Tensor) -> None:
         """As __call__, for the rows of one group; into `out`, which is as q."""
@@ -155,11 +167,6 @@ class Attention:
 
     def _rows(self, rows: Tensor, cache: Tensor, group: Group) -> Tensor:
         """rows, and what is returned: (batch, kv_heads, queries · heads per key head, head_dim)."""
-        if group.lengths is not None:
-            from providers.local.engine.compute.splitkv import decode
-
-            assert group.own.tables is not None
-            return decode(rows, cache, group.own.tables, group.lengths)
         if group.shared is None:
             k, v = self._read(cache, group.own)
             return F.scaled_dot_product_attention(rows, k, v, attn_mask=group.mask)

@@ -1,10 +1,16 @@
-"""Decode steps on a GPU as CUDA graphs: one launch instead of some fifteen per layer, and one for the draws.
+"""Decode steps on a GPU as CUDA graphs: one launch instead of ten per layer, and one for the draws.
 
 A graph replays the same kernels over the same memory, so there is one per batch size (1, 2, 4, 8, then every 8), over
 input tensors that stay; a batch between two sizes is filled up with rows that write to the null block. A step's graph
 ends in the ids of a greedy batch; for others a second one, over the logits that the first has left, draws anew: `plain`
 for temperatures alone, `any` for every parameter, greedy rows among them. What one mask or number per token would have
 to be brought to the host for (constraints, logprobs) is done outside, on the same logits.
+
+The next step of the same rows needs nothing of the host: a third graph makes its tokens, positions, slots and what
+penalties fall on of the ids that are on the device (`_advance`), so it can be launched before they are read.
+
+A sequence with drafted tokens is several rows, one per token, with the same blocks: what the rows before it wrote is in
+the cache when a row attends.
 
 For penalties each row has a list of its different tokens and how often each was generated; a step adds its new
 tokens. A list holds MOST_SEEN tokens, because a count for the whole vocabulary would take far more memory. While a
@@ -26,11 +32,14 @@ import torch
 from torch import Tensor
 
 from providers.local.engine.blocks import NULL_BLOCK
-from providers.local.engine.compute import sampler
 from providers.local.engine.compute.attention import Group, Keys, Layout
+from providers.local.engine.compute.drawing import sampler
+from providers.local.engine.compute.drawing.batch import Batch
+from providers.local.engine.compute.drawing.inputs import LINE, Inputs, sent
+from providers.local.engine.compute.drawing.sampler import Work, draw, penalise
 from providers.local.engine.compute.kvcache import BLOCK_TOKENS, KVCache
 from providers.local.engine.compute.model import Model
-from providers.local.engine.compute.sampler import Batch, Inputs, Work, draw, penalise, sent
+from providers.local.engine.compute.streak import Streak
 from providers.local.engine.sequence import Sequence
 
 log = logging.getLogger("sluice.engine")
@@ -84,6 +93,7 @@ class DecodeGraphs:
         self._pool: Any = None
         self._steps: dict[int, Callable[[], None]] = {}
         self._draws: dict[tuple[int, bool], Callable[[], None]] = {}
+        self._advances: dict[tuple[int, bool], Callable[[], None]] = {}
         for done, size in enumerate(reversed(self._sizes), 1):
             # A row without a sequence has length 1, so it reads the null block only.
             self._numbers[: 4 * size].view(4, size)[3] = 1
@@ -91,6 +101,8 @@ class DecodeGraphs:
             for filtered in (False, True):
                 work = Work(True, filtered, self._candidates, True)
                 self._draws[size, filtered] = self._capture(partial(self._draw, size, work))
+                # Penalties are among what `filtered` draws look at.
+                self._advances[size, filtered] = self._capture(partial(self._advance, size, filtered))
             captured()
             log.info("CUDA graph %d of %d: %d sequences", done, len(self._sizes), size)
 
@@ -112,9 +124,8 @@ class DecodeGraphs:
         tokens, positions, slots, lengths = self._numbers[: 4 * size].view(4, size)
         keys = Keys(self._tables[:size], NULL_BLOCK, 0)
         layout = Layout(slots, [Group(0, size, 1, keys, lengths=lengths)])
-        rows = torch.arange(size, device=self._device)
         logits = self._logits[:size]
-        logits.copy_(self._model.forward(tokens, positions, rows, layout, self._cache))
+        logits.copy_(self._model.forward(tokens, positions, None, layout, self._cache))
         self._ids[:size].copy_(draw(logits, self._inputs.part(size).numbers, Work()))
 
     @torch.inference_mode()
@@ -124,18 +135,35 @@ class DecodeGraphs:
             penalise(logits, inputs, inputs.seen.shape[1])
         self._ids[:size].copy_(draw(logits, inputs.numbers, work))
 
+    @torch.inference_mode()
+    def _advance(self, size: int, penalised: bool) -> None:
+        """Make the inputs of the next step of the same rows, of what the last one drew."""
+        tokens, positions, slots, lengths = self._numbers[: 4 * size].view(4, size)
+        numbers = self._inputs.part(size).numbers
+        tokens.copy_(self._ids[:size].clamp(min=0))
+        positions += 1
+        lengths += 1
+        block = self._tables[:size].gather(1, (positions // BLOCK_TOKENS).unsqueeze(1)).squeeze(1)
+        slots.copy_(block * BLOCK_TOKENS + positions % BLOCK_TOKENS)
+        numbers[LINE["position"]] += 1
+        if penalised:
+            self._inputs.part(size).note(tokens)
+
     def size(self, rows: int) -> int:
         """The captured size for so many rows."""
         return next(size for size in self._sizes if size >= rows)
 
-    def inputs(self, sequences: list[Sequence]) -> Inputs | None:
-        """The input tensors of the captured draws for these rows; None if the rows must be drawn outside a graph."""
+    def inputs(self, sequences: list[Sequence], drafted: int) -> Inputs | None:
+        """The input tensors of the captured draws for these rows; None if the rows must be drawn outside a graph.
+
+        drafted   the most tokens that a row has before it in its draft
+        """
         if not 0 < len(sequences) <= self.most:
             return None
         vocabulary, wide = self._logits.shape[1], self._inputs.seen.shape[1]
         for sequence in sequences:
             top_k = sequence.numbers["top_k"]
-            if len(sequence.counts) > wide:
+            if sequence.penalised and len(sequence.counts) + drafted > wide:
                 return None
             if 0 < top_k < vocabulary and self._candidates < min(vocabulary, top_k + sampler.EQUALS):
                 return None
@@ -164,10 +192,36 @@ class DecodeGraphs:
         self._steps[size]()
         return self._logits[:rows]
 
-    def draw(self, batch: Batch) -> Tensor:
-        """The ids of the step that was run last, see sampler.draw; its rows are those of `batch`."""
+    def follow(self, streak: Streak, batch: Batch) -> Tensor:
+        """The logits of the next step of the same rows, launched before the last one's ids are read."""
+        rows = len(streak.chunks)
+        size = self.size(rows)
+        if streak.grown:
+            row, index, block = sent([list(each) for each in zip(*streak.grown, strict=True)], self._device)
+            self._tables.index_put_((row, index), block)
+            for i, _, _ in streak.grown:
+                blocks = streak.chunks[i].sequence.blocks
+                self._held[i] = blocks, len(blocks)
+        if streak.dead:
+            dead = sent(streak.dead, self._device)
+            self._tables.index_fill_(0, dead, NULL_BLOCK)
+            # They see one key, and their positions begin anew, so that none leaves the context.
+            for line in (1, 3):
+                self._numbers[: 4 * size].view(4, size)[line].index_fill_(0, dead, 0)
+            for i in streak.dead:
+                self._held[i] = EMPTY_ROW, 1
+            streak.dead = []
+        self._advances[size, batch.penalised]()
+        self._steps[size]()
+        return self._logits[:rows]
+
+    def draw(self, batch: Batch, changed: bool = False) -> Tensor:
+        """The ids of the step that was run last, see sampler.draw; its rows are those of `batch`.
+
+        changed   whether its logits were changed meanwhile: then the ids that its graph ends in do not count
+        """
         rows = len(batch.sequences)
         every = batch.penalised or batch.work.filtered is not False
-        if every or batch.work.plain is not False:
+        if every or changed or batch.work.plain is not False:
             self._draws[self.size(rows), every]()
         return self._ids[:rows]

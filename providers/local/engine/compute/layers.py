@@ -6,62 +6,18 @@ The weights' names are transformers'. See model.py for what is done with them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from providers.local.engine.compute.config import ModelConfig
-from providers.local.engine.compute.torch_private import can_pack, pack, packed_linear, packed_linear_with
+from providers.local.engine.compute.kernels import Kernels
+from providers.local.engine.compute.kernels.matrix import Matrix, joined
+from providers.local.engine.compute.products.linear import Product, product_of
 from providers.local.engine.compute.weights import Weights
-
-# Below so many numbers, oneDNN's call costs more than its product saves for a single row (15 against 6 µs at 576 ×
-# 192, fp32).
-SMALL_MATRIX = 1 << 20
-
-
-class Linear:
-    """x Wᵀ + b, and what may follow it.
-
-    On a CPU the weight is reordered once into oneDNN's blocks: 1.5 to 3 times as fast; and what follows is computed
-    while the product is still in registers: 5 % of an MLP's time with hundreds of rows.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self.bias = bias
-        self.packed: Tensor | None = None
-        self.weight: Tensor | None = weight
-        if can_pack(weight):
-            self.packed = pack(weight)
-            if weight.dtype != torch.float32 or weight.numel() > SMALL_MATRIX:
-                self.weight = None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if (weight := self._plain(x)) is not None:
-            return F.linear(x, weight, self.bias)
-        return packed_linear(x, self.packed, self.bias)
-
-    def silu(self, x: Tensor) -> Tensor:
-        """silu(x Wᵀ + b)"""
-        if (weight := self._plain(x)) is not None:
-            return F.silu(F.linear(x, weight, self.bias), inplace=True)
-        return packed_linear(x, self.packed, self.bias, "swish")
-
-    def times(self, x: Tensor, other: Tensor) -> Tensor:
-        """(x Wᵀ + b) ⊙ other"""
-        if (weight := self._plain(x)) is not None:
-            return F.linear(x, weight, self.bias).mul_(other)
-        return packed_linear_with(x, other, self.packed, self.bias, "mul")
-
-    def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        """x Wᵀ + b + other"""
-        if (weight := self._plain(x)) is not None:
-            return F.linear(x, weight, self.bias).add_(other)
-        return packed_linear_with(x, other, self.packed, self.bias, "add")
-
-    def _plain(self, x: Tensor) -> Tensor | None:
-        """The weight as it was, where that is to be used."""
-        return self.weight if self.packed is None or x.shape[0] == 1 else None
+from providers.local.engine.errors import CannotLoad
 
 
 def norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
@@ -73,18 +29,37 @@ def norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
 class Mlp:
     """x + D · (silu(G h) ⊙ U h); with `post`, the norm of what is added."""
 
-    gate: Linear
-    up: Linear
-    down: Linear
+    gate: Product
+    up: Product
+    down: Product
     post: Tensor | None
     eps: float
 
     def add(self, h: Tensor, x: Tensor) -> Tensor:
         """x with what the MLP makes of h."""
-        wide = self.up.times(h, self.gate.silu(h))
         if self.post is None:
-            return self.down.plus(wide, x)
-        return x + norm(self.down(wide), self.post, self.eps)
+            return self.down.plus(self._wide(h), x)
+        return x + norm(self(h), self.post, self.eps)
+
+    def __call__(self, h: Tensor) -> Tensor:
+        """D · (silu(G h) ⊙ U h)"""
+        return self.down(self._wide(h))
+
+    def _wide(self, h: Tensor) -> Tensor:
+        return self.up.times(h, self.gate.silu(h))
+
+
+@dataclass(slots=True)
+class FusedMlp:
+    """D · (silu(G h) ⊙ U h) with one product for G and U, for kernels; `post` is the norm of what is added."""
+
+    gate_up: Product
+    down: Product
+    post: Tensor | None
+    kernels: Kernels
+
+    def __call__(self, h: Tensor) -> Tensor:
+        return self.down(self.kernels.activate(self.gate_up(h)))
 
 
 @dataclass(slots=True)
@@ -95,21 +70,27 @@ class Experts:
     """
 
     router: Tensor
-    experts: list[Mlp]
+    experts: list[Mlp] | list[FusedMlp]
     per_token: int
     normalised: bool
+    post: Tensor | None = None
 
     def add(self, h: Tensor, x: Tensor) -> Tensor:
-        """x with what the experts make of h. Which experts run is read from the device: no graph can hold this."""
+        """x with what the experts make of h."""
+        return self._onto(x.clone(), h)
+
+    def __call__(self, h: Tensor) -> Tensor:
+        """What the experts make of h."""
+        return self._onto(torch.zeros_like(h), h)
+
+    def _onto(self, out: Tensor, h: Tensor) -> Tensor:
+        """`out` with what is made of h. Which experts run is read from the device: no graph can hold this."""
         weights, chosen = F.linear(h, self.router).float().softmax(-1).topk(self.per_token, -1)
         if self.normalised:
             weights = weights / weights.sum(-1, keepdim=True)
-        out = x.clone()
         for number in chosen.unique().tolist():
             rows, places = (chosen == number).nonzero(as_tuple=True)
-            expert = self.experts[number]
-            mine = h[rows]
-            made = expert.down(expert.up.times(mine, expert.gate.silu(mine)))
+            made = self.experts[number](h[rows])
             out.index_add_(0, rows, made * weights[rows, places].unsqueeze(1).to(made.dtype))
         return out
 
@@ -119,24 +100,25 @@ class Layer:
     """
     qk_norm          (heads + kv_heads, head_dim): the query weight for every query head, then the key weight
     turned           whether rope turns its queries and keys
+    mlp              FusedMlp exactly where the model has kernels
     attention_post   the norm of what attention adds, in families that have it
     """
 
     attention_norm: Tensor
-    qkv: Linear
+    qkv: Product
     qk_norm: Tensor | None
     turned: bool
-    output: Linear
+    output: Product
     attention_post: Tensor | None
     mlp_norm: Tensor
-    mlp: Mlp | Experts
+    mlp: Mlp | FusedMlp | Experts
 
 
 class LayerReader:
     """Reads layers one after the other, so that each matrix is in memory twice only while it is reordered."""
 
-    def __init__(self, config: ModelConfig, weights: Weights) -> None:
-        self._config, self._weights = config, weights
+    def __init__(self, config: ModelConfig, weights: Weights, kernels: Kernels | None) -> None:
+        self._config, self._weights, self._kernels = config, weights, kernels
         self._order = rotary_order(config)
 
     def layer(self, number: int) -> Layer:
@@ -163,59 +145,60 @@ class LayerReader:
             mlp=self._experts(f"{at}.mlp") if number in config.sparse else self._mlp(at),
         )
 
-    def _qkv(self, at: str) -> Linear:
+    def _qkv(self, at: str) -> Product:
         config = self._config
         queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
         if config.fused_qkv:
-            parts = [self._rows(f"{at}.qkv_proj", queries + 2 * keys, config.hidden, config.qkv_bias)]
+            parts = [self._matrix(f"{at}.qkv_proj", queries + 2 * keys, config.hidden, config.qkv_bias)]
         else:
             sizes = {"q_proj": queries, "k_proj": keys, "v_proj": keys}
-            parts = [self._rows(f"{at}.{name}", rows, config.hidden, config.qkv_bias) for name, rows in sizes.items()]
-        weight = torch.cat([weight for weight, _ in parts])
-        biases = [bias for _, bias in parts if bias is not None]
-        bias = torch.cat(biases) if biases else None
+            parts = [self._matrix(f"{at}.{name}", rows, config.hidden, config.qkv_bias) for name, rows in sizes.items()]
+        matrix = self._joined(at, parts)
         if self._order is not None:
             turned = config.heads + config.kv_heads
-            rows = torch.arange(len(weight)).view(-1, config.head_dim)
-            rows = torch.cat([rows[:turned, self._order], rows[turned:]]).flatten().to(weight.device)
-            weight, bias = weight[rows], None if bias is None else bias[rows]
-        return Linear(weight, bias)
+            rows = torch.arange(matrix.rows).view(-1, config.head_dim)
+            rows = torch.cat([rows[:turned, self._order], rows[turned:]]).flatten()
+            matrix = matrix.pick(rows.to(matrix.parts[0].device))
+        return product_of(matrix, self._kernels)
 
-    def _rows(self, at: str, rows: int, wide: int, biased: bool) -> tuple[Tensor, Tensor | None]:
-        take = self._weights.take
-        return take(f"{at}.weight", rows, wide), take(f"{at}.bias", rows) if biased else None
+    def _matrix(self, at: str, rows: int, wide: int, biased: bool) -> Matrix:
+        return self._weights.matrix(at, rows, wide, biased)
 
-    def _linear(self, at: str, rows: int, wide: int, biased: bool) -> Linear:
-        return Linear(*self._rows(at, rows, wide, biased))
+    def _linear(self, at: str, rows: int, wide: int, biased: bool) -> Product:
+        return product_of(self._matrix(at, rows, wide, biased), self._kernels)
 
-    def _mlp(self, at: str) -> Mlp:
+    def _joined(self, at: str, parts: list[Matrix]) -> Matrix:
+        matrix = joined(parts)
+        if matrix is None:
+            raise CannotLoad(
+                f"{at}: its matrices sort their inputs in different orders (desc_act), which cannot be joined"
+            )
+        return matrix
+
+    def _mlp(self, at: str) -> Mlp | FusedMlp:
         config = self._config
-        wide = config.intermediate
-        if config.fused_mlp:
-            weight, bias = self._rows(f"{at}.mlp.gate_up_proj", 2 * wide, config.hidden, config.mlp_bias)
-            gate, up = (
-                Linear(weight[part].clone(), None if bias is None else bias[part].clone())
-                for part in (slice(None, wide), slice(wide, None))
-            )
-        else:
-            gate, up = (
-                self._linear(f"{at}.mlp.{name}_proj", wide, config.hidden, config.mlp_bias) for name in ("gate", "up")
-            )
-        down = self._linear(f"{at}.mlp.down_proj", config.hidden, wide, config.mlp_bias)
         post = self._weights.take(f"{at}.post_mlp_layernorm.weight", config.hidden) if config.post_norms else None
+        return self._gated(f"{at}.mlp", config.intermediate, config.mlp_bias, config.fused_mlp, post)
+
+    def _gated(self, at: str, wide: int, biased: bool, together: bool, post: Tensor | None) -> Mlp | FusedMlp:
+        """One MLP; `together` if the files have one matrix for gate and up."""
+        config = self._config
+        if together:
+            whole = self._matrix(f"{at}.gate_up_proj", 2 * wide, config.hidden, biased)
+            parts = [whole.pick(half) for half in (slice(None, wide), slice(wide, None))]
+        else:
+            parts = [self._matrix(f"{at}.{name}_proj", wide, config.hidden, biased) for name in ("gate", "up")]
+        down = self._linear(f"{at}.down_proj", config.hidden, wide, biased)
+        if self._kernels:
+            return FusedMlp(product_of(self._joined(at, parts), self._kernels), down, post, self._kernels)
+        gate, up = (product_of(part, None) for part in parts)
         return Mlp(gate, up, down, post, config.norm_eps)
 
     def _experts(self, at: str) -> Experts:
-        config, wide = self._config, self._config.expert_intermediate
+        config = self._config
         router = self._weights.take(f"{at}.gate.weight", config.experts, config.hidden)
-        experts = [
-            Mlp(
-                self._linear(f"{at}.experts.{i}.gate_proj", wide, config.hidden, False),
-                self._linear(f"{at}.experts.{i}.up_proj", wide, config.hidden, False),
-                self._linear(f"{at}.experts.{i}.down_proj", config.hidden, wide, False),
-                None,
-                config.norm_eps,
-            )
+        experts: Any = [
+            self._gated(f"{at}.experts.{i}", config.expert_intermediate, False, False, None)
             for i in range(config.experts)
         ]
         return Experts(router, experts, config.experts_per_token, config.normalised_experts)

@@ -5,7 +5,9 @@ One decoder layer, x (tokens, hidden):
     x ← x + O · attention(rope(norm(Q h)), rope(norm(K h)), V h)     h = rms(x)       norm: Qwen3 only
     x ← x + D · (silu(G h) ⊙ U h)                                    h = rms(x)
 
-Q, K, V are one matrix here: fewer, larger products.
+Q, K, V are one matrix here: fewer, larger products. A layer runs in one of two ways with the same numbers: `_plain` on
+a CPU, where oneDNN computes what follows a product with it, and `_fused` on a GPU, with the operations of kernels/: ten
+per layer, or nine where a row's keys are not split.
 """
 
 from __future__ import annotations
@@ -16,19 +18,23 @@ from torch.nn import functional as F
 
 from providers.local.engine.compute.attention import Attention, Layout
 from providers.local.engine.compute.config import ModelConfig, rope_frequencies
+from providers.local.engine.compute.kernels import Kernels
+from providers.local.engine.compute.kernels.matrix import Matrix
 from providers.local.engine.compute.kvcache import KVCache
-from providers.local.engine.compute.layers import LayerReader, Linear, norm
+from providers.local.engine.compute.layers import FusedMlp, LayerReader, norm
+from providers.local.engine.compute.products.linear import product_of
 from providers.local.engine.compute.weights import Weights
 
 
 class Model:
-    """The weights of one model on one device."""
+    """The weights of one model on one device.   kernels   what a GPU's layers are made of; None on a CPU"""
 
-    def __init__(self, config: ModelConfig, weights: Weights, max_context: int) -> None:
+    def __init__(self, config: ModelConfig, weights: Weights, max_context: int, kernels: Kernels | None = None) -> None:
         self.config = config
+        self.kernels = kernels
         self.dtype, self.device = weights.dtype, weights.device
         self.embedding = weights.take("model.embed_tokens.weight", config.vocabulary, config.hidden)
-        reader = LayerReader(config, weights)
+        reader = LayerReader(config, weights, kernels)
         self.layers = [reader.layer(number) for number in range(config.layers)]
         self.norm = weights.take("model.norm.weight", config.hidden)
         head = self.embedding
@@ -36,9 +42,10 @@ class Model:
         if not config.tied or weights.has("lm_head.weight"):
             own = weights.take("lm_head.weight", config.vocabulary, config.hidden)
             head = head if config.tied and torch.equal(head, own) else own
-        self.head = Linear(head)
+        matrix = Matrix("dense", (head,))
+        self.head = product_of(matrix.quantise(weights.form) if weights.form else matrix, kernels)
         weights.finish()
-        self.attention = Attention(config.heads, config.kv_heads, config.head_dim)
+        self.attention = Attention(config.heads, config.kv_heads, config.head_dim, kernels)
         self.cos, self.sin = self._rotations(max_context)
 
     def _rotations(self, max_context: int) -> tuple[Tensor, Tensor]:
@@ -56,18 +63,23 @@ class Model:
         return cos, sin
 
     @torch.inference_mode()
-    def forward(self, tokens: Tensor, positions: Tensor, rows: Tensor, layout: Layout, cache: KVCache) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor, rows: Tensor | None, layout: Layout, cache: KVCache) -> Tensor:
         """The logits that follow some of a step's tokens; the step's keys and values go into the cache.
 
         tokens, positions   (tokens,)  int64
-        rows                (draws,)   int64, which tokens' logits are wanted
+        rows                (draws,)   int64, which tokens' logits are wanted; None if all are
         returns             (draws, vocabulary)
         """
+        x = F.embedding(tokens, self.embedding)
+        way = self._fused if self.kernels else self._plain
+        return self.head(way(x, positions, rows, layout, cache))
+
+    def _plain(self, x: Tensor, positions: Tensor, rows: Tensor | None, layout: Layout, cache: KVCache) -> Tensor:
+        """x (tokens, hidden) → what the head multiplies, (draws, hidden)."""
         config = self.config
         eps = config.norm_eps
         cos, sin = self.cos[positions], self.sin[positions]
         turned = config.heads + config.kv_heads
-        x = F.embedding(tokens, self.embedding)
         for layer, kv in zip(self.layers, cache.layers, strict=True):
             h = norm(x, layer.attention_norm, eps)
             qkv = layer.qkv(h).view(len(x), turned + config.kv_heads, config.head_dim)
@@ -85,6 +97,24 @@ class Model:
                 x = layer.output.plus(out, x)
             else:
                 x = x + norm(layer.output(out), layer.attention_post, eps)
+            assert not isinstance(layer.mlp, FusedMlp)
             x = layer.mlp.add(norm(x, layer.mlp_norm, eps), x)
-        x = norm(x[rows], self.norm, eps)
-        return self.head(x)
+        return norm(x if rows is None else x[rows], self.norm, eps)
+
+    def _fused(self, x: Tensor, positions: Tensor, rows: Tensor | None, layout: Layout, cache: KVCache) -> Tensor:
+        """As _plain. What a layer adds to x is added by the kernel that normalises the sum."""
+        config, kernels = self.config, self.kernels
+        assert kernels
+        eps = config.norm_eps
+        delta = post = None
+        for layer, kv in zip(self.layers, cache.layers, strict=True):
+            h = kernels.add_norm(x, delta, post, layer.attention_norm, eps)
+            qkv = layer.qkv(h).view(len(x), -1, config.head_dim)
+            turns = (self.cos, self.sin) if layer.turned else None
+            q = kernels.rotate(qkv, config.heads, turns, positions, layout.slots, kv, layer.qk_norm, eps)
+            out = layer.output(self.attention(q, kv, layout))
+            h = kernels.add_norm(x, out, layer.attention_post, layer.mlp_norm, eps)
+            delta, post = layer.mlp(h), layer.mlp.post
+        if rows is not None:
+            x, delta = x[rows], None if delta is None else delta[rows]
+        return kernels.add_norm(x, delta, post, self.norm, eps)

@@ -17,6 +17,7 @@ PRIVATE_OPERATORS = (
     "mkldnn._linear_pointwise.binary",
     "aten._scaled_dot_product_flash_attention_for_cpu",
     "mkldnn._is_mkldnn_bf16_supported",
+    "aten._weight_int8pack_mm",
 )
 """Names under torch.ops, as this module calls them."""
 
@@ -55,3 +56,9 @@ def attention_with_lse(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = No
     """Attention and the log-sum-exp of its scores, (batch, heads, rows): the kernel behind SDPA on a CPU."""
     out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, False, attn_mask=mask)
     return out, lse
+
+
+def int8_linear(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """x (weight · scale)ᵀ on a CPU: weight (out, in) int8, scale (out,) in x's dtype."""
+    result: Tensor = torch.ops.aten._weight_int8pack_mm(x, weight, scale)
+    return result

@@ -12,10 +12,13 @@ from functools import partial
 import torch
 
 from providers.local.engine.blocks import Blocks
+from providers.local.engine.compute import kernels
+from providers.local.engine.compute.budget import measure_budget
 from providers.local.engine.compute.config import read_config, rope_frequencies
 from providers.local.engine.compute.kvcache import BLOCK_TOKENS, KVCache
 from providers.local.engine.compute.model import Model
-from providers.local.engine.compute.runner import Runner, measure_budget
+from providers.local.engine.compute.products.checkpoints import packing
+from providers.local.engine.compute.runner import Runner
 from providers.local.engine.compute.weights import Weights
 from providers.local.engine.errors import CannotLoad
 from providers.local.engine.loop import Loop
@@ -73,14 +76,18 @@ def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tupl
                 f"got {config.vocabulary}"
             )
         planned = plan(folder, config, options, chat.shortest())
+    form = "int4 weights" if packing(folder.config) else f"{planned.form or 'dense'} weights"
     log.info(
-        "%s: %s, %.0f M parameters, %s on %s, weights %.0f MB",
+        "%s: %s, %.0f M parameters, %s on %s, %s %.0f MB",
         folder.name, str(folder.config["architectures"]), config.parameters / 1e6,
-        str(planned.dtype).removeprefix("torch."), planned.device, planned.weight_bytes / MB,
+        str(planned.dtype).removeprefix("torch."), planned.device, form, planned.weight_bytes / MB,
     )  # fmt: skip
     with reading(f"the weights of {folder.name}"):
-        weights = Weights(folder.name, folder.weight_files, planned.dtype, planned.device, loading)
-        model = Model(config, weights, planned.max_context)
+        weights = Weights(
+            folder.name, folder.weight_files, planned.dtype, planned.device, loading, planned.form,
+            packing(folder.config),
+        )  # fmt: skip
+        model = Model(config, weights, planned.max_context, kernels.available(planned.device, planned.dtype))
     cache = KVCache(config, planned.blocks, planned.dtype, planned.device)
     tokens = (planned.blocks - 1) * BLOCK_TOKENS
     log.info(
@@ -101,9 +108,7 @@ def build(folder: Folder, options: Options, loading: Callable[[], None]) -> tupl
     make = partial(
         sequence, chat=chat, generation=folder.generation, max_context=planned.max_context, grammars=grammars
     )
-    # A GPU's decode steps are CUDA graphs of one token per sequence; a step with drafts would run without one.
-    draft_rows = 0 if runner.graphs else DRAFT_ROWS
-    return Loop(scheduler, runner, Preprocessing(make), draft_rows), planned
+    return Loop(scheduler, runner, Preprocessing(make), DRAFT_ROWS), planned
 
 
 def report(loop: Loop, folder: Folder, options: Options, planned: Plan) -> Report:

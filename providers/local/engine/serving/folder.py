@@ -25,6 +25,7 @@ from providers.sampling import OFF, in_range, whole
 log = logging.getLogger("sluice.engine")
 
 WAY_OUT = "; serve it with vLLM, behind a provider of type openai"
+INT4 = (("awq", 4), ("gptq", 4))
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -164,8 +165,11 @@ SENSIBLE: dict[str, Callable[[Any], bool]] = {
 def _check_variant(model: str, config: dict[str, Any], family: Family) -> None:
     if config.get("hidden_act", "silu") != "silu":
         raise CannotLoad(f"{model} uses {config['hidden_act']} in its MLP; the engine knows silu{WAY_OUT}")
-    if config.get("quantization_config"):
-        raise CannotLoad(f"{model} is quantised; the engine takes bfloat16, float16 and float32 weights{WAY_OUT}")
+    quantised = config.get("quantization_config") or {}
+    if quantised and (quantised.get("quant_method"), quantised.get("bits", quantised.get("w_bit"))) not in INT4:
+        raise CannotLoad(
+            f"{model} is quantised by {quantised.get('quant_method')}; the engine knows awq and gptq of 4 bits{WAY_OUT}"
+        )
     slides = config.get("use_sliding_window") or "sliding_attention" in (config.get("layer_types") or [])
     if slides and not family.windowed:
         raise CannotLoad(f"{model} uses sliding-window attention; the engine knows full attention{WAY_OUT}")

@@ -12,6 +12,7 @@ import torch
 from providers.local.engine.compute.config import ModelConfig
 from providers.local.engine.compute.graphs import graph_bytes
 from providers.local.engine.compute.kvcache import BLOCK_TOKENS, block_bytes
+from providers.local.engine.compute.products.checkpoints import packing
 from providers.local.engine.compute.torch_private import packs_bfloat16
 from providers.local.engine.errors import CannotLoad
 from providers.local.engine.serving.folder import Folder
@@ -23,13 +24,18 @@ MB = 1 << 20
 CGROUP = Path("/sys/fs/cgroup")
 # What a forward pass needs beside weights and cache: activations, logits, buffers.
 WORKING_BYTES = 256 * MB
+# From here on GPUs have float8.
+FP8_CAPABILITY = (8, 9)
 # Above, bf16 is faster on CPUs that multiply it: 577 against 420 tokens/s at 7 M parameters; about equal at 3 M.
 BF16_PARAMETERS = 6_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a model will lie in memory. blocks includes the null block; max_context is in tokens."""
+    """How a model will lie in memory. blocks includes the null block; max_context is in tokens.
+
+    form   what its matrices are turned into: int8, fp8, or None
+    """
 
     device: torch.device
     dtype: torch.dtype
@@ -37,6 +43,7 @@ class Plan:
     block_bytes: int
     blocks: int
     max_context: int
+    form: str | None = None
 
 
 def choose_device(name: str) -> torch.device:
@@ -118,17 +125,22 @@ def plan(folder: Folder, config: ModelConfig, options: Options, shortest: int = 
         )
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device, config)
+    packed = packing(folder.config)
+    form = choose_form(options.weights, device, packed is not None)
     # oneDNN keeps a reordered copy of a tied embedding for the last product.
-    copied = config.vocabulary * config.hidden if config.tied and device.type == "cpu" else 0
+    copied = config.vocabulary * config.hidden if config.tied and device.type == "cpu" and not form else 0
     numbers = config.parameters + copied
-    if dtype == torch.bfloat16 and device.type == "cpu" and not packs_bfloat16():
+    if form or packed:
+        weight_bytes = _quantised_bytes(config, dtype, form)
+    elif dtype == torch.bfloat16 and device.type == "cpu" and not packs_bfloat16():
         # Its products of bfloat16 are several times slower than those of float32.
         if numbers * torch.float32.itemsize + WORKING_BYTES < free_bytes(device):
             log.warning("this CPU has no AVX-512 to multiply bfloat16 with: float32 is used, twice the memory")
             dtype = torch.float32
         else:
             log.warning("this CPU has no AVX-512 to multiply bfloat16 with, and float32 does not fit: it will be slow")
-    weight_bytes = numbers * dtype.itemsize
+    if not (form or packed):
+        weight_bytes = numbers * dtype.itemsize
     working = WORKING_BYTES
     if device.type == "cuda":
         # Graphs and the sampler's buffers are allocated after the cache: 1.9 GB for 256 sequences and 152k tokens.
@@ -152,7 +164,30 @@ def plan(folder: Folder, config: ModelConfig, options: Options, shortest: int = 
             )
     if blocks < 2 or blocks * BLOCK_TOKENS <= shortest:
         raise CannotLoad(f"kv_cache_mb: too small, the KV cache would hold only {blocks * BLOCK_TOKENS} tokens")
-    return Plan(device, dtype, weight_bytes, per_block, blocks + 1, min(max_context, blocks * BLOCK_TOKENS))
+    context = min(max_context, blocks * BLOCK_TOKENS)
+    return Plan(device, dtype, weight_bytes, per_block, blocks + 1, context, form)
+
+
+def choose_form(name: str, device: torch.device, packed: bool) -> str | None:
+    """What matrices are turned into; None leaves them. Raises CannotLoad if that cannot be."""
+    if name == "auto":
+        return None
+    if packed:
+        raise CannotLoad(f"weights: must be auto, the model's weights have 4 bits already, got {name}")
+    if name == "fp8" and (device.type != "cuda" or torch.cuda.get_device_capability(device) < FP8_CAPABILITY):
+        raise CannotLoad(f"weights: fp8 needs a GPU of compute capability 8.9 or more, {device} has none; use int8")
+    return name
+
+
+def _quantised_bytes(config: ModelConfig, dtype: torch.dtype, form: str | None) -> int:
+    """Bytes of weights of fewer bits: the embedding stays dense, and so does the head beside int4 matrices."""
+    embedding = config.vocabulary * config.hidden
+    heads = 0 if config.tied else embedding
+    matrices = config.parameters - embedding - heads
+    if form is None:
+        # 4 bits a number, and a scale and a zero in float32 for 128 of them.
+        return matrices * 9 // 16 + (embedding + heads) * dtype.itemsize
+    return matrices + embedding * (1 + dtype.itemsize)
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-import types
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-import torch
-
+from providers.local.engine.compute import kernels
+from providers.local.engine.compute.kernels import plain
 from providers.local.engine.loop import Loop
 from providers.local.engine.sequence import Sequence
 from providers.local.engine.serving.assembly import build
@@ -36,40 +37,30 @@ class Answer:
     calls: list[tuple[int, str, str, str]] = field(default_factory=list)
 
 
-WAYS = ["text first", "next step first", "captured"]
+WAYS = ["text first", "next step first", "captured", "followed"]
 WAY = WAYS[0]
-"""How engines run: as on a CPU; in a GPU's order; and with a GPU's decode steps too, but for the capture itself."""
+"""How engines run: as on a CPU; in a GPU's order; with a GPU's decode steps too, but for the capture itself; and
+without drafts, so that such steps follow each other before their ids are read."""
 
 
 def a_loop(folder: Path, budget: int | None = None, **options: Any) -> Loop:
     """An engine for `folder` that runs as WAY says; `budget` is the tokens of a step."""
-    loop, _ = build(
-        open_folder(str(folder)), Options(str(folder), threads=1, **({"kv_cache_mb": 8} | options)), lambda: None
-    )
+    told = Options(str(folder), threads=1, **({"kv_cache_mb": 8} | options))
+    with as_on_a_gpu() if WAY in ("captured", "followed") else nullcontext():
+        loop, _ = build(open_folder(str(folder)), told, lambda: None)
     if budget:
         loop.scheduler.budget = budget
     loop._runner.ahead = WAY != "text first"
-    if WAY == "captured":
-        as_on_a_gpu(loop)
+    if WAY == "followed":
+        loop._draft_rows = 0
     return loop
 
 
-def as_on_a_gpu(loop: Loop) -> None:
-    """Let a loop's runner take a GPU's way for decode steps; attention is plain where the kernel would be."""
-    sys.modules["providers.local.engine.compute.splitkv"] = types.SimpleNamespace(decode=plain_decode)  # type: ignore[assignment]
-    runner: Any = loop._runner
-    runner._kernel = True
-    runner.capture(loop.scheduler.max_batch, len(runner.model.cos), lambda: None)
-
-
-def plain_decode(q: torch.Tensor, cache: torch.Tensor, tables: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """What splitkv.decode promises, the plain way."""
-    kv_heads, scale = q.shape[1], q.shape[3] ** -0.5
-    kv = cache[tables].flatten(1, 2).transpose(1, 2)
-    hidden = torch.arange(kv.shape[2]) >= lengths.view(-1, 1, 1, 1)
-    scores = (q @ kv[:, :kv_heads].transpose(2, 3) * scale).masked_fill(hidden, float("-inf"))
-    found: torch.Tensor = scores.softmax(-1) @ kv[:, kv_heads:]
-    return found
+@contextmanager
+def as_on_a_gpu() -> Iterator[None]:
+    """Engines that are built here take a GPU's way, with the kernels' plain twins and without the capture itself."""
+    with mock.patch.object(kernels, "available", lambda *_: plain):
+        yield
 
 
 def asking(text: str, **parameters: Any) -> Ask:

@@ -87,6 +87,7 @@ def test_penalised_sequences_are_drafted_too(models):
     steps = []
     for how in ({}, {"repetition_penalty": 1.05}):
         loop = a_loop(models["qwen2"][0])
+        loop._draft_rows = 16
         run(loop, [asking("SELECT name FROM dtzpt; SELECT name FROM dtzpt", max_tokens=200, **how)])
         steps.append(loop.counters.steps)
         assert loop.counters.accepted

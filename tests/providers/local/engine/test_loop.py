@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from providers.local.engine.compute import sampler
+from providers.local.engine.compute.drawing import batch
 from providers.local.engine.compute.runner import LOST
 from providers.local.engine.errors import OutOfMemory
 from providers.local.engine.output import OutputBuffer
@@ -137,7 +137,7 @@ def test_a_step_without_memory_loses_no_token_that_penalties_fall_on(loop, monke
     told = {"temperature": 0.9, "seed": 3, "repetition_penalty": 1.3, "frequency_penalty": 0.3}
     asks = [asking(text, **told) for text in NEIGHBOURS]
     expected = [answer.tokens for answer in run(loop, asks)]
-    real, calls = sampler.sent, []
+    real, calls = batch.sent, []
 
     def short_of_memory(*told):
         calls.append(told)
@@ -145,7 +145,7 @@ def test_a_step_without_memory_loses_no_token_that_penalties_fall_on(loop, monke
             raise torch.OutOfMemoryError
         return real(*told)
 
-    monkeypatch.setattr(sampler, "sent", short_of_memory)
+    monkeypatch.setattr(batch, "sent", short_of_memory)
     answers = run(loop, asks)
     assert len(calls) > 12
     assert [answer.tokens for answer in answers[:2]] == expected[:2]

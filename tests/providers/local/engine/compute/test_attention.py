@@ -9,9 +9,9 @@ import torch
 
 from providers.local.engine.compute.attention import Attention, Layout
 from providers.local.engine.compute.config import ModelConfig
+from providers.local.engine.compute.grouping import grouped, groups, shared_blocks
 from providers.local.engine.compute.kvcache import BLOCK_TOKENS
 from providers.local.engine.compute.model import Model
-from providers.local.engine.compute.runner import Runner, grouped, shared_blocks
 from providers.local.engine.sequence import ScheduledTokens, Sequence
 
 HEADS, KV_HEADS, DIM, BLOCKS = 6, 2, 8, 60
@@ -35,12 +35,13 @@ def plainly(q: torch.Tensor, cache: torch.Tensor, chunk: ScheduledTokens) -> tor
 
 
 @pytest.fixture
-def runner():
-    """A runner that needs a model for its sizes only."""
+def model():
+    """A model that has sizes only."""
     config = ModelConfig(1, 48, 8, HEADS, KV_HEADS, DIM, 8, 999, 1e-6, False, False, False, False, True, {})
     model = Model.__new__(Model)
     model.config, model.dtype, model.device = config, torch.float32, torch.device("cpu")
-    return Runner(model, None)
+    model.kernels = None
+    return model
 
 
 PREFIX = [11, 12, 13, 14, 15]
@@ -63,14 +64,14 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_chunk_attends_to_its_own_keys(runner, name):
+def test_every_chunk_attends_to_its_own_keys(model, name):
     torch.manual_seed(1)
     cache = torch.randn(BLOCKS, BLOCK_TOKENS, 2 * KV_HEADS, DIM)
     parts = grouped(CASES[name])
     chunks = [chunk for part in parts for chunk in part]
     q = torch.randn(sum(chunk.count for chunk in chunks), HEADS, DIM)
     attention = Attention(HEADS, KV_HEADS, DIM)
-    got = attention(q, cache, Layout(torch.empty(0), runner._groups(parts))).view(-1, HEADS, DIM)
+    got = attention(q, cache, Layout(torch.empty(0), groups(parts, model))).view(-1, HEADS, DIM)
     at = 0
     for chunk in chunks:
         torch.testing.assert_close(got[at : at + chunk.count], plainly(q[at : at + chunk.count], cache, chunk))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import types
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,10 +9,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from providers.local.engine.compute import graphs, sampler
+from providers.local.engine.compute import graphs
 from providers.local.engine.compute.config import read_config
+from providers.local.engine.compute.drawing import sampler
+from providers.local.engine.compute.drawing.inputs import Inputs
+from providers.local.engine.compute.drawing.sampler import Work, draw, penalise
 from providers.local.engine.compute.graphs import graph_bytes, sizes
-from providers.local.engine.compute.sampler import Inputs, Work, draw, penalise
 from providers.local.engine.errors import CannotLoad
 from providers.local.engine.serving import memory
 from providers.local.engine.serving.folder import open_folder
@@ -59,9 +59,9 @@ class Counting:
         self.drawn = 0
         real = loop._runner._graphs.draw
 
-        def counted(batch):
+        def counted(*told):
             self.drawn += 1
-            return real(batch)
+            return real(*told)
 
         monkeypatch.setattr(loop._runner._graphs, "draw", counted)
 
@@ -205,9 +205,9 @@ def test_a_launch_waits_for_nothing_that_it_computes(models, monkeypatch, way):
     assert reads.count == 1
 
 
-def test_the_estimate_holds_the_buffers(models):
+def test_the_estimate_holds_the_buffers(models, monkeypatch):
+    monkeypatch.setattr(running, "WAY", "captured")
     loop = a_loop(models["qwen3"][0], max_batch=20)
-    running.as_on_a_gpu(loop)
     made = loop._runner._graphs
     buffers = [made._numbers, made._tables, made._logits, made._ids, *vars(made._inputs).values()]
     taken = sum(buffer.untyped_storage().nbytes() for buffer in buffers)
@@ -236,11 +236,9 @@ def test_the_benchmark_of_decode_steps_draws_with_every_parameter_in_a_gpus_way(
     from benchmarks.engine.shapes import make
     from benchmarks.engine.targets import Ours
 
-    monkeypatch.setitem(
-        sys.modules, "providers.local.engine.compute.splitkv", types.SimpleNamespace(decode=running.plain_decode)
-    )
-    ours = Ours(make(tmp_path, "tiny", "float32"), "cpu", "float32", 1)
-    ours.runner._kernel = ours.runner.ahead = True
+    with running.as_on_a_gpu():
+        ours = Ours(make(tmp_path, "tiny", "float32"), "cpu", "float32", 1)
+    ours.runner.ahead = True
     ours.runner.capture(16, 4096, lambda: None)
     ours.budget = 256
     ours.reset()
@@ -252,13 +250,11 @@ def test_a_capture_that_fails_says_why_and_the_engine_serves(models, monkeypatch
     def fails(*_: object) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    loop = a_loop(models["qwen3"][0])
-    loop._runner._kernel = True
     monkeypatch.setattr("providers.local.engine.compute.runner.DecodeGraphs", fails)
-    loop._runner.capture(4, 512, lambda: None)
+    monkeypatch.setattr(running, "WAY", "captured")
+    loop = a_loop(models["qwen3"][0])
     assert "no CUDA graphs: the capture failed (operation not permitted when stream is capturing)" in caplog.text
     assert loop._runner.graphs is False
-    loop._runner._kernel = False
     assert run(loop, [asking("x", max_tokens=3)])[0].completion_tokens > 0
 
 
@@ -276,3 +272,64 @@ def test_a_gpu_without_bfloat16_takes_float16_and_says_so(monkeypatch, caplog, n
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
     assert memory.choose_dtype(name, torch.device("cuda:0"), None) == chosen
     assert "no bfloat16" in caplog.text
+
+
+def watched(loop, monkeypatch) -> list[int]:
+    """The rows of each step that follows another before its ids are read."""
+    real, rows = loop._runner.follow, []
+
+    def follow(*told):
+        launched = real(*told)
+        if launched:
+            rows.append(len(launched.rows))
+        return launched
+
+    monkeypatch.setattr(loop._runner, "follow", follow)
+    return rows
+
+
+@pytest.mark.parametrize("asks", [ASKS[:1] * 6, ASKS], ids=["greedy", "every parameter"])
+def test_decode_steps_follow_each_other_before_their_ids_are_read(models, monkeypatch, asks):
+    """Rows end one after the other, by length; some of what is cancelled meanwhile was launched already."""
+    folder = models["qwen3"][0]
+    expected = answers(a_loop(folder, max_batch=12), asks)
+    monkeypatch.setattr(running, "WAY", "followed")
+    loop = a_loop(folder, max_batch=12)
+    rows = watched(loop, monkeypatch)
+    assert answers(loop, asks) == expected
+    assert len(rows) > 30 and len(set(rows)) > 3
+    assert loop.scheduler.blocks.available == loop.scheduler.blocks.count - 1
+
+
+@pytest.mark.parametrize("candidates", [110, 3])
+def test_a_draw_that_has_to_be_done_again_is_no_followers_token(models, monkeypatch, candidates):
+    monkeypatch.setattr(sampler, "CANDIDATES", candidates)
+    folder = models["qwen3"][0]
+    asks = [{"temperature": 1.1, "top_p": 0.95}, {"temperature": 0.9}, {"temperature": 1.5, "top_p": 0.99}]
+    expected = answers(a_loop(folder), asks)
+    monkeypatch.setattr(running, "WAY", "followed")
+    loop = a_loop(folder)
+    rows = watched(loop, monkeypatch)
+    assert answers(loop, asks) == expected
+    assert rows
+
+
+def test_a_sequence_that_ends_or_is_cancelled_leaves_the_steps_that_follow(models, monkeypatch):
+    folder = models["qwen3"][0]
+    texts = ["?" * i for i in range(6)]
+    alone = [run(a_loop(folder), [asking(text, max_tokens=60)])[0] for text in texts]
+    stop = alone[2].text[len(alone[2].text) // 2 :][:3]
+    monkeypatch.setattr(running, "WAY", "followed")
+    loop = a_loop(folder, max_batch=6)
+    rows = watched(loop, monkeypatch)
+    asks = [asking(text, max_tokens=60, **({"stop": [stop]} if i == 2 else {})) for i, text in enumerate(texts)]
+    # An end token that one of them draws in the middle.
+    end = alone[4].tokens[-30]
+    asks[4] = asking(texts[4], max_tokens=60, options={"stop_token_ids": [end]})
+    got = run(loop, asks, late={5: 25}, cancel={1: 30})
+    assert got[2].text == alone[2].text[: alone[2].text.index(stop)]
+    for i in (0, 3, 5):
+        assert got[i].tokens == alone[i].tokens
+    assert got[1].tokens == alone[1].tokens[: len(got[1].tokens)]
+    assert got[4].tokens == alone[4].tokens[: len(got[4].tokens)] and got[4].tokens[-1] == end
+    assert rows and loop.scheduler.blocks.available == loop.scheduler.blocks.count - 1

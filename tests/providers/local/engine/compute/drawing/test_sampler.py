@@ -5,8 +5,10 @@ import itertools
 import pytest
 import torch
 
-from providers.local.engine.compute import sampler
-from providers.local.engine.compute.sampler import Batch, counter, gumbel, most_likely
+from providers.local.engine.compute.drawing import sampler
+from providers.local.engine.compute.drawing.batch import Batch
+from providers.local.engine.compute.drawing.inputs import NUMBERS
+from providers.local.engine.compute.drawing.sampler import counter, counters, gumbel, most_likely
 from providers.local.engine.sequence import Sequence
 from providers.sampling import OFF, Sampling, constraints
 
@@ -150,8 +152,8 @@ def test_logits_that_are_no_numbers_are_told_for_their_row_alone():
 
 def uniforms(seeds, positions, tokens):
     """The uniform numbers behind the noise of such draws."""
-    counters = torch.tensor([counter(*each) for each in itertools.product(seeds, positions)], dtype=torch.float64)
-    return (-(-gumbel(counters, torch.tensor([list(tokens)]))).exp()).exp().flatten()
+    starts = torch.tensor([counter(*each) for each in itertools.product(seeds, positions)])
+    return (-(-gumbel(starts, torch.tensor([list(tokens)]))).exp()).exp().flatten()
 
 
 @pytest.mark.parametrize(
@@ -227,3 +229,11 @@ def test_of_equal_logits_the_first_is_taken_and_a_row_with_nan_is_known(size, dt
     assert best.isfinite().tolist() == [row not in (1, 2) for row in range(40)]
     first = [row.tolist().index(row.max()) for row in logits[3:]]
     assert tokens[3:].tolist() == first
+
+
+def test_where_the_noise_begins_is_the_same_for_one_row_and_for_many():
+    told = [(seed, position) for seed in (0, 1, 7, 2**31, 2**53 + 1, 2**63, 2**64 - 1, -5) for position in (0, 1, 999)]
+    wrapped = [seed & (1 << 64) - 1 for seed, _ in told]
+    numbers = torch.zeros(len(NUMBERS), len(told), dtype=torch.float64)
+    numbers[-3:] = torch.tensor([[p for _, p in told], [s & 0xFFFFFFFF for s in wrapped], [s >> 32 for s in wrapped]])
+    assert counters(numbers).tolist() == [counter(seed, position) for seed, position in told]
