@@ -141,13 +141,14 @@ def test_a_step_without_memory_loses_no_token_that_penalties_fall_on(loop, monke
 
     def short_of_memory(*told):
         calls.append(told)
-        if len(calls) == 12:
+        # The second time: steps that follow others bring little.
+        if len(calls) == 2:
             raise torch.OutOfMemoryError
         return real(*told)
 
     monkeypatch.setattr(batch, "sent", short_of_memory)
     answers = run(loop, asks)
-    assert len(calls) > 12
+    assert len(calls) > 2
     assert [answer.tokens for answer in answers[:2]] == expected[:2]
     assert answers[2].failed or answers[2].tokens == expected[2]
 
