@@ -4,17 +4,20 @@ owner/name             Hugging Face, or the mirror that HF_ENDPOINT names; HF_TO
 modelscope:owner/name  ModelScope, or what MODELSCOPE_ENDPOINT names
 
 Files lie in $SLUICE_MODELS, by default ~/.cache/sluice/models. A model in Hugging Face's own cache is used from there.
+Weights are compared with the SHA-256 that the hub's list has of them; one that differs is fetched once more.
 Sources: https://huggingface.co/docs/hub/api (tree, resolve); ModelScope's hub API (repo/files, resolve).
 """
 
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import json
 import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -34,6 +37,14 @@ REPORT_S = 10.0
 COMPLETE = ".complete"
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file as the hub's list has it: its size in bytes and its SHA-256, "" where the list has none."""
+
+    size: int
+    sha256: str = ""
+
+
 class _SameHost(HTTPRedirectHandler):
     """Follows redirects; a key is for the hub alone and not for the hosts that it points to."""
 
@@ -45,10 +56,11 @@ class _SameHost(HTTPRedirectHandler):
 
 
 class Hub:
-    """One hub: where its lists and files are. `host` is named in errors."""
+    """One hub: where its lists and files are. `host` is named in errors; `variable` can name a mirror."""
 
-    def __init__(self, endpoint: str, list_path: str, file_path: str, token: str = "") -> None:
-        self.endpoint = endpoint.rstrip("/")
+    def __init__(self, variable: str, endpoint: str, list_path: str, file_path: str, token: str = "") -> None:
+        self.variable = variable
+        self.endpoint = (os.environ.get(variable) or endpoint).rstrip("/")
         self.host = urlsplit(self.endpoint).netloc
         self._list_path, self._file_path = list_path, file_path
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -58,19 +70,24 @@ class Hub:
         headers = self._headers | ({"Range": f"bytes={start}-"} if start else {})
         return self._opener.open(Request(url, headers=headers), timeout=TIMEOUT_S)  # noqa: S310 - the hub's own address
 
-    def files(self, name: str) -> dict[str, int]:
-        """The wanted files of a model, and their sizes in bytes."""
+    def files(self, name: str) -> dict[str, Listed]:
+        """The wanted files of a model."""
         with self.open(self.endpoint + self._list_path.format(name=name)) as response:
             listed = json.load(response)
         entries = listed if isinstance(listed, list) else listed["Data"]["Files"]
-        sizes = {
-            entry.get("path") or entry["Path"]: int(entry.get("size") or entry.get("Size") or 0) for entry in entries
-        }
+        files = {entry.get("path") or entry["Path"]: _listed(entry) for entry in entries}
         # Only those at the top: folders hold other forms of the weights.
-        return {path: size for path, size in sizes.items() if "/" not in path and _wanted(path)}
+        return {path: file for path, file in files.items() if "/" not in path and _wanted(path)}
 
     def address(self, name: str, path: str) -> str:
         return self.endpoint + self._file_path.format(name=name, path=quote(path))
+
+
+def _listed(entry: dict[str, Any]) -> Listed:
+    """Hugging Face has the SHA-256 of large files only, as `lfs.oid`; ModelScope has it of all."""
+    large = entry.get("lfs")
+    digest = large.get("oid") if isinstance(large, dict) else entry.get("Sha256")
+    return Listed(int(entry.get("size") or entry.get("Size") or 0), str(digest or "").lower())
 
 
 def _wanted(path: str) -> bool:
@@ -80,12 +97,12 @@ def _wanted(path: str) -> bool:
 def hub(model: str) -> tuple[Hub, str]:
     """The hub that `model` names, and the model's name there."""
     if model.startswith("modelscope:"):
-        endpoint = os.environ.get("MODELSCOPE_ENDPOINT", "https://www.modelscope.cn")
         listed = "/api/v1/models/{name}/repo/files?Revision=master&Recursive=true"
-        return Hub(endpoint, listed, "/models/{name}/resolve/master/{path}"), model.removeprefix("modelscope:")
-    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+        there = Hub("MODELSCOPE_ENDPOINT", "https://www.modelscope.cn", listed, "/models/{name}/resolve/master/{path}")
+        return there, model.removeprefix("modelscope:")
     listed = "/api/models/{name}/tree/main?recursive=true"
-    return Hub(endpoint, listed, "/{name}/resolve/main/{path}", os.environ.get("HF_TOKEN", "")), model
+    token = os.environ.get("HF_TOKEN", "")
+    return Hub("HF_ENDPOINT", "https://huggingface.co", listed, "/{name}/resolve/main/{path}", token), model
 
 
 def fetch(model: str, loading: Callable[[], None]) -> Path:
@@ -100,15 +117,15 @@ def fetch(model: str, loading: Callable[[], None]) -> Path:
     folder = root / source.host.replace(":", "_") / name.replace("/", "--")
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        sizes = _patiently(lambda: source.files(name), source, model)
+        files = _patiently(lambda: source.files(name), source, model)
     except CannotLoad:
         if (folder / COMPLETE).exists():
             log.warning("%s cannot be asked; %s is used as it was fetched before", source.host, model)
             return folder
         raise
-    progress = _Progress(model, sum(sizes.values()), loading)
-    for path, size in sizes.items():
-        _file(source, name, path, size, folder, progress, model)
+    progress = _Progress(model, sum(file.size for file in files.values()), loading)
+    for path, listed in files.items():
+        _file(source, name, path, listed, folder, progress, model)
     (folder / COMPLETE).touch()
     return folder
 
@@ -140,11 +157,39 @@ class _Progress:
             log.info("%s: %.0f of %.0f MB", self._model, self._done / 1e6, self._total / 1e6)
 
 
-def _file(source: Hub, name: str, path: str, size: int, folder: Path, progress: _Progress, model: str) -> None:
-    whole, part = folder / path, folder / f"{path}.part"
-    if whole.exists() and whole.stat().st_size == size:
-        progress.add(size)
-        return
+def _file(source: Hub, name: str, path: str, listed: Listed, folder: Path, progress: _Progress, model: str) -> None:
+    """Fetch one file. What was compared is noted beside it, so that a later start does not read it again."""
+    whole, part, noted = folder / path, folder / f"{path}.part", folder / f"{path}.sha256"
+    if whole.exists() and whole.stat().st_size == listed.size:
+        known = noted.read_text() if noted.exists() else _digest(whole, progress) if listed.sha256 else ""
+        if known == listed.sha256 or not listed.sha256:
+            noted.write_text(known)
+            progress.add(listed.size)
+            return
+        log.warning("%s: %s has changed at %s; it is fetched anew", model, path, source.host)
+    for last in (False, True):
+        _download(source, name, path, listed.size, part, progress, model)
+        if not listed.sha256 or _digest(part, progress) == listed.sha256:
+            break
+        part.unlink()
+        if last:
+            raise CannotLoad(_refusal(model, source, f"{path} is not what its list says (SHA-256)"))
+        log.warning("%s: %s is not what the list of %s says; it is fetched once more", model, path, source.host)
+    part.replace(whole)
+    noted.write_text(listed.sha256)
+
+
+def _digest(file: Path, progress: _Progress) -> str:
+    sha256 = hashlib.sha256()
+    with file.open("rb") as opened:
+        while data := opened.read(READ_BYTES):
+            sha256.update(data)
+            progress.add(0)
+    return sha256.hexdigest()
+
+
+def _download(source: Hub, name: str, path: str, size: int, part: Path, progress: _Progress, model: str) -> None:
+    """Fill `part`, from where it ended."""
     have = part.stat().st_size if part.exists() else 0
     progress.add(have)
     without = 0
@@ -175,10 +220,9 @@ def _file(source: Hub, name: str, path: str, size: int, folder: Path, progress: 
     if have > size:
         part.unlink()
         raise CannotLoad(_refusal(model, source, f"{path} is longer there than its list says"))
-    part.rename(whole)
 
 
-def _patiently(ask: Callable[[], dict[str, int]], source: Hub, model: str) -> dict[str, int]:
+def _patiently(ask: Callable[[], dict[str, Listed]], source: Hub, model: str) -> dict[str, Listed]:
     """The list of files; asked again where the host could not be reached."""
     for last in (False, True):
         try:
@@ -202,4 +246,6 @@ def _reason(error: Exception) -> str:
 
 
 def _refusal(model: str, source: Hub, reason: str) -> str:
-    return f"model: {model} could not be fetched from {source.host}: {reason}; a mirror can be named by HF_ENDPOINT"
+    return (
+        f"model: {model} could not be fetched from {source.host}: {reason}; a mirror can be named by {source.variable}"
+    )

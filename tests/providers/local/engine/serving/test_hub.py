@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -23,6 +24,7 @@ class Stand:
         self.folder = folder
         self.cut: int | None = None
         self.status = 200
+        self.spoiled = 0
         self.pause_s = 0.0
         self.ranges: list[str | None] = []
         self.paths: list[str] = []
@@ -47,18 +49,27 @@ class Stand:
         files = [path for path in self.folder.iterdir() if path.is_file()]
         if "/tree/" in request.path or "/repo/files" in request.path:
             hugging = "/tree/" in request.path
-            names = ("path", "size") if hugging else ("Path", "Size")
-            entries = [dict(zip(names, (path.name, path.stat().st_size), strict=True)) for path in files]
+            entries = [self.entry(path, hugging) for path in files]
             body = json.dumps(entries if hugging else {"Data": {"Files": entries}}).encode()
             self.send(request, body, 200, len(body))
             return
         body = (self.folder / request.path.rpartition("/")[2]).read_bytes()
+        if request.path.endswith(".safetensors") and self.spoiled:
+            self.spoiled -= 1
+            body = bytes(len(body))
         wanted = request.headers.get("Range")
         if request.path.endswith(".safetensors"):
             self.ranges.append(wanted)
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
         rest = body[start:]
         self.send(request, rest[: self.cut] if self.cut else rest, 206 if wanted else 200, len(rest))
+
+    def entry(self, path: Path, hugging: bool) -> dict[str, object]:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if not hugging:
+            return {"Path": path.name, "Size": path.stat().st_size, "Sha256": digest}
+        large = {"lfs": {"oid": digest}} if path.suffix == ".safetensors" else {}
+        return {"path": path.name, "size": path.stat().st_size} | large
 
     def send(self, request: BaseHTTPRequestHandler, body: bytes, status: int, length: int) -> None:
         request.send_response(status)
@@ -147,3 +158,30 @@ def test_a_token_is_for_the_hub_alone():
     for url, kept in (("https://hub.example/g", True), ("https://cdn.example/g", False)):
         following = handler.redirect_request(request, None, 302, "", {}, url)
         assert following is not None and following.has_header("Authorization") is kept
+
+
+@pytest.mark.parametrize("name", ["acme/tiny", "modelscope:acme/tiny"])
+def test_weights_that_are_not_what_the_list_says_are_fetched_once_more(stand, name, caplog):
+    stand.spoiled = 1
+    folder = open_folder(name)
+    assert folder.weight_files[0].read_bytes() == (stand.folder / "model.safetensors").read_bytes()
+    assert "is not what the list of" in caplog.text
+
+
+def test_weights_that_stay_wrong_are_refused(stand, tmp_path):
+    stand.spoiled = 9
+    with pytest.raises(CannotLoad, match="is not what its list says"):
+        open_folder("acme/tiny")
+    assert not list((tmp_path / "models").rglob("model.safetensors*"))
+
+
+def test_weights_that_changed_at_the_hub_are_fetched_anew(stand, tmp_path):
+    open_folder("acme/tiny")
+    (held,) = (tmp_path / "models").rglob("model.safetensors")
+    asked = len(stand.ranges)
+    open_folder("acme/tiny")
+    assert len(stand.ranges) == asked, "it is there and was compared"
+    # Of the same size: only the list's SHA-256 shows it.
+    held.with_name("model.safetensors.sha256").write_text("0" * 64)
+    open_folder("acme/tiny")
+    assert len(stand.ranges) == asked + 1
