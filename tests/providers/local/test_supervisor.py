@@ -196,3 +196,14 @@ def test_a_folder_is_judged_without_starting_an_engine(models, tmp_path):
     assert refusal(str(tmp_path)).endswith("has no config.json")
     (tmp_path / "x.gguf").write_bytes(b"GGUF")
     assert "is a GGUF file" in refusal(str(tmp_path / "x.gguf"))
+
+
+def test_a_folder_is_judged_without_torch_and_without_a_process_of_its_own(models):
+    probe = f"""
+import os, subprocess, sys
+subprocess.Popen = os.posix_spawn = os.fork = None
+from providers.local.supervisor import refusal
+print(refusal({str(models["qwen3"][0])!r}), sorted({{'torch', 'transformers', 'tokenizers'}} & {{*sys.modules}}))
+"""
+    ran = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert ran.stdout == "None []\n"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -213,19 +212,14 @@ def _weights(path: Path, model: str) -> list[Path]:
     return files
 
 
-def main() -> int:
-    """`python -m providers.local.engine.serving.folder FOLDER`: one sentence on standard output if it is refused."""
+def refusal(model: str) -> str | None:
+    """Why the engine would refuse the folder or hub name `model`, as far as its files tell; None if it would not."""
     from providers.local.engine.compute.config import read_config, rope_frequencies
 
     try:
-        folder = open_folder(sys.argv[1])
+        folder = open_folder(model)
         with reading(f"config.json of {folder.name}"):
             rope_frequencies(read_config(folder.config))
     except CannotLoad as error:
-        print(error)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return str(error)
+    return None
