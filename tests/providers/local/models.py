@@ -109,17 +109,23 @@ LLAMA_TEMPLATE = (
 ) + TEMPLATE
 
 
-def make_speaker(folder: Path, pieces: list[str], template: str = THINKING_TEMPLATE) -> Path:
+TAGS = ["<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"]
+
+
+def make_speaker(folder: Path, pieces: list[str], template: str = THINKING_TEMPLATE, tags: bool = False) -> Path:
     """A model that says `pieces` one after the other, whatever it is asked, and ends; each piece is one token.
 
     Attention and MLP are 0, so a token's logits depend on that token alone: the next piece has the highest one. A
     prompt that ends in a line end starts with the first piece.
+
+    tags   whether the tokeniser has the tags of thoughts and calls as tokens, as Qwen3's has
     """
     import torch
     from tokenizers import AddedToken
 
     tokenizer = make_tokenizer(folder)
-    tokenizer.add_tokens([AddedToken(piece, special=False, normalized=False) for piece in pieces])
+    added = dict.fromkeys([*pieces, *(TAGS if tags else ())])
+    tokenizer.add_tokens([AddedToken(piece, special=False, normalized=False) for piece in added])
     tokenizer.save(str(folder / "tokenizer.json"))
     config = json.loads((folder / "tokenizer_config.json").read_text()) | {"chat_template": template}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))

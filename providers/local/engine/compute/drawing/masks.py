@@ -39,14 +39,16 @@ class Masks:
 
     def _compute(self, constrained: list[tuple[int, Constraint]]) -> tuple[list[int], Tensor]:
         from llguidance import LLExecutor
-        from llguidance.torch import fill_next_token_bitmask_par
+
+        # Not llguidance.torch: to import it compiles, which takes seconds in which no step ends.
+        from llguidance.numpy import fill_next_token_bitmask_par
 
         self._executor = self._executor or LLExecutor()
         bits = torch.zeros(len(constrained), self._words, dtype=torch.int32)
         sound = [(each.matcher, i) for i, (_, each) in enumerate(constrained) if not each.failed]
         if sound:
             # The library refuses an empty list.
-            fill_next_token_bitmask_par(self._executor, sound, bits)
+            fill_next_token_bitmask_par(self._executor, sound, bits.numpy())
         for i, (_, each) in enumerate(constrained):
             if each.failed:
                 bits[i] = 0
