@@ -72,6 +72,12 @@ def client(gateway):
         yield found
 
 
+@pytest.fixture(scope="module")
+def closing(tmp_path_factory) -> str:
+    """The token that ends an object: a random model is to prefer it, or it may write members without an end."""
+    return str(make_tokenizer(tmp_path_factory.mktemp("tokenizer")).token_to_id("}"))
+
+
 ASKED: Any = [{"role": "user", "content": "x"}]
 
 
@@ -119,10 +125,11 @@ def test_a_call_that_the_model_writes_is_a_call(client, stream):
 
 @pytest.mark.parametrize("model", THINKING)
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "lookup"}}], ids=str)
-def test_a_forced_call_follows_the_functions_schema(client, model, choice):
+def test_a_forced_call_follows_the_functions_schema(client, closing, model, choice):
     reply = client.chat.completions.create(
-        model=model, messages=ASKED, tools=[TOOL], tool_choice=choice, temperature=0, parallel_tool_calls=False
-    )
+        model=model, messages=ASKED, tools=[TOOL], tool_choice=choice, temperature=0, parallel_tool_calls=False,
+        logit_bias={closing: 10},
+    )  # fmt: skip
     (call,) = reply.choices[0].message.tool_calls
     assert Found.model_validate_json(call.function.arguments) and reply.choices[0].finish_reason == "tool_calls"
     assert reply.choices[0].message.reasoning_content == DRAFT
@@ -207,8 +214,7 @@ def test_what_is_taken_has_its_effect(client, members, text):
 @pytest.mark.parametrize("model", THINKING)
 @pytest.mark.parametrize("method", ["function_calling", "json_mode", "json_schema"])
 @pytest.mark.usefixtures("client")
-def test_langchains_structured_output(gateway, tmp_path, model, method):
-    closing = make_tokenizer(tmp_path).token_to_id("}")
+def test_langchains_structured_output(gateway, closing, model, method):
     python = python_packages.installed()
     found = python_packages.run(python, f"structured_{method}", gateway.url, f"{model}#{closing}", timeout_s=240)
     assert found["error"] == ""
