@@ -102,7 +102,7 @@ def test_a_draft_in_a_thought_is_not_run(client, gateway, model):
     body = {"question": "有多少个站？", "temperature": 0, "provider": model, "database": "metro"}
     with gateway.call("POST", "/getAnwser", body, {"Accept": "application/json"}) as answered:
         answer = json.loads(answered.read())
-    assert answer["sql"] == "SELECT count(*) AS n FROM dtzpt" and answer["rows"]["rows"] == [[3]]
+    assert answer["sql"]["sql"] == "SELECT count(*) AS n FROM dtzpt" and answer["rows"]["rows"] == [[3]]
 
 
 @pytest.mark.parametrize("stream", [False, True])
