@@ -12,6 +12,7 @@ import click
 from gateway.answers.headroom import raise_limit
 from gateway.answers.retention import KEPT_BYTES
 from gateway.settings import Settings, SettingsError, language, load
+from gateway.tools.spoken import spoken
 
 Echo = Callable[[str], object]
 
@@ -28,26 +29,29 @@ def run(config: str | None, echo: Echo, *, as_json: bool = False) -> int:
             ]
             echo(json.dumps({"ok": False, "problems": problems}, ensure_ascii=False, indent=2))
         else:
-            click.echo(f"sluice: the configuration cannot be used:\n{error.text(language())}", err=True)
+            said = spoken("the configuration cannot be used:\n{}", error.text(language()))
+            click.echo(f"sluice: {said}", err=True)
         return 2
     result = report(settings)
     if as_json:
         echo(json.dumps(result, ensure_ascii=False, indent=2))
         return 0 if result["ok"] else 1
     for provider in result["providers"]:
-        default = ", the default" if provider["default"] else ""
-        state = f"unavailable: {provider['reason']}" if provider["reason"] else "ok"
-        echo(f"provider {provider['name']} ({provider['type']}, {provider['model']}{default}): {state}")
+        about = ", ".join(
+            (provider["type"], provider["model"], *([spoken("the default")] if provider["default"] else []))
+        )
+        state = spoken("unavailable: {}", provider["reason"]) if provider["reason"] else spoken("ok")
+        echo(spoken("provider {} ({}): {}", provider["name"], about, state))
     for database in result["databases"]:
-        tables = ", ".join(database["tables"]) if database["tables"] else "all tables"
-        echo(f"database {database['name']}: {tables}")
+        tables = ", ".join(database["tables"]) if database["tables"] else spoken("all tables")
+        echo(spoken("database {}: {}", database["name"], tables))
     for note in result["notes"]:
-        echo(f"note: {note}")
+        echo(spoken("note: {}", note))
     if not result["ok"]:
         (reason,) = (row["reason"] for row in result["providers"] if row["default"])
-        click.echo(f"sluice: the default provider cannot answer: {reason}", err=True)
+        click.echo(f"sluice: {spoken('the default provider cannot answer: {}', reason)}", err=True)
         return 1
-    echo("the configuration is good")
+    echo(spoken("the configuration is good"))
     return 0
 
 

@@ -28,6 +28,9 @@ DEMO = (
 )
 _HAN = re.compile(r"[\u3400-\u9fff]")
 
+# Columns whose values are each their own: rows are not counted by them.
+NAMING = r"(^|_)(id|name|title|phone|mobile|tel|email|mail|address|url|token|code|no)$|name$|id$"
+
 # path of an examples file → when it was changed, and its questions
 _read: dict[str, tuple[int, list[str]]] = {}
 
@@ -68,7 +71,7 @@ def _about(table: Table) -> list[str]:
     questions = [f"{zh}一共有多少条？", f"How many {en} are there?"]
     for column in table.columns:
         if re.search(r"char|text|enum", column.type, re.IGNORECASE) and not re.search(
-            r"id$|name$", column.name, re.IGNORECASE
+            NAMING, column.name, re.IGNORECASE
         ):
             words = _short(column.comment) or column.name
             # Latin letters stand apart from Chinese ones.
