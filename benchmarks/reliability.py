@@ -36,9 +36,9 @@ from tests.reliability.rig import (
     folder,
     memory_bytes,
     unreachable,
-    wait_until,
 )
 from tests.reliability.soak import READERS, Soak
+from tests.waiting import eventually
 
 RESULT = Path(__file__).with_name("results") / "reliability.md"
 CLOSED_S = 0.2
@@ -62,7 +62,7 @@ def streams(count: int, chunks: int, every_s: float) -> list[str]:
         before = memory_bytes(worker)
         with Load(nginx.address, count, "load", chunks, begin_s=10) as load:
             load.wait_begun(count, 120)
-            wait_until(lambda: gateway.accounts()[2] == count, 30)
+            eventually(lambda: gateway.accounts()[2] == count, 30)
             grown = memory_bytes(worker) - before
             reads = load.finish()
         wrong = load.broken()
@@ -133,7 +133,7 @@ def leaving(samples: int) -> list[str]:
 def _left(chain: Chain, address: tuple[str, int], name: str, provider: str) -> float:
     reader = Reader(address, name, STREAMS[provider][1], provider).ask()
     if provider == "mute":
-        chain.upstream.wait_until(lambda: chain.asked(name))
+        chain.upstream.wait_until(lambda: bool(chain.asked(name)))
     else:
         reader.read_events(2)
     left_at = reader.leave(reset=name.endswith(tuple("02468")))
@@ -145,10 +145,10 @@ def _gave_up(chain: Chain, address: tuple[str, int], name: str, port: int) -> fl
     """The same while the connection to the upstream is still being made."""
     before = connecting_to(port)
     reader = Reader(address, name).ask()
-    (socket,) = wait_until(lambda: connecting_to(port) - before, every_s=0.002)
+    (socket,) = eventually(lambda: connecting_to(port) - before, every_s=0.002)
     worker = chain.gateway.workers()[0]
     left_at = reader.leave(reset=name.endswith(tuple("02468")))
-    wait_until(lambda: socket not in descriptors(worker), every_s=0.001)
+    eventually(lambda: socket not in descriptors(worker), every_s=0.001)
     return time.monotonic() - left_at
 
 

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def sluice(upstream_port: int, folder: Path):
+def sluice(upstream_port: int, folder: Path) -> Iterator[tuple[int, int]]:
     """A running Sluice: (port, pid of its worker)."""
     port = free_port()
     server = {"bind": f"127.0.0.1:{port}", "metrics_bind": None, "max_streams": 10_000, "heartbeat_s": 30}
@@ -195,7 +196,7 @@ def sluice(upstream_port: int, folder: Path):
 
 
 @contextlib.contextmanager
-def nginx(upstream_port: int, folder: Path):
+def nginx(upstream_port: int, folder: Path) -> Iterator[tuple[int, int]]:
     """A running nginx that passes everything on: (port, pid of its worker)."""
     port = free_port()
     file = folder / "nginx.conf"

@@ -89,21 +89,19 @@ class PostgreSQL:
         return [table if schema == "public" else f"{schema}.{table}" for schema, table in listed]
 
     def create(self, statement: str) -> None:
-        self._connection.execute(statement)  # type: ignore[arg-type]
+        self._connection.execute(statement)
 
     def fill(self, table: str, names: list[str], rows: list[tuple[Any, ...]]) -> None:
         with (
             self._connection.cursor() as cursor,
-            cursor.copy(
-                f"COPY {table} ({', '.join(names)}) FROM STDIN"  # type: ignore[arg-type]
-            ) as copy,
+            cursor.copy(f"COPY {table} ({', '.join(names)}) FROM STDIN") as copy,
         ):
             for row in rows:
                 copy.write_row(row)
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         self._connection.execute("SET statement_timeout = 20000")
-        return self._connection.execute(statement).fetchall()  # type: ignore[arg-type]
+        return self._connection.execute(statement).fetchall()
 
     def close(self) -> None:
         self._connection.close()
