@@ -14,6 +14,7 @@ from flask import Flask
 import gateway
 from gateway.answers import question
 from gateway.app import create_app
+from gateway.formats import native
 from gateway.routes import embeddings, feedback, openai, responses, sql, tickets, ui_chat
 from gateway.sentences import codes, title
 from gateway.settings import parse
@@ -40,7 +41,7 @@ class Operation:
     body     the schema's name and the msgspec struct that checks the body, or a schema as it is
     replies  content types of a reply that is good
     query    names of query parameters → their description
-    status   of a reply that is good
+    status   of a reply that is good; `may_be_empty`: 204 is good too
     """
 
     summary: str
@@ -49,10 +50,18 @@ class Operation:
     query: dict[str, str] | None = None
     status: str = "200"
     needs_key: bool = True
+    needs_body: bool = True
+    may_be_empty: bool = False
 
 
-_PLAIN = {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]}
-_QUERY = {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]}
+# A question is never empty, nor only spaces.
+_QUESTION = {"type": "string", "pattern": r"\S"}
+_PLAIN = {"type": "object", "properties": {"question": _QUESTION}, "required": ["question"]}
+_QUERY = {"type": "object", "properties": {"query": _QUESTION}, "required": ["query"]}
+_PARAMETERS: dict[str, dict[str, Any]] = {
+    "format": {"type": "string", "enum": [*native.NAMES, *native.NAMES.values()]},
+    "question": _QUESTION,
+}
 _LAST = {"format": "sse, ndjson, text, json or csv; Accept chooses otherwise", "ticket": "from POST /tickets"}
 _ASK = Operation("Ask a question; the reply streams.", STREAMED, ("Question", question.Fields))
 _ASK_GET = Operation(
@@ -68,7 +77,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("get", "/getAnswer"): _ASK_GET,
     ("get", "/answers/<answer_id>"): Operation("The answer so far."),
     ("get", "/answers/<answer_id>/events"): Operation(
-        "Follow an answer from its start, or from Last-Event-ID.", STREAMED, query=_LAST
+        "Follow an answer from its start, or from Last-Event-ID.", STREAMED, query=_LAST, may_be_empty=True
     ),
     ("delete", "/answers/<answer_id>"): Operation("Stop an answer.", (), status="204"),
     ("post", "/sql"): Operation(
@@ -79,12 +88,16 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         body=("Feedback", feedback.Feedback),
     ),
     ("post", "/tickets"): Operation(
-        "A short-lived ticket for clients that cannot send a header.", body=("TicketRequest", tickets.Fields)
+        "A short-lived ticket for clients that cannot send a header.",
+        body=("TicketRequest", tickets.Fields),
+        needs_body=False,
     ),
     ("post", "/api"): Operation("A plain chat: lines with the text so far.", (NDJSON,), ("PlainQuestion", _PLAIN)),
     ("post", "/conversation/"): Operation("A plain chat: one object.", (JSON,), ("PlainQuery", _QUERY)),
     ("post", "/chat"): Operation("The AI SDK's UI message stream: ask.", (SSE,), ("UiChat", ui_chat.Fields)),
-    ("get", "/chat/<chat_id>/stream"): Operation("Resume the chat's running answer; 204 if there is none.", (SSE,)),
+    ("get", "/chat/<chat_id>/stream"): Operation(
+        "Resume the chat's running answer; 204 if there is none.", (SSE,), may_be_empty=True
+    ),
     ("delete", "/chat/<chat_id>/stream"): Operation("Stop the chat's running answer.", (), status="204"),
     ("post", "/v1/chat/completions"): Operation(
         "OpenAI's chat completions.", (JSON, SSE), ("ChatCompletion", openai.Fields)
@@ -137,7 +150,8 @@ def document(app: Flask) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "http://127.0.0.1:9001"}],
-        "security": [{"key": []}],
+        # Without keys in the configuration none is needed.
+        "security": [{"key": []}, {}],
         "paths": paths,
         "components": {
             "schemas": schemas,
@@ -179,8 +193,12 @@ def _operation(method: str, path: str, operation: Operation, schemas: dict[str, 
     ]
     for name, description in (operation.query or {}).items():
         needed = {"required": True} if description == "required" else {"description": description}
-        parameters.append({"name": name, "in": "query", "schema": {"type": "string"}} | needed)
-    content = {kind: {"schema": {"type": "object" if kind == JSON else "string"}} for kind in operation.replies}
+        parameters.append({"name": name, "in": "query", "schema": _PARAMETERS.get(name, {"type": "string"})} | needed)
+    # No schema for events: a program would hold each event against it. docs/api.md has their data.
+    content: dict[str, Any] = {
+        kind: {} if kind == SSE else {"schema": {"type": "object" if kind == JSON else "string"}}
+        for kind in operation.replies
+    }
     good: dict[str, Any] = {"description": "good"}
     if content:
         good["content"] = content
@@ -192,11 +210,13 @@ def _operation(method: str, path: str, operation: Operation, schemas: dict[str, 
     }
     if parameters:
         found["parameters"] = parameters
+    if operation.may_be_empty:
+        found["responses"]["204"] = {"description": "nothing to follow"}
     if operation.body:
         name, struct = operation.body
         schemas.update(_schemas(name, struct))
         reference = {"$ref": f"#/components/schemas/{name}"}
-        found["requestBody"] = {"required": True, "content": {JSON: {"schema": reference}}}
+        found["requestBody"] = {"required": operation.needs_body, "content": {JSON: {"schema": reference}}}
     if not operation.needs_key:
         found["security"] = []
     return found
@@ -212,7 +232,11 @@ def _schemas(name: str, struct: Any) -> dict[str, Any]:
     for other in components:
         new = name if other == own else f"{name}.{other}"
         text = text.replace(f'"#/components/schemas/{other}"', f'"#/components/schemas/{new}"')
-    return {name if other == own else f"{name}.{other}": schema for other, schema in json.loads(text).items()}
+    schemas = {name if other == own else f"{name}.{other}": schema for other, schema in json.loads(text).items()}
+    for field in ("question", "sql"):
+        if field in schemas[name].get("required", ()):
+            schemas[name]["properties"][field] = schemas[name]["properties"][field] | {"pattern": r"\S"}
+    return schemas
 
 
 def written() -> str:
