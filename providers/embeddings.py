@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+import base64
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(slots=True)
@@ -38,3 +41,25 @@ class Embedding(Protocol):
 
     def embed(self, request: EmbeddingsRequest) -> Embeddings:
         """Ask once; raises a ProviderError."""
+
+
+def vector(value: Any) -> list[float]:
+    """One embedding: numbers, or the base64 of little-endian 32-bit floats. Raises TypeError and ValueError."""
+    if isinstance(value, str):
+        data = base64.b64decode(value, validate=True)
+        if len(data) % 4:
+            raise ValueError("a base64 embedding must be whole 32-bit floats")
+        return list(struct.unpack(f"<{len(data) // 4}f", data))
+    return [float(number) for number in value]
+
+
+def in_batches(
+    request: EmbeddingsRequest, batch_texts: int, ask: Callable[[EmbeddingsRequest], Embeddings]
+) -> Embeddings:
+    """One result for a request with more texts than the service takes at once: `ask` is called for each batch."""
+    texts = request.texts
+    parts = [replace(request, texts=texts[n : n + batch_texts]) for n in range(0, len(texts), batch_texts)]
+    found = [ask(part) for part in parts]
+    counts = [embeddings.tokens for embeddings in found]
+    tokens = None if None in counts else sum(count for count in counts if count is not None)
+    return Embeddings([one for embeddings in found for one in embeddings.vectors], tokens, found[0].model)

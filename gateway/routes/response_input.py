@@ -105,7 +105,7 @@ def tools(given: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
 
 def tool_choice(given: Any) -> Any:
     """`tool_choice` in a chat completion's form; raises BadQuestion."""
-    if given is None or isinstance(given, str):
+    if given in (None, "auto", "none", "required"):
         return given
     if isinstance(given, dict) and given.get("type") == "function":
         return {"type": "function", "function": {"name": _text("tool_choice", given, "name")}}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import gevent
 import msgspec
@@ -20,7 +20,7 @@ from gateway import context
 from gateway.answers import chat, history
 from gateway.answers.followable import Followable
 from gateway.answers.question import MAX_QUESTION_CHARACTERS, Question
-from gateway.decoding import BadQuestion, decode
+from gateway.decoding import BadQuestion, decode, plain
 from gateway.errors import Failure, shown
 from gateway.formats.responses import ResponseBuilder, ResponseEvents
 from gateway.json_line import encode
@@ -54,8 +54,12 @@ class Fields(msgspec.Struct):
     text: dict[str, Any] | None = None
     reasoning: dict[str, Any] | None = None
     metadata: dict[str, str] | None = None
-    truncation: str | None = None
+    truncation: Literal["auto", "disabled"] | None = None
     user: str | None = None
+    # What only OpenAI's own service keeps or computes.
+    conversation: Any = None
+    prompt: Any = None
+    top_logprobs: int | None = None
 
 
 _decoder = msgspec.json.Decoder(Fields)
@@ -66,6 +70,10 @@ def create() -> Response:
     fields = decode(_decoder, body())
     if fields.background and fields.store is False:
         raise BadQuestion("background: needs store: true, got false; nothing could read the response")
+    for name in ("conversation", "prompt", "top_logprobs"):
+        if getattr(fields, name):
+            raise BadQuestion(f"{name}: is not supported; leave it out")
+    plain("instructions", fields.instructions or "")
     target = v1_models.target(fields.model)
     messages = [*_before(fields.previous_response_id), *response_input.messages(fields.input)]
     if not messages:

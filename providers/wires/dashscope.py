@@ -18,7 +18,7 @@ import msgspec
 
 from providers.chat import ChatRequest, Message
 from providers.delta import Delta, Usage
-from providers.embeddings import Embeddings, EmbeddingsRequest
+from providers.embeddings import Embeddings, EmbeddingsRequest, in_batches, vector
 from providers.errors import (
     BadKey,
     BrokenProtocol,
@@ -40,6 +40,8 @@ from providers.wires.meanings import SUCCESS, by_words
 
 TEXT_PATH = "/services/aigc/text-generation/generation"
 EMBEDDINGS_PATH = "/services/embeddings/text-embedding/text-embedding"
+# Texts of one request: text-embedding-v3 and -v4 take 10, the older ones 25.
+EMBEDDINGS_TEXTS = 10
 MULTIMODAL_PATH = "/services/aigc/multimodal-generation/generation"
 # Models that see: their messages are lists of parts, both ways.
 # Source: Model Studio's list of models that take images, and its "url error" for qwen3.6-plus at the text endpoint.
@@ -153,6 +155,9 @@ class Adapter(HostedAdapter):
         return changes + dropped(request, "DashScope", *LACKING)
 
     def embed(self, request: EmbeddingsRequest) -> Embeddings:
+        return in_batches(request, EMBEDDINGS_TEXTS, self._embed)
+
+    def _embed(self, request: EmbeddingsRequest) -> Embeddings:
         """{"model", "input": {"texts"}} → {"output": {"embeddings": [{"text_index", "embedding"}]}, "usage"}."""
         base_url = self.configuration.base_url[0]
         model = self.configuration.embedding_model or self.configuration.model
@@ -164,12 +169,13 @@ class Adapter(HostedAdapter):
             raise failed(reply, 200)
         try:
             entries = sorted(reply["output"]["embeddings"], key=lambda entry: int(entry["text_index"]))
-            vectors = [[float(value) for value in entry["embedding"]] for entry in entries]
+            vectors = [vector(entry["embedding"]) for entry in entries]
         except (KeyError, TypeError, ValueError):
             raise BrokenProtocol("DashScope answered without embeddings in its output") from None
         if len(vectors) != len(request.texts):
             raise BrokenProtocol(f"DashScope gave {len(vectors)} embeddings for {len(request.texts)} texts")
-        tokens = (reply.get("usage") or {}).get("total_tokens")
+        usage = reply.get("usage")
+        tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
         return Embeddings(vectors, tokens if isinstance(tokens, int) else None, model)
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:

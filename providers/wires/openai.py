@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from providers.chat import ChatRequest
-from providers.embeddings import Embeddings, EmbeddingsRequest
+from providers.embeddings import Embeddings, EmbeddingsRequest, vector
 from providers.errors import BrokenProtocol, ProviderError
 from providers.stream.reader import ChunkParser
 from providers.wires.adapter import HostedAdapter
@@ -79,7 +79,7 @@ class Adapter(HostedAdapter):
             raise failure
         try:
             entries = sorted(reply["data"], key=lambda entry: int(entry["index"]))
-            vectors = [[float(value) for value in entry["embedding"]] for entry in entries]
+            vectors = [vector(entry["embedding"]) for entry in entries]
         except (KeyError, TypeError, ValueError):
             raise BrokenProtocol("the upstream answered without embeddings in its data") from None
         if len(vectors) != len(request.texts):

@@ -17,6 +17,7 @@ import msgspec
 
 from providers.chat import ChatRequest
 from providers.delta import Delta
+from providers.embeddings import Embeddings, EmbeddingsRequest, in_batches
 from providers.errors import BadKey, NoSuchModel, ProviderError, Rejected
 from providers.stream.sse import Frame
 from providers.wires import openai, openai_chunks
@@ -29,12 +30,17 @@ from providers.wires.openai import Adapter as OpenAIAdapter
 # "0 safe, 1 low risk": the reply goes on. 2 and above forbid it.
 FORBIDDEN = 2
 UNKNOWN = ("top_k", "min_p")  # sampling parameters that Qianfan does not know
+# Texts of one request for embeddings.
+EMBEDDINGS_TEXTS = 16
 # ERNIE models that take images: their names say so, and previews of later ones do too.
 _SEES = re.compile(r"-vl\b|preview", re.IGNORECASE)
 
 
 class Adapter(OpenAIAdapter):
     """Asks a model by its name. A model whose name begins with `ernie` gets ERNIE's ranges and turns that alternate."""
+
+    def embed(self, request: EmbeddingsRequest) -> Embeddings:
+        return in_batches(request, EMBEDDINGS_TEXTS, super().embed)
 
     @property
     def is_ernie(self) -> bool:

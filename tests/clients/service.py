@@ -139,6 +139,8 @@ def _chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> byt
 
 def _frames(body: dict[str, Any]) -> Iterator[bytes]:
     model = body["model"]
+    if model == "tools" and any(message["role"] == "tool" for message in body["messages"]):
+        model = "plain"
     if model == "tools":
         yield _chunk({"tool_calls": [CALL]})
         yield _chunk({"tool_calls": [{"index": 0, "function": {"arguments": '"杭州"}'}}]})

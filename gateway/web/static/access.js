@@ -63,8 +63,8 @@ function takeTicket() {
 takeTicket();
 addEventListener("hashchange", takeTicket);
 
-/** The ticket that stands for a key here, or null. */
-export const ticket = () => kept(TICKET);
+/** The ticket that stands for a key here, or null. It opens what asks; the overview has its figures for a key alone. */
+export const ticket = () => (location.pathname.startsWith("/admin") ? null : kept(TICKET));
 
 /** `path` with the ticket that stands for a key, if there is one. */
 export const through = (path, sent = ticket()) =>

@@ -97,3 +97,13 @@ def test_the_page_shows_answers_failures_and_their_request_ids(url, browser):
     found = [line for line in page.complaints() if "Failed to load resource" not in line]
     page.close()
     assert found == []
+
+
+def test_a_ticket_in_the_tab_does_not_hide_the_key_of_the_device(url, browser):
+    page = browser.page()
+    page.open(f"{url}/healthz")
+    page.js("localStorage.setItem('sluice-key', 'operator-key'); sessionStorage.setItem('sluice-ticket', 'x.y')")
+    page.open(f"{url}/admin")
+    page.wait("document.querySelectorAll('#overview section').length >= 4")
+    assert not page.js("document.querySelector('#gate').open")
+    page.close()
