@@ -1,4 +1,4 @@
-"""A chat in Gradio: its history of pairs or messages is taken as it is.
+"""A chat in Gradio: its history is taken as messages (Gradio 6) or as pairs (Gradio 5).
 
 pip install gradio requests
 python gradio_app.py
@@ -13,11 +13,11 @@ url = os.environ.get("SLUICE_URL", "http://127.0.0.1:9001")
 
 
 def answer(question: str, history: list):
-    messages = [{"role": turn["role"], "content": turn["content"]} for turn in history]
+    turns = [{"role": turn["role"], "content": turn["content"]} if isinstance(turn, dict) else turn for turn in history]
     headers = {"Accept": "text/plain"}
     if key := os.environ.get("KEY"):
         headers["Authorization"] = f"Bearer {key}"
-    body = {"question": question, "history": messages}
+    body = {"question": question, "history": turns}
     with requests.post(f"{url}/getAnwser", json=body, headers=headers, stream=True, timeout=60) as reply:
         text = ""
         for chunk in reply.iter_content(chunk_size=1024):
@@ -26,4 +26,4 @@ def answer(question: str, history: list):
 
 
 if __name__ == "__main__":
-    gradio.ChatInterface(answer, type="messages").launch()
+    gradio.ChatInterface(answer).launch()
