@@ -200,20 +200,16 @@ def litellm(url: str, model: str) -> dict[str, str]:
 def qwen_agent(url: str, model: str) -> dict[str, str]:
     from qwen_agent.llm import get_chat_model
 
-    llm = get_chat_model({"model": model, "model_type": "oai", "model_server": f"{url}/v1", "api_key": "any",
-                          "generate_cfg": {"max_retries": 0}})  # fmt: skip
+    tools = model == "tools"
+    row = {"model": model, "model_type": "oai", "model_server": f"{url}/v1", "api_key": "any"}
+    llm = get_chat_model(row | {"generate_cfg": {"max_retries": 0, "use_raw_api": tools}})
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-    functions = [{"name": "weather", "description": "the weather", "parameters": schema}] if model == "tools" else None
+    functions = [{"name": "weather", "description": "the weather", "parameters": schema}] if tools else None
     text, calls, error = "", "", ""
     try:
-        messages = [{"role": "user", "content": f"python {model}"}]
-        for found in llm.chat(
-            messages,
-            functions=functions,
-            stream=True,
-            extra_generate_cfg={"fncall_prompt_type": "nous", "use_raw_api": True} if functions else {},
-        ):
-            text = "".join(message["content"] if isinstance(message["content"], str) else "" for message in found)
+        # Each step has the whole reply so far.
+        for found in llm.chat([{"role": "user", "content": f"python {model}"}], functions=functions, stream=True):
+            text = "".join(message["content"] for message in found)
             calls = "".join((message.get("function_call") or {}).get("arguments", "") for message in found)
     except Exception as raised:  # noqa: BLE001 - each client has classes of its own
         error = getattr(raised, "code", None) or type(raised).__name__
