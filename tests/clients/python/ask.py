@@ -153,7 +153,6 @@ def openai_agents(url: str, model: str) -> dict[str, str]:
     from agents import Agent, OpenAIResponsesModel, Runner, function_tool, set_tracing_disabled
     from openai import AsyncOpenAI
 
-    @function_tool
     def weather(city: str) -> str:
         """The weather of a city."""
         return f"sunny in {city}"
@@ -162,7 +161,8 @@ def openai_agents(url: str, model: str) -> dict[str, str]:
 
     async def ask() -> dict[str, str]:
         client = AsyncOpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0)
-        agent = Agent(name="a", model=OpenAIResponsesModel(model=model, openai_client=client), tools=[weather])
+        chosen = OpenAIResponsesModel(model=model, openai_client=client)
+        agent = Agent(name="a", model=chosen, tools=[function_tool(weather)])
         text, calls, error = "", "", ""
         try:
             result = Runner.run_streamed(agent, f"python {model}")
