@@ -18,7 +18,7 @@ from providers.chat import ChatRequest
 from providers.configuration import ProviderConfiguration
 from providers.errors import Rejected
 from providers.sampling import OFF
-from providers.scripted.server import BASES
+from providers.scripted.server import MODELS
 from providers.services import SERVICES
 from providers.wires import finish_reasons
 from providers.wires.meanings import MEANINGS
@@ -131,7 +131,7 @@ def counts(language: str = "en") -> str:
 def faults() -> str:
     """The fault table, a section a group."""
     table = yaml.safe_load((CASES / "faults.yaml").read_text("utf-8"))
-    hosted = list(BASES)
+    hosted = list(MODELS)
     parts = []
     for group, rows in table.items():
         parts.append(f"## {group}\n")

@@ -21,7 +21,7 @@ from gateway.tools.spoken import begin, speak, spoken
 
 FORMS = ["text", "sse", "ndjson", "json", "csv"]
 # providers.catalogue has them; they are here so that help needs no import of it.
-TYPES = ["openai", "dashscope", "dashscope_compatible", "qianfan", "ernie", "local"]
+TYPES = ["openai", "dashscope", "dashscope_compatible", "dashscope_app", "qianfan", "ernie", "local"]
 
 
 class Commands(click.Group):

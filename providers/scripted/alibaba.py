@@ -126,6 +126,31 @@ class DashScope(Dialect):
         return self._chunk(Delta(text, reasoning, calls, reason, usage), call, plan)
 
 
+class DashScopeApp(DashScope):
+    """An application: its text stands in the output itself, with a session; thoughts come as steps of an agent."""
+
+    wire = "dashscope_app"
+
+    def refusal(self, call: Call, key: str) -> Refusal | None:
+        if refused := super().refusal(call, key):
+            return refused
+        # What an application samples with is said where it was made.
+        odd = {"temperature", "top_p", "max_tokens", "stop", "tools", "result_format"} & set(
+            call.body.get("parameters") or {}
+        )
+        return self._refused(call, "bad") if odd or "model" in call.body else None
+
+    def _chunk(self, step: Delta, call: Call, plan: Plan) -> dict[str, Any]:
+        chunk = super()._chunk(step, call, plan)
+        choice = chunk["output"].get("choices", [{}])[0]
+        output = {"session_id": "s-1", "finish_reason": chunk["output"].get("finish_reason") or choice["finish_reason"]}
+        output["text"] = step.text
+        if plan.think and step.reasoning:
+            output["thoughts"] = [{"action_type": "reasoning", "thought": step.reasoning}]
+        usage = chunk.pop("usage", None)
+        return chunk | {"output": output} | ({"usage": {"models": [usage | {"model_id": "m"}]}} if usage else {})
+
+
 def _calls(pieces: list[ToolCallDelta]) -> list[dict[str, Any]]:
     """Later fragments have `"id": ""`, empty and not absent, and no name."""
     written = []

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from providers.delta import Delta
 from providers.scripted import reply
-from providers.scripted.alibaba import DashScope
+from providers.scripted.alibaba import DashScope, DashScopeApp
 from providers.scripted.baidu import Ernie, Qianfan
 from providers.scripted.body import Body, body, endless
 from providers.scripted.dialects import Call, DashScopeCompatible, Dialect, OpenAI, Refusal
@@ -33,6 +33,8 @@ CHAT = {
 }
 ERNIE_CHAT = "/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/"
 ERNIE = Ernie()
+APPS = "/api/v1/apps/"
+APP = DashScopeApp()
 REASONS = {200: "OK", 302: "Found", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found"}
 
 
@@ -124,6 +126,8 @@ class ServedConnection:
         form, model = CHAT.get(parts.path), ""
         if parts.path.startswith(ERNIE_CHAT):
             form, model = ERNIE, unquote(parts.path.removeprefix(ERNIE_CHAT))
+        if parts.path.startswith(APPS) and parts.path.endswith("/completion"):
+            form, model = APP, unquote(parts.path.removeprefix(APPS).removesuffix("/completion"))
         if form is None:
             return self._json(404, {"detail": "Not Found"})
         try:
@@ -200,7 +204,7 @@ class ServedConnection:
             return self._json(400, {"error": {"message": str(error), "code": 400}})
         key = headers.get("authorization", "").removeprefix("Bearer ")
         streamed = bool(asked.get("stream")) or headers.get("x-dashscope-sse") == "enable"
-        streamed = streamed or (form.wire == "dashscope" and "event-stream" in headers.get("accept", ""))
+        streamed = streamed or (form.wire.startswith("dashscope") and "event-stream" in headers.get("accept", ""))
         call = Call(name, key, asked, streamed, "/multimodal-generation/" in target)
         noted = Asked(form.wire, model, target, headers, asked, self.connection.number, time.monotonic())
         self.upstream.note(noted)

@@ -26,7 +26,10 @@ BASES = {
     "ernie": "",
     "qianfan": "/v2",
     "openai": "/v1",
+    "dashscope_app": "/api/v1",
 }
+MODELS = tuple(wire for wire in BASES if wire != "dashscope_app")
+"""The wires that are asked for a model, with all that its request may hold; the table of faults is about these."""
 
 
 class Upstream:

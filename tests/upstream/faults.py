@@ -17,13 +17,13 @@ from providers.chat import ChatRequest
 from providers.configuration import ProviderConfiguration
 from providers.errors import ProviderError
 from providers.scripted import Upstream, reply
-from providers.scripted.server import BASES
+from providers.scripted.server import MODELS
 from tests.ports import free_port
 from tests.reliability.rig import at_most
 
 TABLE = Path(__file__).parent.parent / "cases" / "faults.yaml"
 # The wires that the scripted upstream speaks; an application of DashScope is read as DashScope is.
-HOSTED = list(BASES)
+HOSTED = list(MODELS)
 TEXT = "".join(reply.PIECES)
 TIMEOUTS = {"connect": 2, "first_token": 0.5, "idle": 0.4, "total": 1.5}
 PATIENT = {"connect": 5, "first_token": 10, "idle": 10, "total": 20}

@@ -13,6 +13,10 @@ import pytest
 import requests
 from click.testing import CliRunner
 
+from providers import Providers
+from providers.chat import ChatRequest
+from providers.configuration import ProviderConfiguration
+from providers.errors import QuotaExceeded
 from providers.scripted import Upstream, command, main
 from providers.scripted.server import BASES
 from tests.reliability.rig import at_most
@@ -36,6 +40,9 @@ def post(upstream: Upstream, wire: str, model: str = "m", key: str = "k", **more
     if wire == "dashscope":
         path, headers["X-DashScope-SSE"] = "/services/aigc/text-generation/generation", "enable"
         body = {"model": model, "input": {"messages": MESSAGES}, "parameters": more}
+    if wire == "dashscope_app":
+        path, headers["X-DashScope-SSE"] = f"/apps/{model}/completion", "enable"
+        body = {"input": {"prompt": "hi"}, "parameters": more, "debug": {}}
     if wire == "ernie":
         token = requests.post(upstream.url + TOKEN, timeout=5).json()["access_token"]
         path = f"/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/{model}?access_token={token}"
@@ -164,3 +171,26 @@ def test_the_command_serves_until_it_is_interrupted():
         url = process.stdout.readline().split("on ")[1].split(". ")[0]
         assert requests.get(f"{url}/-/asked", timeout=5).json()["asked"] == []
         process.terminate()
+
+
+def test_an_application_answers_by_its_id_and_refuses_what_a_model_takes(upstream):
+    reply = post(upstream, "dashscope_app", "app-1", incremental_output=True)
+    assert '"session_id":"s-1"' in reply.text and '"models":[{' in reply.text
+    assert upstream.asked[0].model == "app-1"
+    assert "InvalidParameter" in post(upstream, "dashscope_app", "app-1", temperature=0.5).text
+
+
+def test_an_application_is_a_provider_like_any_other(upstream):
+    row = {"type": "dashscope_app", "api_key": "k", "base_url": upstream.base_url("dashscope_app"), "retries": 0}
+    providers = Providers(
+        {"app": ProviderConfiguration(**row, model="a"), "ill": ProviderConfiguration(**row, model="a@fail=quota")},
+        "app",
+    )
+    try:
+        deltas = [delta for batch in providers.stream(ChatRequest.of(MESSAGES)) for delta in batch]
+        assert "你好" in "".join(delta.text for delta in deltas)
+        assert (deltas[-1].finish_reason, deltas[-1].usage.total_tokens) == ("stop", 21)
+        with pytest.raises(QuotaExceeded):
+            list(providers.stream(ChatRequest.of(MESSAGES), "ill"))
+    finally:
+        providers.close()
