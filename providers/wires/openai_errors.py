@@ -39,6 +39,7 @@ _CODES = ("code", "type", "status", "reason", "error_code", "errorcode", "innere
 # Members that hold the error of a service whose own wire is another: Spark, Ark, Tencent Cloud, Apigee, FastAPI.
 _ENVELOPES = ("header", "responsemetadata", "response", "fault", "errormsg", "detail")
 # What says no more than the HTTP status does: where anything else is said, that is the sentence.
+_CAPITALS = frozenset({"Error", "ERROR", "Errors", "Message", "Code"})
 _SUCCESS_WORDS = frozenset({"success", "ok", "succeeded", "操作成功", "成功"})
 _EMPTY_WORDS = frozenset(
     {"bad request", "unauthorized", "forbidden", "not found", "provider returned error", "error", "upstream error"}
@@ -103,6 +104,8 @@ def chunk_failure(chunk: Any, is_error: bool = False, status: int = 0) -> Provid
 
 def _errors(chunk: dict[str, Any]) -> Iterator[Any]:
     """The parts of a chunk of a 200 that report an error."""
+    if "choices" not in chunk and "error" not in chunk and not chunk.keys().isdisjoint(_CAPITALS):
+        chunk = _lowered(chunk)
     if error := chunk.get("error"):
         # Beside {"error": "Bad Request"} the sentence is the chunk's own message.
         yield error if not isinstance(error, str) else {**chunk, "choices": None}
@@ -134,13 +137,16 @@ def _reports(said: dict[str, Any], depth: int = 0) -> bool:
         if isinstance(inner, dict) and depth < MAX_DEPTH and _reports(_lowered(inner), depth + 1):
             return True
     sentences = [said[name] for name in _SENTENCES if isinstance(said.get(name), str) and said[name].strip()]
+    if said.keys() == {"detail"} and said["detail"]:
+        return True  # FastAPI's, whose status was lost on the way
     if not sentences or sentences[0].strip(" .!").lower() in _SUCCESS_WORDS:
         return False
     status = said.get("status")
     if status is False or (isinstance(status, (int, str)) and str(status).isdigit() and int(status) >= 400):
         return True
     codes = [said.get(name) for name in ("code", "error_code", "errorcode")]
-    return any(_word(code) not in SUCCESS for code in codes)
+    # A bare sentence may be a sign of life; one whose words are those of an error is none.
+    return any(_word(code) not in SUCCESS for code in codes) or by_words(sentences[0]) is not None
 
 
 def _word(value: Any) -> Any:
@@ -153,6 +159,8 @@ def _read(error: Any, report: _Report, depth: int = 0) -> None:
         return
     if isinstance(error, str):
         _read_text(error, report, depth)
+    elif isinstance(error, list) and all(isinstance(part, str) for part in error):
+        _read_text("; ".join(error[:3]), report, depth)
     elif isinstance(error, list):
         for part in error[:3]:
             _read(part, report, depth + 1)
@@ -198,6 +206,8 @@ def _read_object(error: dict[str, Any], report: _Report, depth: int) -> None:
     for name in ("errors", "details"):
         if isinstance(error.get(name), (list, dict)):
             _read_details(error[name], report, depth)
+        elif name == "errors" and isinstance(error.get(name), str):
+            _read_text(error[name], report, depth)
     metadata = error.get("metadata")
     if isinstance(metadata, dict):
         _read(metadata.get("raw"), report, depth + 1)
@@ -239,6 +249,8 @@ def _read_code(value: Any, report: _Report, depth: int) -> None:
 
 def _read_details(details: Any, report: _Report, depth: int) -> None:
     """FastAPI's [{"loc": […], "msg": "…"}], Google's [{"reason": "…"}], or Cloudflare's [{"code", "message"}]."""
+    if isinstance(details, list) and all(isinstance(detail, str) for detail in details):
+        details = ["; ".join(details[:3])]
     for detail in details if isinstance(details, list) else [details]:
         if isinstance(detail, dict) and isinstance(detail.get("loc"), list):
             place = ".".join(str(part) for part in detail["loc"])

@@ -6,6 +6,7 @@ Every member of a usual stream that is not the text itself is replaced by what J
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -139,11 +140,15 @@ def replaced(chunks: list[dict[str, Any]], path: tuple[Any, ...], value: Any) ->
     return chunks
 
 
+@functools.cache
+def adapter(wire: str, **row: Any) -> Any:
+    configuration = ProviderConfiguration(**{"type": wire, "model": "m", "base_url": "http://x", **SECRETS, **row})
+    return WIRES[wire].load().Adapter(configuration, "p")
+
+
 def answer(wire: str, row: dict[str, Any], chunks: list[dict[str, Any]]) -> tuple[str, Any]:
     """(text, how it ended)."""
-    row = {"type": wire, "model": "m", "base_url": "http://x", **SECRETS, **row}
-    adapter = WIRES[wire].load().Adapter(ProviderConfiguration(**row), "p")
-    reading = adapter.reply_reader("text/event-stream")
+    reading = adapter(wire, **row).reply_reader("text/event-stream")
     body = "".join(f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n" for chunk in chunks)
     deltas = reading.feed(body.encode() + (b"data: [DONE]\n\n" if "choices" in chunks[0] else b""))
     if not (reading.ended or reading.failure):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.chat import ChatRequest
+from providers.configuration import ProviderConfiguration
 from providers.delta import Delta, ToolCallDelta, Usage
 from providers.errors import (
     BadKey,
@@ -25,7 +26,7 @@ from providers.errors import (
 from providers.stream.normaliser import Normaliser
 from providers.stream.sse import Frame
 from providers.wires.adapter import presentable, retry_after
-from providers.wires.openai import payload
+from providers.wires.openai import Adapter, payload
 from providers.wires.openai_chunks import Parser, parse_fast, read_usage
 from providers.wires.openai_errors import body_failure
 
@@ -345,3 +346,33 @@ def test_a_message_is_short_and_on_one_line():
     assert presentable("a\n  b") == "a b"
     assert len(presentable("x" * 1000)) == 300
     assert "<" not in presentable("<!DOCTYPE html><p>no</p>")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        ({"detail": "Payment Required"}, "upstream_quota", "Payment Required"),
+        ({"message": "Too Many Requests"}, "upstream_rate_limited", "Too Many"),
+        ({"message": "Unauthorized"}, "upstream_auth", "Unauthorized"),
+        ({"detail": [{"loc": ["body", "n"], "msg": "too large"}]}, "upstream_error", "body.n: too large"),
+        ({"Error": {"Code": "x", "Message": "a sentence"}}, "upstream_error", "a sentence"),
+        ({"errors": ["first", "second"]}, "upstream_error", "first; second"),
+        ({"errors": "one"}, "upstream_error", "one"),
+    ],
+)
+def test_an_error_without_its_status_is_no_end_of_the_reply(error, code, says):
+    body = b'data: {"choices":[{"index":0,"delta":{"content":"Hel"}}]}\n\ndata: ' + json.dumps(error).encode()
+    configuration = ProviderConfiguration(type="openai", model="m", base_url="http://x")
+    reading = Adapter(configuration, "p").reply_reader("text/event-stream")
+    deltas = reading.feed(body + b"\n\ndata: [DONE]\n\n")
+    assert "".join(delta.text for delta in deltas) == "Hel"
+    assert reading.failure and reading.failure.code == code and says in reading.failure.message
+
+
+@pytest.mark.parametrize("sign", [{"message": "ping"}, {"status": "processing"}, {"type": "ping"}, {"detail": ""}, {}])
+def test_a_sign_of_life_is_no_error(sign):
+    configuration = ProviderConfiguration(type="openai", model="m", base_url="http://x")
+    reading = Adapter(configuration, "p").reply_reader("text/event-stream")
+    body = b"data: " + json.dumps(sign).encode() + b'\n\ndata: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
+    deltas = reading.feed(body + b"data: [DONE]\n\n")
+    assert (deltas[0].text, deltas[-1].finish_reason) == ("Hi", "stop")
