@@ -216,20 +216,20 @@ def agree(statement: Statement, tokens: list[Token]) -> None:
         if not covered and first < len(lexemes) and lexemes[first].kind == "number":
             continue  # the parser reads .5 as two tokens
         if not covered or covered[-1].end != end or (covered[0].start != token.start and covered[0].kind != "number"):
-            raise Refused(_in_two_ways(statement, token.start))
+            raise Refused(_unclear(statement, token.start))
         kinds = {lexeme.kind for lexeme in covered}
         is_quoted = token.token_type in LITERALS or token.token_type == TokenType.IDENTIFIER
         if covered[0].kind == "number" and len(covered) == 1 and covered[0].text[:2].lower() == "0x":
             continue  # MySQL's and SQLite's 0x1f; elsewhere it is no number
         if is_quoted != bool(kinds & {"text", "name"}) or (is_quoted and len(covered) > 1):
-            raise Refused(_in_two_ways(statement, token.start))
+            raise Refused(_unclear(statement, token.start))
     if n != len(lexemes):
-        raise Refused(_in_two_ways(statement, lexemes[n].start))
+        raise Refused(_unclear(statement, lexemes[n].start))
 
 
-def _in_two_ways(statement: Statement, at: int) -> str:
+def _unclear(statement: Statement, at: int) -> str:
     near = statement.text[at : at + 30].replace("\n", " ")
-    return f"it can be read in two ways near {near}: write texts in single quotes, and spaces around words and signs"
+    return f"it cannot be read for certain near {near}: write texts in single quotes, and spaces around words and signs"
 
 
 def token_list(reader: Any, statement: Statement) -> list[Token]:
