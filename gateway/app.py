@@ -22,7 +22,7 @@ from gateway.observability.accounting import Accounting
 from gateway.routes import answers as answer_routes
 from gateway.routes import compat, embeddings, feedback, health, openai, responses, sql, tickets, ui_chat, v1_models
 from gateway.settings import Settings
-from gateway.text2sql.database import Databases
+from gateway.text2sql.configured import Databases
 from gateway.web import overview
 from providers import Providers
 

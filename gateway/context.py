@@ -15,7 +15,7 @@ from gateway.access.tickets import Tickets
 from gateway.answers.answers import Answers
 from gateway.exports import Exports
 from gateway.settings import Settings
-from gateway.text2sql.database import Databases
+from gateway.text2sql.configured import Databases
 from providers import Described, Providers
 
 

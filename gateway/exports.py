@@ -17,17 +17,19 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.lock import BoundedSemaphore
 from gevent.monkey import get_original
 
 from gateway.errors import Failure
-from gateway.text2sql.database import Database
 from gateway.text2sql.errors import SqlError, SqlFailed, SqlLimit
-from gateway.text2sql.guard.judge import Verdict
 from gateway.text2sql.rows import Collected, safe, size
+
+if TYPE_CHECKING:
+    from gateway.text2sql.database import Database
+    from gateway.text2sql.guard.judge import Verdict
 
 log = logging.getLogger("sluice.sql")
 
@@ -135,7 +137,7 @@ class Exports:
                 "examples": "",
                 "memory": "",
             }
-            copy = self._databases[database.name] = Database(database.name, settings.model_copy(update=limits))
+            copy = self._databases[database.name] = type(database)(database.name, settings.model_copy(update=limits))
             self._turns[database.name] = BoundedSemaphore(AT_ONCE)
         return copy
 

@@ -8,7 +8,7 @@ changes what another has confirmed, and nothing is kept unless the database's co
 from __future__ import annotations
 
 import logging
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from flask import Blueprint, Response, g
@@ -22,8 +22,10 @@ from gateway.errors import Failure, shown
 from gateway.formats import native
 from gateway.routes import replies
 from gateway.routes.request_body import body
-from gateway.text2sql.database import Database
 from prompts.example_store import one_line
+
+if TYPE_CHECKING:
+    from gateway.text2sql.database import Database
 
 log = logging.getLogger("sluice.feedback")
 routes = Blueprint("feedback", __name__)

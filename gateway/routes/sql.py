@@ -9,6 +9,8 @@ no answer: it has no id, and cannot be followed or resumed.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 from flask import Blueprint, Response, g, request
 
@@ -21,9 +23,10 @@ from gateway.formats import native
 from gateway.routes import replies, tickets
 from gateway.routes.answers import in_form
 from gateway.routes.request_body import body
-from gateway.text2sql import running
-from gateway.text2sql.database import Database
-from gateway.text2sql.guard.lexemes import STATEMENT_CHARACTERS
+from gateway.text2sql.guard.refused import STATEMENT_CHARACTERS
+
+if TYPE_CHECKING:
+    from gateway.text2sql.database import Database
 
 routes = Blueprint("sql", __name__)
 
@@ -60,6 +63,9 @@ def run() -> Response:
         raise Failure("bad_request", "database: must be a configured database, got none", param="database")
     if fields.all_rows:
         return export(fields, database, media)
+    # Imported with the databases, see text2sql/configured.py.
+    from gateway.text2sql import running
+
     record = Record("", database.name)
     steps = running.steps(fields.sql, database, record, log_sql=sluice.settings.text2sql.log_sql)
     asked = {"sql": fields.sql, "database": database.name}

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
-from sqlalchemy import make_url
 
 from gateway.settings.cures import cured, is_elsewhere
 from gateway.settings.document import Document
@@ -209,6 +208,8 @@ def unusable_tls(ca: str, cert: str, key: str) -> tuple[str, str] | None:
 def _resolve_paths(settings: Settings, folder: Path) -> None:
     """Make relative paths absolute: SQLite files, and local models that are a folder there."""
     for database in settings.databases.values():
+        from sqlalchemy import make_url
+
         url = make_url(database.url)
         if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
             database.url = url.set(database=str(folder / url.database)).render_as_string(hide_password=False)

@@ -15,8 +15,6 @@ from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 from gateway.settings.problems import Problem, hint, shown
 from providers.configuration import ProviderConfiguration, Seconds, Section
@@ -210,6 +208,10 @@ class DatabaseSettings(Section):
     @field_validator("url")
     @classmethod
     def _a_url(cls, value: str) -> str:
+        # Where no database is configured it is not imported: 12 MB of each process.
+        from sqlalchemy import make_url
+        from sqlalchemy.exc import ArgumentError
+
         try:
             # Hosters write postgres://, which libpq takes, too.
             value = re.sub(r"^postgres(?=[:+])", "postgresql", value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -16,7 +16,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.answers.steps import Rows
-from gateway.settings import DatabaseSettings, TextToSql
+from gateway.settings import DatabaseSettings
+from gateway.text2sql.configured import Databases
 from gateway.text2sql.cpu_slot import in_cpu_slot
 from gateway.text2sql.databases import DIALECTS
 from gateway.text2sql.databases.privileges import ExcessPrivilege
@@ -30,6 +31,8 @@ from gateway.text2sql.rows import Collected
 from prompts import render
 from prompts.schema_linking import SchemaLinker
 from prompts.tables import Schema
+
+__all__ = ["Database", "Databases"]
 
 log = logging.getLogger("sluice.sql")
 
@@ -257,37 +260,3 @@ class Database:
 
 def _reason(error: Exception) -> str:
     return str(getattr(error, "orig", None) or error).strip().split("\n")[0][:200]
-
-
-class Databases:
-    """The configured databases, by name; a connection is opened by the first question."""
-
-    def __init__(self, configured: Mapping[str, DatabaseSettings], text2sql: TextToSql | None = None) -> None:
-        self.text2sql = text2sql or TextToSql()
-        self._databases = {name: Database(name, settings) for name, settings in configured.items()}
-
-    def get(self, name: str | None) -> Database | None:
-        """The database called `name`; the first one for "" or None; None for "none" and where none is configured.
-
-        Raises KeyError for a name that is not configured.
-        """
-        if name == "none" or not self._databases:
-            if name in ("none", "", None):
-                return None
-            raise KeyError(name)
-        return self._databases[name] if name else next(iter(self._databases.values()))
-
-    def __iter__(self) -> Iterator[Database]:
-        return iter(self._databases.values())
-
-    def __contains__(self, name: str) -> bool:
-        return name == "none" or name in self._databases
-
-    def check(self) -> None:
-        """Judge every database in the background, each in its own greenlet: an unreachable one delays no other."""
-        for database in self:
-            gevent.spawn(database.check)
-
-    def close(self) -> None:
-        for database in self:
-            database.close()

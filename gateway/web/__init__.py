@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import PurePath
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flask import Blueprint, Response, current_app, g, request
 
@@ -16,9 +16,12 @@ import gateway
 from gateway.access import choices
 from gateway.errors import Failure
 from gateway.settings import Settings
-from gateway.text2sql.database import Database, Databases
+from gateway.text2sql.configured import Databases
 from gateway.web import files
 from gateway.web.first_words import first_words, is_demo
+
+if TYPE_CHECKING:
+    from gateway.text2sql.database import Database
 
 # A model's text reaches the page only as text nodes. Trusted Types make the browser enforce it: no script here can turn
 # a string into markup, not even by mistake.

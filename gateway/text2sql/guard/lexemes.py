@@ -18,10 +18,8 @@ from typing import Any
 from sqlglot.tokens import Token, TokenType
 
 from gateway.text2sql.databases.dialect import Dialect
-from gateway.text2sql.guard.refused import Refused
+from gateway.text2sql.guard.refused import STATEMENT_CHARACTERS, Refused
 
-# Characters of the longest statement, with its comments.
-STATEMENT_CHARACTERS = 20_000
 LEXEMES = 6_000
 NESTING = 60
 
