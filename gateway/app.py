@@ -22,7 +22,7 @@ from gateway.observability.accounting import Accounting
 from gateway.routes import answers as answer_routes
 from gateway.routes import compat, embeddings, feedback, health, openai, responses, sql, tickets, ui_chat, v1_models
 from gateway.settings import Settings
-from gateway.text2sql.configured import Databases
+from gateway.text2sql.configured import Configured
 from gateway.web import overview
 from providers import Providers
 
@@ -52,10 +52,20 @@ EXPOSED = ["X-Answer-Id", "X-Sluice-Adjusted", "X-Request-Id", "X-Rows-Limit", "
 EXPOSED += ["Server-Timing", "Retry-After"]
 
 
+def _databases(settings: Settings) -> Configured:
+    """The configured databases; all that asks them is imported now, and only where there are some."""
+    if not settings.databases:
+        return Configured({}, settings.text2sql)
+    from gateway.text2sql import flow, running  # noqa: F401 - the first question needs them
+    from gateway.text2sql.database import Databases
+
+    return Databases(settings.databases, settings.text2sql)
+
+
 def create_app(
     settings: Settings,
     providers: Providers | None = None,
-    databases: Databases | None = None,
+    databases: Configured | None = None,
     observer: Observer | None = None,
 ) -> Flask:
     """The gateway as a WSGI application; `app.extensions["sluice"]` is the `Sluice` that its routes share."""
@@ -91,7 +101,7 @@ def _shared(
     return Sluice(
         settings,
         providers or Providers(settings.providers, settings.default, settings.fallbacks),
-        databases or Databases(settings.databases, settings.text2sql),
+        databases or _databases(settings),
         answers,
         Keys(settings.auth),
         Rate(settings.limits.requests, server.redis_url),

@@ -15,7 +15,7 @@ from gateway.access.tickets import Tickets
 from gateway.answers.answers import Answers
 from gateway.exports import Exports
 from gateway.settings import Settings
-from gateway.text2sql.configured import Databases
+from gateway.text2sql.configured import Configured
 from providers import Described, Providers
 
 
@@ -47,7 +47,7 @@ class Ready:
 class Sluice:
     settings: Settings
     providers: Providers
-    databases: Databases
+    databases: Configured
     answers: Answers
     keys: Keys
     rate: Rate

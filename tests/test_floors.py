@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
 import subprocess
 import sys
@@ -109,6 +111,19 @@ def test_a_worker_loads_neither_torch_nor_a_vendors_client():
     probe = f"import sys, wsgi; print(sorted({HEAVY!r} & {{*sys.modules}}))"
     printed = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
     assert printed.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("databases", [{}, {"d": {"url": "sqlite:///d.db"}}])
+def test_only_a_worker_with_databases_loads_what_asks_them(tmp_path, databases):
+    provider = {"type": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1"}
+    file = tmp_path / "sluice.yaml"
+    file.write_text(json.dumps({"default": "m", "providers": {"m": provider}, "databases": databases}), "utf-8")
+    wanted = {"sqlalchemy", "sqlglot", "gateway.text2sql.flow", "gateway.text2sql.running"}
+    probe = f"import sys, wsgi; print(sorted({wanted!r} & {{*sys.modules}}))"
+    environ = os.environ | {"SLUICE_CONFIG": str(file)}
+    command = [sys.executable, "-c", probe]
+    printed = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+    assert printed.stdout == f"{sorted(wanted if databases else ())}\n"
 
 
 def product() -> dict[str, Path]:

@@ -9,6 +9,9 @@ paced      200 streams, each 50 chunks a second for 5 s: µs of CPU per chunk; m
 question   one client, 300 replies of 3 chunks one after the other: ms of CPU each; ms to the first chunk (median)
 held       streams that begin within a second, each 50 chunks a second: ms added at the 99th percentile
 memory     PSS of the worker with no stream, and what 500 open streams add, per stream
+overload   1,500 questions that come at once, then one after the other 200 calm ones: how many of each were answered
+churn      20,000 short streams: what they add to the worker's PSS. An ended answer is kept (`server.log_age_s`), so
+           this is measured with log_age_s = 1, after the answers have left
 
 Every chunk is numbered: `wrong` counts those lost, doubled or reordered, and replies that failed.
 """
@@ -23,6 +26,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
@@ -33,7 +37,7 @@ from typing import Any
 
 import click
 
-from benchmarks.gateway.targets import TARGETS, on_core
+from benchmarks.gateway.targets import TARGETS, on_core, sluice
 from benchmarks.streams import cpu_s, free_port, wait_for
 
 HERE = Path(__file__).parent
@@ -114,6 +118,42 @@ def measured(folder: Path, target: str, run: Run) -> dict[str, Any]:
     return found | {"idle_kb": idle_kb, "kb_per_stream": (open_kb - idle_kb) / run.streams}
 
 
+OVERLOAD, CALM = Run(1500, 1, 0, 3, 0), Run(1, 200, 0, 3, 0)
+WARM, CHURN = Run(64, 32, 0, 3, 0), Run(64, 313, 0, 3, 0)
+
+
+def overload(folder: Path) -> str:
+    """How Sluice behaves while and after more questions come than it can take."""
+    started, path = TARGETS["sluice /v1"]
+    with (
+        tempfile.TemporaryDirectory() as name,
+        upstream(folder, 3, 0) as upstream_port,
+        started(upstream_port, Path(name)) as (port, _),
+    ):
+        load(folder, port, path, Run(8, 1, 10, 3, 0)).communicate()
+        many = json.loads(load(folder, port, path, OVERLOAD).communicate()[0])
+        calm = json.loads(load(folder, port, path, CALM).communicate()[0])
+    return (
+        f"Overload: of {OVERLOAD.streams:,} questions at once {many['complete']:,} were answered and the rest refused; "
+        f"of the {CALM.rounds} calm ones after them {calm['complete']}."
+    )
+
+
+def churn(folder: Path) -> str:
+    """What many short streams leave in the worker's memory."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        upstream(folder, 3, 0) as upstream_port,
+        sluice(upstream_port, Path(name), log_age_s=1) as (port, pid),
+    ):
+        load(folder, port, "v1", WARM).communicate()
+        time.sleep(3)
+        before = pss_kb(pid)
+        count = json.loads(load(folder, port, "v1", CHURN).communicate()[0])["complete"]
+        time.sleep(3)
+        return f"Churn: {count:,} short streams took the worker from {before:,} to {pss_kb(pid):,} KB of PSS."
+
+
 def row(folder: Path, target: str) -> list[str]:
     """The target's line of the table; `–` where a figure means nothing."""
     results = {}
@@ -144,10 +184,19 @@ HEADER = [
 ]  # fmt: skip
 
 
+def _build() -> str:
+    """How this Python was built, which is worth more than most changes here."""
+    options = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    named = [name for name in ("--enable-optimizations", "--with-lto") if name in options]
+    return f"built with {' '.join(named)}" if named else "built without PGO and LTO"
+
+
 @click.command(help=__doc__)
 @click.option("--target", "targets", multiple=True, type=click.Choice(list(TARGETS)), default=list(TARGETS))
 @click.option("--write", is_flag=True, help="Write benchmarks/results/gateway.md.")
-def main(targets: tuple[str, ...], write: bool) -> None:
+@click.option("--minutes", default=10.0, help="No further target begins after so long.")
+def main(targets: tuple[str, ...], write: bool, minutes: float) -> None:
+    until = time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         build(folder)
@@ -156,15 +205,21 @@ def main(targets: tuple[str, ...], write: bool) -> None:
             if target == "nginx" and shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin") is None:
                 print("nginx is left out: it is not here", file=sys.stderr)
                 continue
+            # A target takes about a minute, and the two runs of Sluice alone that follow take one together.
+            if time.monotonic() > until - 120:
+                print(f"{target} is left out: the {minutes:g} minutes are over", file=sys.stderr)
+                continue
             rows.append(row(folder, target))
+        alone = [overload(folder), churn(folder)] if any(target.startswith("sluice") for target in targets) else []
     lines = [f"| {' | '.join(cells)} |" for cells in (HEADER, ["---"] * len(HEADER), *rows)]
     busy, _, _ = os.getloadavg()
     machine = (
         f"{time.strftime('%Y-%m-%d')} · `python -m benchmarks.gateway` · {platform.machine()}, {os.cpu_count()} cores, "
-        f"load {busy:.1f} at the end\n\nPython {' '.join(sys.version.split())} · gunicorn {version('gunicorn')}, "
-        f"gevent {version('gevent')}, msgspec {version('msgspec')}, Flask {version('flask')}"
+        f"load {busy:.1f} at the end\n\nPython {' '.join(sys.version.split())}, {_build()} · "
+        f"gunicorn {version('gunicorn')}, gevent {version('gevent')}, msgspec {version('msgspec')}, "
+        f"Flask {version('flask')}"
     )
-    text = f"# The gateway beside others\n\n{machine}\n\n" + "\n".join(lines) + "\n"
+    text = f"# The gateway beside others\n\n{machine}\n\n" + "\n".join([*lines, "", *alone]) + "\n"
     print(text)
     if write:
         RESULT.write_text(text, "utf-8")

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -40,10 +41,10 @@ def _gunicorn(folder: Path, port: int, arguments: list[str], environ: dict[str, 
 
 
 @contextlib.contextmanager
-def sluice(upstream_port: int, folder: Path) -> Iterator[tuple[int, int]]:
-    """Sluice as it is shipped: (port, its worker's process)."""
+def sluice(upstream_port: int, folder: Path, **more: Any) -> Iterator[tuple[int, int]]:
+    """Sluice as it is shipped: (port, its worker's process). more: members of `server:`."""
     port = free_port()
-    server = {"bind": f"127.0.0.1:{port}", "metrics_bind": None, "max_streams": 10_000, "heartbeat_s": 30}
+    server = {"bind": f"127.0.0.1:{port}", "metrics_bind": None, "max_streams": 10_000, "heartbeat_s": 30} | more
     row = {"type": "openai", "base_url": f"http://127.0.0.1:{upstream_port}/v1", "model": "m"}
     file = folder / "sluice.yaml"
     file.write_text(yaml.safe_dump({"server": server, "default": "m", "providers": {"m": row}}), "utf-8")
@@ -70,6 +71,21 @@ def relay(upstream_port: int, folder: Path) -> Iterator[tuple[int, int]]:
 
 
 @contextlib.contextmanager
+def probe(upstream_port: int, folder: Path) -> Iterator[tuple[int, int]]:
+    """The least that Python under gevent can do: probe.py."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.gateway.probe", str(port), str(upstream_port)]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(on_core(0, command), cwd=ROOT, stdout=log, stderr=log)
+    try:
+        wait_for(port)
+        yield port, process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
 def direct(upstream_port: int, folder: Path) -> Iterator[tuple[int, int]]:
     """The upstream itself: what the load client and the upstream can do, and the latency that is not a gateway's."""
     yield upstream_port, os.getpid()
@@ -79,6 +95,7 @@ def direct(upstream_port: int, folder: Path) -> Iterator[tuple[int, int]]:
 TARGETS = {
     "direct": (direct, "v1"),
     "nginx": (nginx, "v1"),
+    "probe": (probe, "v1"),
     "flask": (relay, "v1"),
     "sluice /v1": (sluice, "v1"),
     "sluice /getAnwser": (sluice, "sse"),

@@ -90,6 +90,7 @@ def _database(given: Feedback, answer: Followable) -> Database:
             f"database: must be the answer's, {answer.database or 'none'}, got {shown(given.database)}",
             param="database",
         )
+    database: Database | None
     try:
         database = context.current().databases.get(answer.database or "none")
     except KeyError:

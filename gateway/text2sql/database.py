@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -16,8 +16,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.answers.steps import Rows
-from gateway.settings import DatabaseSettings
-from gateway.text2sql.configured import Databases
+from gateway.settings import DatabaseSettings, TextToSql
+from gateway.text2sql.configured import Configured
 from gateway.text2sql.cpu_slot import in_cpu_slot
 from gateway.text2sql.databases import DIALECTS
 from gateway.text2sql.databases.privileges import ExcessPrivilege
@@ -31,8 +31,6 @@ from gateway.text2sql.rows import Collected
 from prompts import render
 from prompts.schema_linking import SchemaLinker
 from prompts.tables import Schema
-
-__all__ = ["Database", "Databases"]
 
 log = logging.getLogger("sluice.sql")
 
@@ -260,3 +258,17 @@ class Database:
 
 def _reason(error: Exception) -> str:
     return str(getattr(error, "orig", None) or error).strip().split("\n")[0][:200]
+
+
+class Databases(Configured):
+    """The configured databases, by name; a connection is opened by the first question."""
+
+    def __init__(self, configured: Mapping[str, DatabaseSettings], text2sql: TextToSql | None = None) -> None:
+        super().__init__({name: Database(name, settings) for name, settings in configured.items()}, text2sql)
+
+    def get(self, name: str | None) -> Database | None:
+        database: Database | None = super().get(name)
+        return database
+
+    def __iter__(self) -> Iterator[Database]:
+        return super().__iter__()

@@ -18,8 +18,9 @@ from gateway.answers.question import Question
 from gateway.answers.record import Record
 from gateway.answers.steps import Correcting, Done, Sql, Step, Text
 from gateway.text2sql import extract, prompting
+from gateway.text2sql.configured import Configured
 from gateway.text2sql.cpu_slot import in_cpu_slot
-from gateway.text2sql.database import Database, Databases
+from gateway.text2sql.database import Database
 from gateway.text2sql.errors import SqlFailed
 from gateway.text2sql.extract import OpenStatement
 from gateway.text2sql.guard.early_reject import early_reject
@@ -43,7 +44,7 @@ log = logging.getLogger("sluice.sql")
 
 
 def answer(
-    question: Question, providers: Providers, databases: Databases, record: Record | None = None
+    question: Question, providers: Providers, databases: Configured, record: Record | None = None
 ) -> Generator[list[Step], Any, None]:
     """The steps of the answer, a list for each batch of the upstream's; the last one is Done.
 
@@ -80,7 +81,7 @@ class _Reply:
 class _Asking:
     question: Question
     providers: Providers
-    databases: Databases
+    databases: Configured
     database: Database
     record: Record
     usage: Usage | None = None

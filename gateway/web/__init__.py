@@ -16,7 +16,7 @@ import gateway
 from gateway.access import choices
 from gateway.errors import Failure
 from gateway.settings import Settings
-from gateway.text2sql.configured import Databases
+from gateway.text2sql.configured import Configured
 from gateway.web import files
 from gateway.web.first_words import first_words, is_demo
 
@@ -64,7 +64,7 @@ class Described(Protocol):
     reason: str | None
 
 
-def page(settings: Settings, described: Callable[[], Iterable[Any]], databases: Databases) -> Blueprint:
+def page(settings: Settings, described: Callable[[], Iterable[Any]], databases: Configured) -> Blueprint:
     """The page's routes; `described` gives the providers as they are now, each a `Described`."""
     web = Blueprint("page", __name__)
     shown_with = headers(settings.server.frame_ancestors)

@@ -31,6 +31,8 @@ _BETWEEN = re.compile(r"(?:[\s,\x1e]|data:)*")
 MAX_PINGS = 20
 # Frames whose template is looked for in vain before the search is given up: in each something else changes too.
 LESSONS = 3
+# Deltas of a reply before the search begins: a shorter reply would pay for it and gain nothing.
+LEARN_AFTER = 3
 _LIKE_SSE = (b"data", b"event", b"id:", b"id\n", b"id\r", b"retry", b"error:", b":")
 
 
@@ -233,7 +235,8 @@ class ReplyReader:
                 if delta is not None:
                     self._pings = 0
                     deltas.append(delta)
-                    if self._lessons and delta.text and self._learn(frame, delta):
+                    known = self._deltas + len(deltas)
+                    if self._lessons and known > LEARN_AFTER and delta.text and self._learn(frame, delta):
                         break
                 elif self._unusual(frame, deltas):
                     break

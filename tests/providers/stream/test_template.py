@@ -80,7 +80,7 @@ FRAMES = st.lists(st.one_of(PIECES.map(chunk), RAW), max_size=12)
 @settings(max_examples=150, deadline=None)
 @given(FRAMES, st.integers(1, 4), st.integers(20, 60))
 def test_whatever_comes_is_read_as_each_frame_alone(frames: list[bytes], at_once: int, most: int):
-    events = [b"data: " + frame + b"\n\n" for frame in [chunk("first"), *frames, b"[DONE]"]]
+    events = [b"data: " + frame + b"\n\n" for frame in [*map(chunk, "first"), *frames, b"[DONE]"]]
     pieces = [b"".join(events[n : n + at_once]) for n in range(0, len(events), at_once)]
     fast, plain = reader(Parser(), most), reader(Plain(), most)
     judged: list[Delta] = []
