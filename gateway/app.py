@@ -56,7 +56,7 @@ def _databases(settings: Settings) -> Configured:
     """The configured databases; all that asks them is imported now, and only where there are some."""
     if not settings.databases:
         return Configured({}, settings.text2sql)
-    from gateway.text2sql import flow, running  # noqa: F401 - the first question needs them
+    from gateway.text2sql import asking, running  # noqa: F401 - the first question needs them
     from gateway.text2sql.database import Databases
 
     return Databases(settings.databases, settings.text2sql)
@@ -89,7 +89,7 @@ def create_app(
 
 
 def _shared(
-    settings: Settings, providers: Providers | None, databases: Databases | None, observer: Observer | None
+    settings: Settings, providers: Providers | None, databases: Configured | None, observer: Observer | None
 ) -> Sluice:
     """What the routes of one worker share."""
     server = settings.server

@@ -118,7 +118,7 @@ def test_only_a_worker_with_databases_loads_what_asks_them(tmp_path, databases):
     provider = {"type": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1"}
     file = tmp_path / "sluice.yaml"
     file.write_text(json.dumps({"default": "m", "providers": {"m": provider}, "databases": databases}), "utf-8")
-    wanted = {"sqlalchemy", "sqlglot", "gateway.text2sql.flow", "gateway.text2sql.running"}
+    wanted = {"sqlalchemy", "sqlglot", "gateway.text2sql.asking", "gateway.text2sql.running"}
     probe = f"import sys, wsgi; print(sorted({wanted!r} & {{*sys.modules}}))"
     environ = os.environ | {"SLUICE_CONFIG": str(file)}
     command = [sys.executable, "-c", probe]

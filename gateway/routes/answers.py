@@ -11,7 +11,7 @@ from flask import Blueprint, Response, g, request
 
 from gateway import context
 from gateway.access import choices
-from gateway.answers import chat, question
+from gateway.answers import question
 from gateway.answers.followable import Followable
 from gateway.answers.question import Question
 from gateway.answers.record import Record
@@ -20,6 +20,7 @@ from gateway.formats import native
 from gateway.json_line import encode
 from gateway.routes import replies, tickets
 from gateway.routes.request_body import body
+from gateway.text2sql import flow
 
 routes = Blueprint("ask", __name__)
 
@@ -102,13 +103,7 @@ def begin(
     asked.cache_salt = g.owner
     database = sluice.databases.get(asked.database)
     record = Record(asked.question, database.name) if database else Record()
-    if database is None:
-        steps = chat.answer(asked.request(asked.chat()), sluice.providers, asked.provider)
-    else:
-        # Imported with the databases: a worker without them has neither SQLAlchemy nor sqlglot.
-        from gateway.text2sql import flow
-
-        steps = flow.answer(asked, sluice.providers, sluice.databases, record)
+    steps = flow.answer(asked, sluice.providers, sluice.databases, record)
     return replies.begin(
         steps,
         asked,
