@@ -57,7 +57,7 @@ class RandomEngine:
         config = read_config(SHAPES[shape] | told)
         options = Options(shape, device, dtype, max_batch=max_batch, max_context=4096)
         self.planned = plan(Folder(None, shape, told, {}, {}, "", []), config, options)  # type: ignore[arg-type]
-        weights: Any = RandomWeights(self.planned.device, self.planned.dtype)
+        weights: Any = RandomWeights(self.planned.device, self.planned.dtype, self.planned.form)
         torch.manual_seed(0)
         model = Model(config, weights, self.planned.max_context, kernels.available(weights.device, weights.dtype))
         cache = KVCache(config, self.planned.blocks, self.planned.dtype, self.planned.device)
