@@ -62,7 +62,6 @@ class CsvFile(Collected):
         super().__init__(row_limit, byte_limit)
         self.count = 0
         self.written = 0
-        self.is_over_bytes = False
         self._most, self._room = row_limit, byte_limit
         self._spreadsheet = spreadsheet
         self._loop_thread = thread_id()
@@ -80,8 +79,7 @@ class CsvFile(Collected):
         for row in batch:
             values = [safe(value) for value in row]
             self._room -= sum(map(size, values))
-            self.is_over_bytes = self._room < 0
-            if self.is_over_bytes or self.count >= self._most:
+            if self._room < 0 or self.count >= self._most:
                 self.truncated = True
                 return False
             self._writer.writerow([self._field(value) for value in values])
@@ -179,7 +177,10 @@ def _query(database: Database, verdict: Verdict, file: CsvFile, turn: BoundedSem
         return SqlLimit(f"the statement ran longer than {limit_s:g} s and was cancelled")
     finally:
         turn.release()
-    return SqlFailed(f"the result has more than {database.settings.byte_limit:,} bytes") if file.is_over_bytes else None
+    # A driver may stop at the bytes by itself: fewer rows than the limit, and yet not all.
+    if file.truncated and file.count < database.settings.row_limit:
+        return SqlFailed(f"the result has more than {database.settings.byte_limit:,} bytes")
+    return None
 
 
 def _check(query: gevent.Greenlet) -> None:
