@@ -8,7 +8,7 @@ import sys
 import torch
 from llguidance import LLMatcher, LLTokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from providers.local.engine.compute.masks import Masks
+from providers.local.engine.compute.drawing.masks import Masks
 from providers.local.engine.constraint import Constraint
 
 letters = sorted(pre_tokenizers.ByteLevel.alphabet())
