@@ -6,7 +6,7 @@ A line of a file is {"question", "sql", "language"} and may have "class", "key",
 means that the model should decline. Lines with the same "conversation" are asked one after another: each sees the
 questions before it and the model's own replies to them. The first one counts as a single question, the others as
 follow-ups. "also" is a list of further gold statements, each as right as `sql`. The model runs as it does in use:
-float32, one thread, greedy. How a reply is judged:
+float32, one thread, greedy; what does not wait for an answer before it is asked together. How a reply is judged:
 
 - Where `sql` is null, the reply must have no SQL at all.
 - Otherwise the reply must hold one ```sql block, and its result must equal the gold statement's result: the same set of
@@ -38,6 +38,8 @@ from demo.metro.build import build
 
 FENCE = re.compile(r"```sql\n(.*?)\n```", re.DOTALL)
 Row = tuple[object, ...]
+# Questions that are asked together.
+TOGETHER = 32
 
 
 @dataclass
@@ -61,20 +63,36 @@ class Model:
 
         torch.set_num_threads(1)
         self.torch = torch
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
     def reply(self, question: str, history: Sequence[tuple[str, str]] = ()) -> str:
         """The whole reply to one question; `history` has the questions before it and their replies."""
+        return self.replies([(question, history)])[0]
+
+    def replies(self, asked: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> list[str]:
+        """The replies to several questions, each after its own history, made together."""
+        prompts = [self.prompt(question, history) for question, history in asked]
+        # Prompts of like length stand together: there is less to pad.
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        replies = [""] * len(prompts)
+        for begin in range(0, len(order), TOGETHER):
+            chosen = order[begin : begin + TOGETHER]
+            batch = self.tokenizer(
+                [prompts[index] for index in chosen], return_tensors="pt", padding=True, return_token_type_ids=False
+            )
+            with self.torch.inference_mode():
+                tokens = self.model.generate(**batch, max_new_tokens=320)
+            texts = self.tokenizer.batch_decode(tokens[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+            for index, text in zip(chosen, texts, strict=True):
+                replies[index] = text
+        return replies
+
+    def prompt(self, question: str, history: Sequence[tuple[str, str]]) -> str:
         turns = [(("user", asked), ("assistant", replied)) for asked, replied in history]
         messages = [{"role": role, "content": text} for turn in turns for role, text in turn]
         messages.append({"role": "user", "content": question})
-        prompt = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
-        with self.torch.inference_mode():
-            tokens = self.model.generate(**prompt, max_new_tokens=320)
-        return self.tokenizer.decode(tokens[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
+        return str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
 
 def statement(reply: str) -> str | None:
@@ -203,14 +221,27 @@ def report(verdicts: list[Verdict]) -> str:
 
 
 def asked(model: Model, database: sqlite3.Connection, questions: Sequence[dict]) -> Iterator[Verdict]:
-    """Every question put to the model and judged; those of one conversation in their order."""
+    """Every question put to the model and judged; those of one conversation in their order, one after another."""
     histories: dict[object, list[tuple[str, str]]] = defaultdict(list)
-    for question in questions:
-        conversation = question.get("conversation")
-        history = histories[conversation] if conversation is not None else []
-        reply = model.reply(question["question"], history)
-        yield judge(database, question, reply, is_follow_up=bool(history))
-        history.append((question["question"], reply))
+    replies: dict[int, str] = {}
+    rounds: dict[int, list[int]] = defaultdict(list)
+    places: dict[object, int] = defaultdict(int)
+    for index, question in enumerate(questions):
+        conversation = question.get("conversation", f"alone {index}")
+        rounds[places[conversation]].append(index)
+        places[conversation] += 1
+    for number in sorted(rounds):
+        chosen = rounds[number]
+        names = [questions[index].get("conversation", f"alone {index}") for index in chosen]
+        found = model.replies(
+            [(questions[index]["question"], histories[name]) for index, name in zip(chosen, names, strict=True)]
+        )
+        for index, name, reply in zip(chosen, names, found, strict=True):
+            replies[index] = reply
+            histories[name].append((questions[index]["question"], reply))
+    later = {index for number, chosen in rounds.items() if number for index in chosen}
+    for index, question in enumerate(questions):
+        yield judge(database, question, replies[index], is_follow_up=index in later)
 
 
 def read(path: Path) -> list[dict]:

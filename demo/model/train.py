@@ -34,7 +34,8 @@ from demo.model.tokenizer import train as train_tokenizer
 
 BATCH_TOKENS = 4096
 WARM_UP = 20
-# A step's share in the running average, average.pt: a checkpoint for a phase that is cut short, while its rate is high.
+# A step's share in the running average of the weights. The model that is written is the average: it is better than the
+# weights of any one step while the rate is high, and a phase can be cut short. The next phase goes on from the weights.
 AVERAGED = 0.03
 MATRIX_RATE, OTHER_RATE = 0.018, 0.0025
 TOKENIZER_EXAMPLES = 12_000
@@ -67,7 +68,6 @@ PHASES = (
     Phase(seed=20241130, steps=125, planned=1_000_000, peak=0.5),
     Phase(seed=20241201, steps=300, planned=300, peak=0.4, tokens=2048),
 )
-# The model is the mean of where the last two phases end, the last one weighing this much: it is better than both.
 
 
 class Muon(torch.optim.Optimizer):
@@ -263,7 +263,10 @@ def train(folder: Path, work: Path, first: int, last: int, start: Path | None) -
                 keep(model, work / "weights.pt")
                 torch.save(average, work / "average.pt")
         keep(model, work / f"phase-{number}.pt")
-        save(model, tokenizer, folder)
+        torch.save(average, work / "average.pt")
+        averaged = Qwen3ForCausalLM(model.config)
+        averaged.load_state_dict(average)
+        save(averaged, tokenizer, folder)
 
 
 def main() -> None:

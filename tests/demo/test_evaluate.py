@@ -88,9 +88,9 @@ class Parrot:
     def __init__(self) -> None:
         self.seen: list[tuple[str, list[str]]] = []
 
-    def reply(self, question: str, history: list[tuple[str, str]]) -> str:
-        self.seen.append((question, [reply for _, reply in history]))
-        return fenced(f"SELECT {len(history)}")
+    def replies(self, asked: list[tuple[str, list[tuple[str, str]]]]) -> list[str]:
+        self.seen += [(question, [reply for _, reply in history]) for question, history in asked]
+        return [fenced(f"SELECT {len(history)}") for _, history in asked]
 
 
 def test_questions_of_one_conversation_see_the_replies_before_them(metro):
@@ -104,7 +104,7 @@ def test_questions_of_one_conversation_see_the_replies_before_them(metro):
     ]
     verdicts = list(asked(parrot, metro, questions))
     zero, one = fenced("SELECT 0"), fenced("SELECT 1")
-    assert parrot.seen == [("a", []), ("x", []), ("b", [zero]), ("c", []), ("d", [zero, one])]
+    assert parrot.seen == [("a", []), ("x", []), ("c", []), ("b", [zero]), ("d", [zero, one])]
     assert [verdict.is_follow_up for verdict in verdicts] == [False, False, True, False, True]
     assert [verdict.strict for verdict in verdicts] == [True, True, True, False, False]
     lines = report(verdicts).splitlines()

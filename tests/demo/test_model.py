@@ -77,6 +77,11 @@ def test_the_chat_template_shows_the_model_the_last_question_and_the_last_statem
     assert alone == "<|user|>那3号线呢<|assistant|>"
 
 
+def test_questions_that_are_asked_together_get_the_replies_that_each_gets_alone(model):
+    asked = [(question, []) for question in QUESTIONS] + [("那3号线呢", [("2号线多长", model.reply("2号线多长"))])]
+    assert model.replies(asked) == [model.reply(*one) for one in asked]
+
+
 @pytest.mark.parametrize(("question", "gold"), QUESTIONS.items())
 def test_a_question_brings_back_the_right_rows(model, metro, question, gold):
     sql = statement(model.reply(question))
