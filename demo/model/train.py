@@ -63,10 +63,10 @@ PHASES = (
     Phase(seed=20240426, steps=750, planned=750, peak=1.0),
     Phase(seed=20240427, steps=300, planned=300, peak=0.4),
     Phase(seed=20240428, steps=260, planned=260, peak=0.5),
-    # From here on over the wider grammar, with half as many tokens a step: at one rate, then falling to zero.
-    # models/metro-sql has seen about as much, in pieces: its card says how.
+    # From here on over the wider grammar: at one rate, then falling, with half as many tokens a step.
+    # models/metro-sql was made by these two, from the file before it: its card says how.
     Phase(seed=20241130, steps=125, planned=1_000_000, peak=0.5),
-    Phase(seed=20241201, steps=300, planned=300, peak=0.4, tokens=2048),
+    Phase(seed=20241201, steps=250, planned=300, peak=0.4, tokens=2048),
 )
 
 

@@ -112,7 +112,8 @@ def test_the_sets_are_as_large_as_they_were_and_few_statements_need_another_serv
 def test_every_written_question_gives_the_same_rows_as_in_sqlite(databases, server):
     differ = []
     for case in CASES:
-        for one in [case, *(replace(case, sql=sql, dialects={}) for sql in case.also)]:
+        also = [] if databases.get(server).schema().dialect in case.dialects else case.also
+        for one in [case, *(replace(case, sql=sql, dialects={}) for sql in also)]:
             if one.sql:
                 here, there = rows(databases.get("sqlite"), one), rows(databases.get(server), one)
                 if not same(here, there, is_ordered(one.sql, "sqlite")):
