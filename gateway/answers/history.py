@@ -96,6 +96,9 @@ def _message(path: str, message: Any) -> tuple[str, str]:
         came = shown(role) if isinstance(role, str) else kind_of(role)
         raise BadQuestion(f'{path}.role: must be "user" or "assistant" in each item, got {came}')
     content = message.get("content")
+    if content is None and role == "assistant" and message.get("tool_calls"):
+        # A call says nothing about a database either.
+        content = ""
     if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
         content = "".join(str(part.get("text", "")) for part in content)
     if not isinstance(content, str):

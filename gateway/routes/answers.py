@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -15,6 +15,7 @@ from gateway.answers import question
 from gateway.answers.followable import Followable
 from gateway.answers.question import Question
 from gateway.answers.record import Record
+from gateway.answers.steps import Start, Step
 from gateway.errors import Failure, shown
 from gateway.formats import native
 from gateway.json_line import encode
@@ -92,8 +93,12 @@ def begin(
     alias: str = "",
     attached: dict[str, str] | None = None,
     window_s: float | None = None,
+    left_out: Sequence[str] = (),
 ) -> Followable:
-    """The answer to a checked question, asked with the defaults of /getAnwser where it leaves sampling open."""
+    """The answer to a checked question, asked with the defaults of /getAnwser where it leaves sampling open.
+
+    left_out   what of the request text to SQL cannot use, a sentence each, for `start.adjusted`
+    """
     sluice = context.current()
     defaults = sluice.settings.providers[asked.provider or sluice.settings.default].default_sampling
     if asked.sampling.temperature is None and defaults.temperature is None:
@@ -105,7 +110,7 @@ def begin(
     record = Record(asked.question, database.name) if database else Record()
     steps = flow.answer(asked, sluice.providers, sluice.databases, record)
     return replies.begin(
-        steps,
+        _noted(steps, left_out) if left_out else steps,
         asked,
         asked.provider,
         key=key,
@@ -114,6 +119,15 @@ def begin(
         attached=attached,
         window_s=window_s,
     )
+
+
+def _noted(batches: Iterable[list[Step]], left_out: Sequence[str]) -> Iterator[list[Step]]:
+    """The flow's steps, with `left_out` in its `start`."""
+    for batch in batches:
+        for step in batch:
+            if isinstance(step, Start):
+                step.adjusted = [*left_out, *step.adjusted]
+        yield batch
 
 
 def in_form(answer: Followable, media: str) -> Response:

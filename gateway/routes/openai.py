@@ -97,6 +97,7 @@ def _window_s() -> float | None:
 
 def _sql(fields: Fields, asked: v1_models.Target) -> Followable:
     """Text to SQL for the last message; those before it are the history."""
+    left_out = v1_models.beside_sql(fields.tools, fields.tool_choice, fields.response_format)
     text, turns = history.conversation(fields.messages)
     question = Question(
         _short(text, "messages"),
@@ -105,7 +106,7 @@ def _sql(fields: Fields, asked: v1_models.Target) -> Followable:
         history=turns,
         sampling=_request(fields).sampling,
     )
-    return answers.begin(question, window_s=_window_s())
+    return answers.begin(question, window_s=_window_s(), left_out=left_out)
 
 
 class Prompt(Sampling, kw_only=True):

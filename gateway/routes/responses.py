@@ -123,12 +123,13 @@ def _sql(
     """Text to SQL for the last message; None for a plain chat."""
     if target.database is None:
         return None
+    left_out = v1_models.beside_sql(fields.tools, fields.tool_choice, (fields.text or {}).get("format"))
     text, turns = history.conversation(messages)
     if len(text) > MAX_QUESTION_CHARACTERS:
         raise BadQuestion(f"input: the question must have at most {MAX_QUESTION_CHARACTERS} characters")
     sampling = Sampling(temperature=fields.temperature, top_p=fields.top_p or None, max_tokens=fields.max_output_tokens)
     question = Question(text, target.provider, target.database, history=turns, sampling=sampling)
-    return answers.begin(question, attached=attached | {"tables": "1"}, window_s=window_s)
+    return answers.begin(question, attached=attached | {"tables": "1"}, window_s=window_s, left_out=left_out)
 
 
 def _about(fields: Fields) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from flask import Blueprint, Response, g
 from gateway import context
 from gateway.access import choices
 from gateway.access.auth import Caller
+from gateway.decoding import BadQuestion
 from gateway.errors import Failure, shown
 from gateway.routes import replies
 
@@ -51,6 +52,15 @@ def target(model: str | None, database: str | None = None) -> Target:
         raise _unknown(model or provider)
     provider = replies.provider(provider, "model")
     return Target(provider, None if database in (None, "", "none") else database)
+
+
+def beside_sql(tools: Any, tool_choice: Any, response_format: dict[str, Any] | None) -> list[str]:
+    """What of these text to SQL leaves out, a sentence each. Raises BadQuestion where the caller would miss it."""
+    if tool_choice not in (None, "auto", "none"):
+        raise BadQuestion('tool_choice: must be "auto" or "none" for text to SQL, which calls no function')
+    if response_format is not None and response_format.get("type") not in (None, "text"):
+        raise BadQuestion("response_format: must be text for text to SQL, which answers with a statement and its rows")
+    return ["tools: dropped, text to SQL calls no function"] if tools and tool_choice != "none" else []
 
 
 def _unknown(model: str) -> Failure:

@@ -160,6 +160,41 @@ def test_a_follow_up_has_the_conversation(client, service):
     assert "多少个站" in "".join(told[:-1]) and "三个" in "".join(told[:-1]) and "名称呢" in told[-1]
 
 
+TOOL = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
+
+
+def test_text_to_sql_says_that_it_calls_no_function(client):
+    called = [
+        {"role": "user", "content": "几点了"},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": {}}]},
+        {"role": "tool", "tool_call_id": "1", "content": "三点"},
+        {"role": "user", "content": "全部地铁站的名称"},
+    ]
+    raw = client.chat.completions.with_raw_response.create(model="sql/metro@sql", messages=called, tools=[TOOL])
+    assert raw.headers["x-sluice-adjusted"] == "tools: dropped, text to SQL calls no function"
+    assert "| 1 | 西湖文化广场 |" in raw.parse().choices[0].message.content
+
+
+@pytest.mark.parametrize(
+    ("members", "field"),
+    [
+        ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "now"}}}, "tool_choice"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+    ],
+    ids=["required", "named", "structure"],
+)
+def test_text_to_sql_refuses_what_the_caller_would_miss(client, service, members, field):
+    asked = len(service.asked)
+    messages = [{"role": "user", "content": "全部地铁站的名称"}]
+    with pytest.raises(openai.BadRequestError, match=field):
+        client.chat.completions.create(model="sql/metro@sql", messages=messages, **members)
+    if field == "response_format":
+        with pytest.raises(openai.BadRequestError, match=field):
+            client.responses.create(model="sql/metro@sql", input="hi", text={"format": {"type": "json_object"}})
+    assert len(service.asked) == asked
+
+
 @pytest.mark.parametrize("model", ["sql/none", "sql/nowhere", "sql/metro@nobody"])
 def test_an_unknown_database_or_provider_is_no_model(client, model):
     with pytest.raises(openai.NotFoundError):
