@@ -14,11 +14,11 @@ import os
 import sys
 import threading
 import time
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.engine.alone import engine_alone
 from benchmarks.engine.workload import Times, Workload
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -249,14 +249,6 @@ class Ours(Target):
                 result.chunk.sequence.output.take(result.chunk.sequence.tokens[-1], None, None)
             in_flight = in_flight or self._launch()
         return times
-
-
-def engine_alone() -> None:
-    """Import the engine where the gateway's libraries are not: it needs nothing of `providers` but its folder."""
-    if importlib.util.find_spec("pydantic") is None or importlib.util.find_spec("msgspec") is None:
-        package = types.ModuleType("providers")
-        package.__path__ = [str(ROOT / "providers")]
-        sys.modules.setdefault("providers", package)
 
 
 def as_an_engine(module: str) -> None:

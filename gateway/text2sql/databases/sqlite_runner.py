@@ -206,4 +206,7 @@ def _bytes(value: Any) -> Any:
 if __name__ == "__main__":
     limit_itself()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        serve(sys.argv[1], socket.socket(fileno=0))
+        peer = socket.socket(fileno=0)
+        # gevent's sockets do not block, and neither would this end of the pair.
+        peer.setblocking(True)
+        serve(sys.argv[1], peer)

@@ -78,14 +78,14 @@ def test_a_failure_in_the_middle_and_too_many_bytes_break_the_reply_off(tmp_path
     build.build(tmp_path / "metro.db")
     with sqlite3.connect(tmp_path / "metro.db") as connection:
         connection.execute("CREATE TABLE numbers AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
-                           "WHERE i < 60000) SELECT i, 'some words of a row' AS words FROM n")  # fmt: skip
-    database = {"url": f"sqlite:///{tmp_path / 'metro.db'}", "export_bytes": 1 << 20}
+                           "WHERE i < 90000) SELECT i, printf('%0300d', i) AS words FROM n")  # fmt: skip
+    database = {"url": f"sqlite:///{tmp_path / 'metro.db'}", "export_bytes": 64 << 20}
     configuration = {
         "default": "m",
         "providers": {"m": {"type": "openai", "model": "m", "base_url": "http://127.0.0.1:1"}},
-        "databases": {"metro": database, "wide": database | {"export_bytes": 64 << 20}},
+        "databases": {"metro": database, "wide": database | {"export_bytes": 256 << 20}},
     }
-    fails = "SELECT i, words, abs(CASE WHEN i = 50000 THEN -9223372036854775807 - 1 ELSE i END) AS n FROM numbers"
+    fails = "SELECT i, words, abs(CASE WHEN i = 85000 THEN -9223372036854775807 - 1 ELSE i END) AS n FROM numbers"
     with Live(configuration) as live:
         for fields in ({"sql": "SELECT i, words FROM numbers"}, {"sql": fails, "database": "wide"}):
             reply = live.call("POST", "/sql", fields | {"all_rows": True}, {"Accept": "text/csv"})
@@ -98,6 +98,6 @@ def test_a_failure_in_the_middle_and_too_many_bytes_break_the_reply_off(tmp_path
                 reply.body()
         whole = live.call("POST", "/sql", {"sql": "SELECT i, words FROM numbers", "database": "wide", "all_rows": True},
                           {"Accept": "text/csv"})  # fmt: skip
-        assert whole.body().count(b"\r\n") == 60_001
+        assert whole.body().count(b"\r\n") == 90_001
         log = live.log.read_text("utf-8")
     assert "Traceback" not in log
