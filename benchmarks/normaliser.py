@@ -56,8 +56,8 @@ def dashscope(at: int, text: str) -> dict[str, Any]:
 
 def ernie(at: int, text: str) -> dict[str, Any]:
     usage = {"prompt_tokens": 1, "completion_tokens": 1 + at, "total_tokens": 2 + at}
-    told = {"id": "as-1", "object": "chat.completion", "created": 1, "sentence_id": at, "is_end": False}
-    return told | {"is_truncated": False, "result": text, "need_clear_history": False, "usage": usage}
+    chunk = {"id": "as-1", "object": "chat.completion", "created": 1, "sentence_id": at, "is_end": False}
+    return chunk | {"is_truncated": False, "result": text, "need_clear_history": False, "usage": usage}
 
 
 def qianfan(at: int, text: str) -> dict[str, Any]:

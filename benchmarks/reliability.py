@@ -90,9 +90,9 @@ def streams(count: int, chunks: int, every_s: float) -> list[str]:
 
 def stalls(gateway: Gateway) -> str:
     """How often the worker's loop ran its timer more than 50 ms late."""
-    told = gateway.metrics()
-    within = told.get('sluice_event_loop_stall_seconds_bucket{le="0.05"}', 0)
-    measured = told.get('sluice_event_loop_stall_seconds_bucket{le="+Inf"}', 0)
+    samples = gateway.metrics()
+    within = samples.get('sluice_event_loop_stall_seconds_bucket{le="0.05"}', 0)
+    measured = samples.get('sluice_event_loop_stall_seconds_bucket{le="+Inf"}', 0)
     return f"{measured - within:g} of {measured:g} times"
 
 
@@ -115,7 +115,7 @@ def leaving(samples: int) -> list[str]:
         for way, address in (("direct", chain.gateway.address), ("nginx", chain.nginx.address)):
             took = [_gave_up(chain, address, f"{way}{n}", port) for n in range(samples)]
             rows.insert(0, ("before connect", way, took))
-    told = [
+    lines = [
         "## A client that leaves",
         "",
         f"{samples} times in each window, half of them with a TCP reset: until the upstream's connection is closed.",
@@ -126,8 +126,8 @@ def leaving(samples: int) -> list[str]:
     for window, way, took in rows:
         within = sum(seconds <= CLOSED_S for seconds in took)
         figures = f"{ms(took, 0.5)} | {ms(took, 0.99)} | {ms(took, 1)}"
-        told.append(f"| {window} | {way} | {figures} | {within} of {len(took)} |")
-    return told
+        lines.append(f"| {window} | {way} | {figures} | {within} of {len(took)} |")
+    return lines
 
 
 def _left(chain: Chain, address: tuple[str, int], name: str, provider: str) -> float:
@@ -194,7 +194,7 @@ def resuming(cuts: int, threads: int = 4) -> list[str]:
 
 def soak(seed: int, seconds: float) -> list[str]:
     """A random fault each second, for so long; see tests/reliability/soak.py for what must hold."""
-    played = Soak(seed, seconds, say=lambda told: None)
+    played = Soak(seed, seconds, say=lambda line: None)
     played.run()
     return soaked(played)
 
@@ -210,7 +210,7 @@ def soaked(played: Soak) -> list[str]:
         "## A random fault each second",
         "",
         f"{played.seconds:g} s, seed {played.seed}, {READERS} readers that come and go; two workers with Redis, behind",
-        "nginx, and a fault proxy at every dash. Memory and the like: of the larger worker, when nobody is served.",
+        "nginx, and a fault proxy at every dash. Memory and the like: of the larger worker, when no client is served.",
         "",
         "| | |",
         "|---|---|",
@@ -242,9 +242,9 @@ def main(names: tuple[str, ...]) -> None:
     page = RESULT.read_text("utf-8") if RESULT.exists() else ""
     sections = dict(re.findall(r"<!-- (\w+) -->\n(.*?)\n<!-- / -->", page, re.DOTALL))
     for name in names or MEASURES:
-        told = MEASURES[name]()
-        told.insert(2, f"{time.strftime('%Y-%m-%d')} · `python -m benchmarks.reliability {name}` · {versions()}\n")
-        sections[name] = "\n".join(told)
+        lines = MEASURES[name]()
+        lines.insert(2, f"{time.strftime('%Y-%m-%d')} · `python -m benchmarks.reliability {name}` · {versions()}\n")
+        sections[name] = "\n".join(lines)
         click.echo(sections[name] + "\n")
     written = [f"<!-- {name} -->\n{sections[name]}\n<!-- / -->" for name in MEASURES if name in sections]
     RESULT.write_text("# Streams under stress\n\n" + "\n\n".join(written) + "\n", "utf-8")

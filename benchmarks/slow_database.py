@@ -145,7 +145,7 @@ def measure(port: int, streams: int, questions: int, quiet_s: float) -> tuple[di
     return late, ends
 
 
-def told(late: list[float]) -> str:
+def figures(late: list[float]) -> str:
     ordered = sorted(late)
     return (
         f"p50 {ordered[len(ordered) // 2]:.1f}, p99 {ordered[int(len(ordered) * 0.99)]:.1f}, max {ordered[-1]:.1f} ms"
@@ -176,7 +176,7 @@ def main(urls: tuple[str, ...], waits: bool, streams: int, questions: int, timeo
             serving.terminate()
         click.echo(f"{url.partition(':')[0]}: {streams} streams, {questions} questions at once, limit {timeout_s:g} s")
         for phase in ("quiet", "plain chats", "slow database"):
-            click.echo(f"  late, {phase:14} {told(late[phase])}")
+            click.echo(f"  late, {phase:14} {figures(late[phase])}")
         click.echo(f"  the questions ended as {dict(ends)}")
 
 

@@ -58,7 +58,7 @@ class Stream:
 
 
 def upstream(listener: socket.socket, chunks: int, every_s: float) -> None:
-    """Serve for ever: `chunks` tokens to whoever asks, `every_s` apart, or all with the head where that is 0."""
+    """Serve for ever: `chunks` tokens to each client, `every_s` apart, or all with the head where that is 0."""
     poll = select.epoll()
     poll.register(listener, select.EPOLLIN)
     streams: dict[int, Stream] = {}

@@ -37,8 +37,8 @@ def _line(line: str) -> str:
 def _cell(cell: str) -> str:
     if cell in WORDS:
         return WORDS[cell]
-    if cell.endswith(", told"):
-        return f"{cell.removesuffix(', told')}，并说明"
+    if cell.endswith(", reported"):
+        return f"{cell.removesuffix(', reported')}，并说明"
     if "; " in cell:
         return "；".join(map(_cell, cell.split("; ")))
     return cell

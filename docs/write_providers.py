@@ -82,8 +82,8 @@ def parameters() -> str:
 def _done(wire: str, model: str, members: dict[str, Any]) -> str:
     """What becomes of these members: what is sent, or that they are dropped or refused."""
     secrets = {"api_key": "k", "secret_key": "s"}
-    told: dict[str, Any] = {"type": wire, "model": model, "base_url": "http://127.0.0.1:9", **secrets}
-    adapter = WIRES[wire].load().Adapter(ProviderConfiguration(**told), "docs")
+    row: dict[str, Any] = {"type": wire, "model": model, "base_url": "http://127.0.0.1:9", **secrets}
+    adapter = WIRES[wire].load().Adapter(ProviderConfiguration(**row), "docs")
     plain = ChatRequest([{"role": "user", "content": "hi"}])
     request = ChatRequest.of(**{"messages": plain.messages, **members})
     try:
@@ -95,12 +95,12 @@ def _done(wire: str, model: str, members: dict[str, Any]) -> str:
         adapter.close()
     sent = {name: value for name, value in after.items() if name != "messages" and before.get(name) != value}
     if not sent:
-        return "sent" if "messages" in members else "dropped, told"
+        return "sent" if "messages" in members else "dropped, reported"
     parts = [
         f"`{name}`" if isinstance(value, (dict, list)) else f"`{name}: {json.dumps(value)}`"
         for name, value in sent.items()
     ]
-    return ", ".join(parts) + (", told" if adapter.parameter_changes(request) else "")
+    return ", ".join(parts) + (", reported" if adapter.parameter_changes(request) else "")
 
 
 def _flat(payload: dict[str, Any]) -> dict[str, Any]:
@@ -110,9 +110,9 @@ def _flat(payload: dict[str, Any]) -> dict[str, Any]:
 
 def sdk_differences() -> str:
     """Where a vendor's SDK gives something else."""
-    told = yaml.safe_load((CASES / "sdk.yaml").read_text("utf-8"))
+    cases = yaml.safe_load((CASES / "sdk.yaml").read_text("utf-8"))
     lines = ["| SDK | what comes | what the SDK does |", "|---|---|---|"]
-    for name, does in (*told["cases"].items(), *told["faults"].items()):
+    for name, does in (*cases["cases"].items(), *cases["faults"].items()):
         wire, _, what = name.partition(": ")
         lines.append(f"| `{wire}` | {re.sub(r' [(][^()]*[)]$', '', what)} | {does} |")
     return "\n".join(dict.fromkeys(lines))

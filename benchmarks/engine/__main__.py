@@ -29,24 +29,29 @@ TARGETS = targets.TARGETS | {"vllm": VLLM}
 Row = tuple[str, int, Figures]
 
 
-def measure(name: str, folder: Path, told: argparse.Namespace) -> list[Row]:
+def measure(name: str, folder: Path, arguments: argparse.Namespace) -> list[Row]:
     """One target over all numbers of clients."""
-    target = TARGETS[name](folder, told.device, told.dtype, told.threads)
+    target = TARGETS[name](folder, arguments.device, arguments.dtype, arguments.threads)
     rows: list[Row] = []
     try:
-        target.run(workload(1, told.prefix, told.own, 8, told.temperature, seed=999))
-        for clients in told.clients:
+        target.run(workload(1, arguments.prefix, arguments.own, 8, arguments.temperature, seed=999))
+        for clients in arguments.clients:
             fastest: Figures | None = None
-            for repeat in range(told.repeat):
-                if told.cold and hasattr(target, "reset"):
+            for repeat in range(arguments.repeat):
+                if arguments.cold and hasattr(target, "reset"):
                     target.reset()
                 asked = workload(
-                    clients, told.prefix, told.own, told.new, told.temperature, seed=clients * 100 + repeat
+                    clients,
+                    arguments.prefix,
+                    arguments.own,
+                    arguments.new,
+                    arguments.temperature,
+                    seed=clients * 100 + repeat,
                 )
                 used, worked, began = target.cpu_s(), machine_cpu_s(), time.perf_counter()
                 got = figures(target.run(asked))
                 cpu_s, worked, took = target.cpu_s() - used, machine_cpu_s() - worked, time.perf_counter() - began
-                got.cpu = cpu_s / (clients * told.new)
+                got.cpu = cpu_s / (clients * arguments.new)
                 got.others = max(0.0, worked - cpu_s) / (took * (os.cpu_count() or 1))
                 fastest = got if fastest is None or got.tokens_per_second > fastest.tokens_per_second else fastest
             assert fastest is not None
@@ -114,31 +119,31 @@ def main() -> None:
     parser.add_argument("--own", default=64, type=int)
     parser.add_argument("--new", default=64, type=int)
     parser.add_argument("--temperature", default=0.0, type=float)
-    parser.add_argument("--repeat", default=1, type=int, help="the best of so many is told")
+    parser.add_argument("--repeat", default=1, type=int, help="the best of so many counts")
     parser.add_argument("--rounds", default=1, type=int, help="each way is loaded and measured so often, in turns")
     parser.add_argument("--cold", action="store_true", help="our prefix cache is emptied before each workload")
     parser.add_argument("--vllm-python", default="", help="the interpreter of an environment that has vllm")
     parser.add_argument("--models", default=CACHE, type=Path)
     parser.add_argument("--out", type=Path, help="where to write the results, as JSON, Markdown and SVG")
-    told = parser.parse_args()
-    VLLM.python = told.vllm_python
-    folder = make(told.models, told.shape, told.dtype)
+    arguments = parser.parse_args()
+    VLLM.python = arguments.vllm_python
+    folder = make(arguments.models, arguments.shape, arguments.dtype)
     weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    read = bandwidth(told.device, told.threads)
+    read = bandwidth(arguments.device, arguments.threads)
     command = "python -m benchmarks.engine " + " ".join(sys.argv[1:])
     measured = f"read bandwidth {read / 1e9:.1f} GB/s, weights {weights / 1e9:.2f} GB"
     head = f"`{command}`\n\n{json.dumps(versions())}; {measured}\n\n"
     about = {"command": command, "versions": versions(), "bandwidth": read}
     rows: list[Row] = []
-    for name in told.targets * told.rounds:
+    for name in arguments.targets * arguments.rounds:
         try:
-            rows = best(rows + measure(name, folder, told))
+            rows = best(rows + measure(name, folder, arguments))
         except Exception as error:  # noqa: BLE001 - the other targets' figures stand
             # The others' figures stand without it.
             print(f"{name:>12} is left out: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
             continue
-        if told.out:
-            write(told.out, head, rows, read / weights, about)
+        if arguments.out:
+            write(arguments.out, head, rows, read / weights, about)
     print(head + table(rows, read / weights))
 
 

@@ -96,19 +96,19 @@ class Steps:
         return median(took)
 
 
-def batch(steps: Steps, told: argparse.Namespace) -> str:
-    read = bandwidth(told.device, told.threads)
+def batch(steps: Steps, arguments: argparse.Namespace) -> str:
+    read = bandwidth(arguments.device, arguments.threads)
     planned = steps.ours.planned
     lines = [f"batch (read bandwidth {read / 1e9:.0f} GB/s, weights {planned.weight_bytes / 1e9:.2f} GB):"]
-    for count in told.clients:
-        seconds = steps.decode(count, told.prompt, told.new)
-        held = count * (told.prompt + told.new / 2) * planned.block_bytes / steps.ours.block_tokens
+    for count in arguments.clients:
+        seconds = steps.decode(count, arguments.prompt, arguments.new)
+        held = count * (arguments.prompt + arguments.new / 2) * planned.block_bytes / steps.ours.block_tokens
         share = (planned.weight_bytes + held) / seconds / read
         lines.append(f"  {count:>4} sequences {count / seconds:>9.0f} tokens/s, {share:.0%} of the bandwidth")
     return "\n".join(lines)
 
 
-def replay(steps: Steps, told: argparse.Namespace) -> str:
+def replay(steps: Steps, arguments: argparse.Namespace) -> str:
     graphs = steps.ours.runner._graphs
     if graphs is None:
         return "replay: no graphs on this device"
@@ -125,23 +125,23 @@ def replay(steps: Steps, told: argparse.Namespace) -> str:
         spans.append((begun, ended))
 
     graphs._steps = {size: lambda work=work: timed(work) for size, work in plain.items()}
-    seconds = steps.decode(MANY, told.prompt, told.new)
+    seconds = steps.decode(MANY, arguments.prompt, arguments.new)
     graphs._steps = plain
     inside = median(begun.elapsed_time(ended) for begun, ended in spans) / 1e3
     return f"replay: {inside / seconds:.2f} of a step of {MANY} sequences ({seconds * 1e3:.2f} ms)"
 
 
-def sampled(steps: Steps, told: argparse.Namespace) -> str:
+def sampled(steps: Steps, arguments: argparse.Namespace) -> str:
     greedy, every = (
-        median(steps.decode(MANY, told.prompt, told.new, how) for _ in range(3)) for how in (GREEDY, EVERY)
+        median(steps.decode(MANY, arguments.prompt, arguments.new, how) for _ in range(3)) for how in (GREEDY, EVERY)
     )
     return (
         f"sampled: {greedy / every:.2f} × greedy at {MANY} sequences ({every * 1e3:.2f} against {greedy * 1e3:.2f} ms)"
     )
 
 
-def admission(steps: Steps, told: argparse.Namespace) -> str:
-    readers = {sequence.key for sequence in steps.ask(MANY - 1, told.prompt, told.new)}
+def admission(steps: Steps, arguments: argparse.Namespace) -> str:
+    readers = {sequence.key for sequence in steps.ask(MANY - 1, arguments.prompt, arguments.new)}
     gaps: list[float] = []
     before, asked = 0.0, False
     for now, drew in steps.run():
@@ -158,7 +158,7 @@ def admission(steps: Steps, told: argparse.Namespace) -> str:
     return f"admission: gaps p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms: {p99 / p50:.1f} ×"
 
 
-def cached(steps: Steps, told: argparse.Namespace) -> str:
+def cached(steps: Steps, arguments: argparse.Namespace) -> str:
     first: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(3):
         prompt = steps.ask(1, 2000, 1)[0].tokens
@@ -186,13 +186,15 @@ def main() -> None:
     parser.add_argument("--prompt", default=512, type=int)
     parser.add_argument("--new", default=128, type=int)
     parser.add_argument("--models", default=CACHE, type=Path)
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     print(f"python -m benchmarks.engine.decode {' '.join(sys.argv[1:])}\n{json.dumps(versions())}", flush=True)
-    ours = Ours(make(told.models, told.shape, told.dtype), told.device, told.dtype, told.threads)
+    ours = Ours(
+        make(arguments.models, arguments.shape, arguments.dtype), arguments.device, arguments.dtype, arguments.threads
+    )
     steps = Steps(ours)
-    for what in told.what:
+    for what in arguments.what:
         ours.reset()
-        print(WAYS[what](steps, told), flush=True)
+        print(WAYS[what](steps, arguments), flush=True)
 
 
 if __name__ == "__main__":

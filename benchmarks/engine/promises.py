@@ -32,16 +32,16 @@ BAD_AT = 8
 """The step at which one of the neighbours goes wrong."""
 
 
-def prefix(folder: Path, told: argparse.Namespace) -> str:
-    ours = Ours(folder, "cpu", told.dtype, told.threads)
+def prefix(folder: Path, arguments: argparse.Namespace) -> str:
+    ours = Ours(folder, "cpu", arguments.dtype, arguments.threads)
     rates: dict[bool, list[float]] = {True: [], False: []}
     ours.run(workload(1, 512, 64, 4, 0, seed=999))
-    for turn in range(told.repeat):
+    for turn in range(arguments.repeat):
         for cached in (False, True):
             ours.reset()
             if cached:
                 ours.run(workload(1, 512, 64, 1, 0, seed=998))
-            asked = workload(told.clients, 512, 64, 64, 0, seed=turn)
+            asked = workload(arguments.clients, 512, 64, 64, 0, seed=turn)
             if not cached:
                 # Nothing is shared, neither with an earlier workload nor among these.
                 asked.prompts = [[300 + i, *prompt[1:]] for i, prompt in enumerate(asked.prompts)]
@@ -53,12 +53,12 @@ def prefix(folder: Path, told: argparse.Namespace) -> str:
 class Engine:
     """A loop as the engine's process has it, without its sockets."""
 
-    def __init__(self, folder: Path, told: argparse.Namespace) -> None:
+    def __init__(self, folder: Path, arguments: argparse.Namespace) -> None:
         from providers.local.engine.serving.assembly import build
         from providers.local.engine.serving.folder import open_folder
         from providers.local.options import Options
 
-        options = Options(str(folder), "cpu", told.dtype, told.threads, max_context=1024, kv_cache_mb=1024)
+        options = Options(str(folder), "cpu", arguments.dtype, arguments.threads, max_context=1024, kv_cache_mb=1024)
         self.loop, _ = build(open_folder(str(folder)), options, lambda: None)
         self.asked = 0
 
@@ -78,15 +78,15 @@ class Engine:
         step, began = 0, time.perf_counter()
         while self.loop.busy:
             before_step(step)
-            for (_, number), told in self.loop.step():
-                if isinstance(told, Piece):
-                    texts[number] = texts.get(number, "") + told.text
+            for (_, number), message in self.loop.step():
+                if isinstance(message, Piece):
+                    texts[number] = texts.get(number, "") + message.text
             step += 1
         return time.perf_counter() - began, texts
 
 
-def neighbours(folder: Path, told: argparse.Namespace) -> str:
-    engine = Engine(folder, told)
+def neighbours(folder: Path, arguments: argparse.Namespace) -> str:
+    engine = Engine(folder, arguments)
     runner: Any = engine.loop._runner
     draw, tokens = runner._draw, 64
     bad = [0]
@@ -100,9 +100,9 @@ def neighbours(folder: Path, told: argparse.Namespace) -> str:
 
     runner._draw = poisoned
     rates: dict[str, list[float]] = {"well": [], "poisoned": [], "cancelled": []}
-    for _ in range(told.repeat + 1):
+    for _ in range(arguments.repeat + 1):
         for how, mine in rates.items():
-            numbers = engine.begin(told.clients, tokens, temperature=0.0)
+            numbers = engine.begin(arguments.clients, tokens, temperature=0.0)
             bad[0] = numbers[0] if how == "poisoned" else 0
 
             def cancel(step: int, key: tuple[int, int] = (0, numbers[0]), how: str = how) -> None:
@@ -111,18 +111,18 @@ def neighbours(folder: Path, told: argparse.Namespace) -> str:
 
             seconds, texts = engine.finish(cancel)
             assert all(texts[number] for number in numbers[1:])
-            mine.append((told.clients - 1) * tokens / seconds)
+            mine.append((arguments.clients - 1) * tokens / seconds)
     well, poisoned_, cancelled = (median(mine[1:]) for mine in rates.values())
     return (
-        f"neighbours: {well:.0f} tokens/s of {told.clients - 1}; "
+        f"neighbours: {well:.0f} tokens/s of {arguments.clients - 1}; "
         f"poisoned {poisoned_ / well:.2f} ×, cancelled {cancelled / well:.2f} ×"
     )
 
 
-def masks(folder: Path, told: argparse.Namespace) -> str:
+def masks(folder: Path, arguments: argparse.Namespace) -> str:
     from providers.local.engine.serving.grammars import Grammars
 
-    engine = Engine(folder, told)
+    engine = Engine(folder, arguments)
     runner, make_sequence = engine.loop._runner, engine.loop.preprocessing.make
     text, vocabulary, _ = make_sequence.keywords["grammars"]._told  # type: ignore[attr-defined]
     # A random model seldom ends its prose; so it may have a few characters only, and ends with a token of its own.
@@ -137,9 +137,9 @@ def masks(folder: Path, told: argparse.Namespace) -> str:
 
     runner._masks.apply = timed  # type: ignore[attr-defined]
     lines = []
-    for clients in (1, told.clients):
+    for clients in (1, arguments.clients):
         shares = []
-        for _ in range(told.repeat + 1):
+        for _ in range(arguments.repeat + 1):
             waited[0] = 0.0
             engine.begin(clients, 64, temperature=1.5, constrain="sql", constrain_schema=SCHEMA)
             seconds, _ = engine.finish()
@@ -157,10 +157,10 @@ def main() -> None:
     parser.add_argument("--clients", default=16, type=int)
     parser.add_argument("--repeat", default=5, type=int)
     parser.add_argument("--models", default=CACHE, type=Path)
-    told = parser.parse_args()
-    folder = make(told.models, told.shape, told.dtype)
-    for what in told.what:
-        print({"prefix": prefix, "neighbours": neighbours, "masks": masks}[what](folder, told), flush=True)
+    arguments = parser.parse_args()
+    folder = make(arguments.models, arguments.shape, arguments.dtype)
+    for what in arguments.what:
+        print({"prefix": prefix, "neighbours": neighbours, "masks": masks}[what](folder, arguments), flush=True)
 
 
 if __name__ == "__main__":

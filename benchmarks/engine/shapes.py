@@ -29,9 +29,9 @@ def make(folder: Path, shape: str, dtype: str) -> Path:
     path = folder / f"{shape}-{dtype}"
     if (path / "model.safetensors").exists() or (path / "model.safetensors.index.json").exists():
         return path
-    told = {"max_position_embeddings": 4096, "rope_theta": 1e6, "bos_token_id": None, "eos_token_id": None}
+    members = {"max_position_embeddings": 4096, "rope_theta": 1e6, "bos_token_id": None, "eos_token_id": None}
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(Qwen2Config(**SHAPES[shape] | told), dtype=getattr(torch, dtype))
+    model = AutoModelForCausalLM.from_config(Qwen2Config(**SHAPES[shape] | members), dtype=getattr(torch, dtype))
     model.save_pretrained(path)
     _tokenizer(path, SHAPES[shape]["vocab_size"])
     return path
@@ -47,5 +47,5 @@ def _tokenizer(path: Path, vocabulary: int) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save(str(path / "tokenizer.json"))
-    told = {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": "{{ messages[-1].content }}"}
-    (path / "tokenizer_config.json").write_text(json.dumps(told))
+    members = {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": "{{ messages[-1].content }}"}
+    (path / "tokenizer_config.json").write_text(json.dumps(members))

@@ -119,7 +119,7 @@ class Continuous(_Transformers):
 
     def __init__(self, folder: Path, device: str, dtype: str, threads: int) -> None:
         if device == "cpu" and importlib.util.find_spec("psutil") is None:
-            # Its manager's thread dies of it, and nobody is told.
+            # Its manager's thread dies of it, and no caller gets an error.
             raise RuntimeError("transformers' continuous batching on a CPU needs psutil")
         super().__init__(folder, device, dtype, threads)
 
@@ -150,10 +150,10 @@ class Continuous(_Transformers):
         from transformers import GenerationConfig
 
         self.close()
-        told: dict[str, Any] = {"max_new_tokens": workload.new, "eos_token_id": -1, "pad_token_id": 0}
+        config: dict[str, Any] = {"max_new_tokens": workload.new, "eos_token_id": -1, "pad_token_id": 0}
         if workload.temperature:
-            told |= {"do_sample": True, "temperature": workload.temperature}
-        self.manager = self.model.init_continuous_batching(generation_config=GenerationConfig(**told))
+            config |= {"do_sample": True, "temperature": workload.temperature}
+        self.manager = self.model.init_continuous_batching(generation_config=GenerationConfig(**config))
         self.temperature = workload.temperature
         self.manager.start()
 

@@ -168,13 +168,13 @@ def main() -> None:
     parser.add_argument("--every-ms", type=float, default=20)
     parser.add_argument("--generating", type=int, metavar="CLIENTS")
     parser.add_argument("--models", default=CACHE, type=Path)
-    told = parser.parse_args()
-    if told.generating:
-        print(generating(told.generating, told.models))
+    arguments = parser.parse_args()
+    if arguments.generating:
+        print(generating(arguments.generating, arguments.models))
         return
     print("| streams | worker CPU µs per token | lag p99 idle, ms | lag p99 busy, ms |\n|---|---|---|---|")
     for streams in (1, 32, 256):
-        print(measure(streams, told.tokens, told.every_ms / 1000), flush=True)
+        print(measure(streams, arguments.tokens, arguments.every_ms / 1000), flush=True)
 
 
 if __name__ == "__main__":

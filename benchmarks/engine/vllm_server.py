@@ -27,8 +27,10 @@ async def main(folder: str, dtype: str, threads: str) -> None:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    told = AsyncEngineArgs(model=folder, dtype=dtype, max_model_len=4096, max_num_seqs=256, enable_prefix_caching=True)
-    engine = AsyncLLM.from_engine_args(told)
+    engine_arguments = AsyncEngineArgs(
+        model=folder, dtype=dtype, max_model_len=4096, max_num_seqs=256, enable_prefix_caching=True
+    )
+    engine = AsyncLLM.from_engine_args(engine_arguments)
     print(json.dumps({"ready": True}), flush=True)
     for round_, line in enumerate(sys.stdin):
         asked = json.loads(line)

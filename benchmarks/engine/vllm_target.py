@@ -57,8 +57,8 @@ class VLLM(Target):
 
     def run(self, workload: Workload) -> Times:
         assert self.process.stdin
-        told = {"prompts": workload.prompts, "new": workload.new, "temperature": workload.temperature}
-        self.process.stdin.write(json.dumps(told) + "\n")
+        request = {"prompts": workload.prompts, "new": workload.new, "temperature": workload.temperature}
+        self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return Times(self._read()["tokens"])
 

@@ -34,7 +34,7 @@ from benchmarks.gpu.random_model import RandomEngine
 Result = dict[str, Any]
 
 
-def correct(told: Namespace) -> Result:
+def correct(arguments: Namespace) -> Result:
     """How many of each family's replies have transformers' ids."""
     import torch
 
@@ -43,10 +43,10 @@ def correct(told: Namespace) -> Result:
     found: Result = {}
     for family in FAMILIES:
         with tempfile.TemporaryDirectory() as folder:
-            judge = make_model(Path(folder), family, max_position_embeddings=4096).to(told.device)
+            judge = make_model(Path(folder), family, max_position_embeddings=4096).to(arguments.device)
             # An end token ends nothing here: the steps go on behind one.
             judge.generation_config.eos_token_id = None
-            steps = Steps(Ours(Path(folder), told.device, "float32", 1))
+            steps = Steps(Ours(Path(folder), arguments.device, "float32", 1))
             chance = torch.Generator().manual_seed(1)
             prompts = [torch.randint(5, 390, (n,), generator=chance).tolist() for n in (1, 15, 40, 130)]
             sequences = [steps.ask_for(prompt, 24) for prompt in prompts]
@@ -54,7 +54,7 @@ def correct(told: Namespace) -> Result:
                 pass
             equal = 0
             for prompt, sequence in zip(prompts, sequences, strict=True):
-                ids = torch.tensor([prompt], device=told.device)
+                ids = torch.tensor([prompt], device=arguments.device)
                 mask = torch.ones_like(ids)
                 theirs = judge.generate(ids, attention_mask=mask, max_new_tokens=24, do_sample=False)
                 equal += theirs[0].tolist() == sequence.tokens
@@ -62,16 +62,16 @@ def correct(told: Namespace) -> Result:
     return found
 
 
-def kernel(told: Namespace) -> Result:
+def kernel(arguments: Namespace) -> Result:
     """The largest differences between the kernels and their plain twins, on random shapes."""
     import torch
 
-    if not told.device.startswith("cuda"):
+    if not arguments.device.startswith("cuda"):
         return {"kernel": "no GPU"}
     from providers.local.engine.compute.kernels import fused, plain
 
     found: Result = {}
-    device, dtype = told.device, torch.bfloat16
+    device, dtype = arguments.device, torch.bfloat16
     for batch, kv_heads, group, dim, blocks in (
         (1, 4, 7, 128, 64),
         (32, 2, 7, 64, 40),
@@ -98,12 +98,12 @@ def kernel(told: Namespace) -> Result:
     return found
 
 
-def ceilings(told: Namespace) -> Result:
+def ceilings(arguments: Namespace) -> Result:
     """Bytes/s of reading, and products/s of a square matrix."""
     import torch
 
-    side = 8192 if told.device.startswith("cuda") else 1024
-    matrix = torch.randn(side, side, device=told.device, dtype=getattr(torch, told.dtype))
+    side = 8192 if arguments.device.startswith("cuda") else 1024
+    matrix = torch.randn(side, side, device=arguments.device, dtype=getattr(torch, arguments.dtype))
 
     def product() -> None:
         torch.mm(matrix, matrix)
@@ -115,27 +115,29 @@ def ceilings(told: Namespace) -> Result:
     for _ in range(5):
         product()
     seconds = (time.perf_counter() - began) / 5
-    told.read = bandwidth(told.device, 1)
-    return {"read_gb_s": told.read / 1e9, "matrix_tflop_s": 2 * side**3 / seconds / 1e12}
+    arguments.read = bandwidth(arguments.device, 1)
+    return {"read_gb_s": arguments.read / 1e9, "matrix_tflop_s": 2 * side**3 / seconds / 1e12}
 
 
-def speed(told: Namespace) -> Result:
+def speed(arguments: Namespace) -> Result:
     """Decode steps by themselves, then beside other work."""
-    engine = RandomEngine(told.shape, told.device, told.dtype, max(MANY, *told.clients), not told.no_graphs)
+    engine = RandomEngine(
+        arguments.shape, arguments.device, arguments.dtype, max(MANY, *arguments.clients), not arguments.no_graphs
+    )
     steps: Any = Steps(engine)  # type: ignore[arg-type]
     found: Result = {"graphs": engine.runner.graphs, "budget": engine.budget}
-    for count in told.clients:
-        seconds = steps.decode(count, told.prompt, told.new)
-        held = count * (told.prompt + told.new / 2) * engine.planned.block_bytes / engine.block_tokens
-        share = (engine.read_bytes + held) / seconds / told.read
+    for count in arguments.clients:
+        seconds = steps.decode(count, arguments.prompt, arguments.new)
+        held = count * (arguments.prompt + arguments.new / 2) * engine.planned.block_bytes / engine.block_tokens
+        share = (engine.read_bytes + held) / seconds / arguments.read
         found[f"decode {count}"] = {"tokens_s": count / seconds, "step_ms": seconds * 1e3, "bandwidth_share": share}
         print(f"  decode {count}: {count / seconds:.0f} tokens/s, {share:.0%} of the bandwidth", flush=True)
         engine.reset()
-    greedy, every = (steps.decode(MANY, told.prompt, told.new, how) for how in (GREEDY, EVERY))
+    greedy, every = (steps.decode(MANY, arguments.prompt, arguments.new, how) for how in (GREEDY, EVERY))
     found["sampled over greedy"] = every / greedy
     for part in (admission, cached):
         engine.reset()
-        found[part.__name__] = part(steps, told)
+        found[part.__name__] = part(steps, arguments)
         print(f"  {found[part.__name__]}", flush=True)
     return found
 
@@ -155,24 +157,24 @@ def main() -> int:
     parser.add_argument("--parts", type=lambda text: text.split(","), default=[part.__name__ for part in PARTS])
     parser.add_argument("--no-graphs", action="store_true")
     parser.add_argument("--out", type=Path)
-    told = parser.parse_args()
-    told.read = 1.0
+    arguments = parser.parse_args()
+    arguments.read = 1.0
     began = time.monotonic()
-    results: Result = {"versions": versions(), "arguments": {"shape": told.shape, "dtype": told.dtype}}
+    results: Result = {"versions": versions(), "arguments": {"shape": arguments.shape, "dtype": arguments.dtype}}
     failed = False
-    for part in (part for part in PARTS if part.__name__ in told.parts):
-        if time.monotonic() - began > told.limit_s:
+    for part in (part for part in PARTS if part.__name__ in arguments.parts):
+        if time.monotonic() - began > arguments.limit_s:
             results[part.__name__] = "left out: no time"
             continue
         print(f"{part.__name__} …", flush=True)
         try:
-            results[part.__name__] = part(told)
+            results[part.__name__] = part(arguments)
         except Exception:  # noqa: BLE001 - what is known so far is worth keeping
             failed = True
             results[part.__name__] = traceback.format_exc()
         print(json.dumps({part.__name__: results[part.__name__]}, indent=1, default=str), flush=True)
-        if told.out:
-            told.out.write_text(json.dumps(results, indent=1, default=str))
+        if arguments.out:
+            arguments.out.write_text(json.dumps(results, indent=1, default=str))
     return 1 if failed else 0
 
 

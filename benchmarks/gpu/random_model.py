@@ -53,10 +53,10 @@ class RandomEngine:
         from providers.local.engine.serving.memory import plan
         from providers.local.options import Options
 
-        told = {"architectures": ["Qwen2ForCausalLM"], "max_position_embeddings": 4096, "rope_theta": 1e6}
-        config = read_config(SHAPES[shape] | told)
+        members = {"architectures": ["Qwen2ForCausalLM"], "max_position_embeddings": 4096, "rope_theta": 1e6}
+        config = read_config(SHAPES[shape] | members)
         options = Options(shape, device, dtype, max_batch=max_batch, max_context=4096)
-        self.planned = plan(Folder(None, shape, told, {}, {}, "", []), config, options)  # type: ignore[arg-type]
+        self.planned = plan(Folder(None, shape, members, {}, {}, "", []), config, options)  # type: ignore[arg-type]
         weights: Any = RandomWeights(self.planned.device, self.planned.dtype, self.planned.form)
         torch.manual_seed(0)
         model = Model(config, weights, self.planned.max_context, kernels.available(weights.device, weights.dtype))
