@@ -42,13 +42,16 @@ class Asking:
         try:
             for batch in self.stream:
                 self.iterated += batch
-                self.stream.deliver_to(self.take)
+                self.stream.deliver_to(self.take, self.take_text)
         finally:
             self.stream.close()
 
     def take(self, batch: list[Delta]) -> None:
         assert gevent.getcurrent() is gevent.get_hub()
         self.delivered += batch
+
+    def take_text(self, text: str) -> None:
+        self.take([Delta(text)])
 
     @property
     def text(self) -> str:
@@ -130,8 +133,9 @@ def test_closing_it_closes_the_upstream_at_once():
     with serving(slowly(*map(event, WORDS), then=lambda caller: caller.wait_for_close())) as server:
         asking = Asking(server.url)
         running = gevent.spawn(asking.run)
-        while len(asking.delivered) < len(WORDS) - 1:
-            gevent.sleep(0.005)
+        with gevent.Timeout(10):
+            while len(asking.delivered) < len(WORDS) - 1:
+                gevent.sleep(0.005)
         asking.stream.close()
         running.join(5)
         with gevent.Timeout(5):
