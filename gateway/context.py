@@ -94,8 +94,8 @@ def current() -> Sluice:
 
 def asked() -> Request:
     """The current request."""
-    found: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    return found
+    flask_request: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    return flask_request
 
 
 def kept() -> Any:

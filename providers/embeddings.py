@@ -59,7 +59,7 @@ def in_batches(
     """One result for a request with more texts than the service takes at once: `ask` is called for each batch."""
     texts = request.texts
     parts = [replace(request, texts=texts[n : n + batch_texts]) for n in range(0, len(texts), batch_texts)]
-    found = [ask(part) for part in parts]
-    counts = [embeddings.tokens for embeddings in found]
+    batches = [ask(part) for part in parts]
+    counts = [embeddings.tokens for embeddings in batches]
     tokens = None if None in counts else sum(count for count in counts if count is not None)
-    return Embeddings([one for embeddings in found for one in embeddings.vectors], tokens, found[0].model)
+    return Embeddings([one for embeddings in batches for one in embeddings.vectors], tokens, batches[0].model)

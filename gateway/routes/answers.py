@@ -77,13 +77,13 @@ def _utf8(query: bytes) -> None:
 
 def _parsed(parse: Callable[[Any], Question], data: Any) -> Question:
     """The question that `parse` reads from `data`, with its names checked and its defaults filled in."""
-    asked = parse(data)
-    asked.provider = replies.provider(asked.provider, "provider")
+    parsed = parse(data)
+    parsed.provider = replies.provider(parsed.provider, "provider")
     sluice = context.current()
-    asked.database = choices.database(g.rights, tickets.check_database(asked.database), sluice.settings.databases)
-    if asked.constrain and sluice.databases.get(asked.database) is None:
+    parsed.database = choices.database(g.rights, tickets.check_database(parsed.database), sluice.settings.databases)
+    if parsed.constrain and sluice.databases.get(parsed.database) is None:
         raise Failure("bad_request", "constrain: needs a database, whose schema limits the statements, got none")
-    return asked
+    return parsed
 
 
 def begin(

@@ -47,12 +47,12 @@ def embeddings() -> Response:
     name = target.provider
     sluice = context.current()
     replies.count()
-    found = sluice.providers.embed(EmbeddingsRequest(texts, fields.dimensions, fields.user), name)
+    embeddings = sluice.providers.embed(EmbeddingsRequest(texts, fields.dimensions, fields.user), name)
     data = [
         {"object": "embedding", "index": n, "embedding": _written(vector, fields.encoding_format)}
-        for n, vector in enumerate(found.vectors)
+        for n, vector in enumerate(embeddings.vectors)
     ]
-    tokens = found.tokens
+    tokens = embeddings.tokens
     usage = None if tokens is None else {"prompt_tokens": tokens, "total_tokens": tokens}
     reply = {"object": "list", "data": data, "model": name or sluice.settings.default, "usage": usage}
     return Response(msgspec.json.encode(reply), content_type="application/json")

@@ -54,25 +54,25 @@ _decoder = msgspec.json.Decoder(Feedback)
 
 @routes.post("/feedback")
 def feedback() -> Response:
-    given = decode(_decoder, body())
-    if given.right is None and given.sql is None:
+    feedback = decode(_decoder, body())
+    if feedback.right is None and feedback.sql is None:
         raise Failure(
             "bad_request", "right: required, but missing; say true or false, or send the right `sql`", param="right"
         )
-    answer = context.current().answers.find(given.id, g.owner)
+    answer = context.current().answers.find(feedback.id, g.owner)
     if answer.database and not g.rights.may_read(answer.database):
         raise Failure("forbidden", "database: this key may no longer ask the answer's database")
-    database = _database(given, answer)
-    if given.sql is None and not given.right:
+    database = _database(feedback, answer)
+    if feedback.sql is None and not feedback.right:
         return _reply(answer, remembered=False, forgotten=database.examples.forget(answer.question, by=g.owner))
     if len(answer.question) > MAX_REMEMBERED_CHARACTERS:
         raise _not(f"id: the answer's question must have at most {MAX_REMEMBERED_CHARACTERS} characters")
-    sql = given.sql
+    sql = feedback.sql
     if sql is None:
-        found = native.whole(replies.so_far(answer))
-        if found["sql"] is None or not found["sql"]["ok"] or found["rows"] is None:
+        reply = native.whole(replies.so_far(answer))
+        if reply["sql"] is None or not reply["sql"]["ok"] or reply["rows"] is None:
             raise _not("right: needs an answer whose statement gave rows; this one has none")
-        sql = found["sql"]["sql"]
+        sql = reply["sql"]["sql"]
     else:
         _try(database, sql)
     if reason := database.examples.confirm(answer.question, sql, database.schema(), by=g.owner):

@@ -73,18 +73,18 @@ def completions() -> Response:
     data = passed_on.flattened(body())
     fields = decode(_decoder, data)
     _judge(fields)
-    asked = v1_models.target(fields.model, fields.database)
+    target = v1_models.target(fields.model, fields.database)
     with_usage = bool(fields.stream_options and fields.stream_options.include_usage)
-    if asked.database is not None:
+    if target.database is not None:
         name = fields.model or ""
-        answer = _sql(fields, asked)
+        answer = _sql(fields, target)
         if fields.stream:
             return replies.stream(answer, openai.Chunks(with_usage, model=name, tables=True))
         return replies.whole(answer, partial(openai.completion, model=name, tables=True))
     chat_request = _request(fields)
     chat_request.extra = passed_on.members(data, frozenset(Fields.__struct_fields__))
-    flow = chat.answer(chat_request, context.current().providers, asked.provider)
-    answer = replies.begin(flow, [asked.provider, chat_request], asked.provider, window_s=_window_s())
+    flow = chat.answer(chat_request, context.current().providers, target.provider)
+    answer = replies.begin(flow, [target.provider, chat_request], target.provider, window_s=_window_s())
     if fields.stream:
         return replies.stream(answer, openai.Chunks(with_usage))
     return replies.whole(answer, openai.completion)
@@ -137,25 +137,25 @@ def text_completions() -> Response:
     """A provider with `text_completions` gets the prompt as it is; any other is asked it as a user's message."""
     data = passed_on.flattened(body())
     fields = decode(_prompt_decoder, data)
-    asked = v1_models.target(fields.model)
+    target = v1_models.target(fields.model)
     settings = context.current().settings
-    provider = asked.provider or settings.default
-    as_text = asked.database is None and settings.providers[provider].text_completions
+    provider = target.provider or settings.default
+    as_text = target.database is None and settings.providers[provider].text_completions
     prompt = _prompt(fields, as_text)
     sampling = _sampling(fields)
     about: dict[str, Any] = {}
-    if asked.database is not None:
+    if target.database is not None:
         about = {"model": fields.model or "", "tables": True}
-        question = Question(_short(prompt, "prompt"), asked.provider, asked.database, sampling=sampling)
+        question = Question(_short(prompt, "prompt"), target.provider, target.database, sampling=sampling)
         answer = answers.begin(question, window_s=_window_s())
     else:
-        known = frozenset(Prompt.__struct_fields__) - frozenset(TEXT_ONLY if as_text else ())
+        checked = frozenset(Prompt.__struct_fields__) - frozenset(TEXT_ONLY if as_text else ())
         request = ChatRequest([{"role": "user", "content": prompt}], sampling, cache_salt=g.owner)
         request.prompt = prompt if as_text else None
-        request.extra = passed_on.members(data, known)
+        request.extra = passed_on.members(data, checked)
         # No fallback could answer what only a text completion has.
         bound = not isinstance(prompt, str) or any(name in request.extra for name in TEXT_ONLY)
-        name = provider if bound else asked.provider
+        name = provider if bound else target.provider
         flow = chat.answer(request, context.current().providers, name)
         answer = replies.begin(flow, [name, request], name, window_s=_window_s())
     if not fields.stream:

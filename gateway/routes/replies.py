@@ -151,10 +151,10 @@ def whole(answer: Followable, written: Callable[[list[Event]], Any] = native.who
     if not _ended(answer):
         # The client has left and will not read this.
         return Response(status=499)
-    found = so_far(answer)
+    events = so_far(answer)
     if answer.failure is not None:
-        return errors.response(answer.failure, answer.id, answer=native.whole(found)["answer"])
-    reply = Response(encode(written(found)), content_type="application/json")
+        return errors.response(answer.failure, answer.id, answer=native.whole(events)["answer"])
+    reply = Response(encode(written(events)), content_type="application/json")
     reply.headers["Cache-Control"] = "no-cache"
     return described(reply, answer)
 
@@ -165,8 +165,8 @@ def rows_alone(answer: Followable) -> Response:
         return Response(status=499)
     if answer.failure is not None:
         return errors.response(answer.failure, answer.id)
-    found = native.whole(so_far(answer))
-    rows, sql = found["rows"], found["sql"]
+    whole_reply = native.whole(so_far(answer))
+    rows, sql = whole_reply["rows"], whole_reply["sql"]
     if rows is None:
         if sql is not None and not sql["ok"]:
             return errors.response(Failure("sql_refused", sql["reason"]), answer.id)
@@ -195,10 +195,10 @@ def _client() -> Client | None:
 def so_far(answer: Followable) -> list[Event]:
     """The answer's events so far; what a closing tag alone ends is reasoning, where its provider looks for tags."""
     batch = answer.after(0)
-    found = batch.events if batch else []
-    start = next((event.data for event in found if event.name == EventName.START), {})
+    events = batch.events if batch else []
+    start = next((event.data for event in events if event.name == EventName.START), {})
     provider = context.current().settings.providers.get(start.get("provider", ""))
-    return orphans.apart(found) if provider is not None and provider.think_tags == "auto" else found
+    return orphans.apart(events) if provider is not None and provider.think_tags == "auto" else events
 
 
 def _adjusted(answer: Followable) -> str:

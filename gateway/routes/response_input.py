@@ -19,23 +19,23 @@ def messages(given: str | list[Any]) -> list[dict[str, Any]]:
     if isinstance(given, str):
         plain("input", given)
         return [{"role": "user", "content": given}]
-    found: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
     for n, item in enumerate(given):
         path = f"input[{n}]"
         if not isinstance(item, dict):
             raise BadQuestion(f"{path}: must be an object")
         kind = item.get("type") or "message"
         if kind == "message":
-            found.append(_message(path, item))
+            messages.append(_message(path, item))
         elif kind == "function_call":
-            _call(path, item, found)
+            _call(path, item, messages)
         elif kind == "function_call_output":
             output = item.get("output")
             content = output if isinstance(output, str) else msgspec.json.encode(output).decode()
-            found.append({"role": "tool", "tool_call_id": _text(path, item, "call_id"), "content": content})
+            messages.append({"role": "tool", "tool_call_id": _text(path, item, "call_id"), "content": content})
         elif kind not in _SKIPPED:
             raise BadQuestion(f"{path}.type: {shown(str(kind))} is not supported; send messages and function calls")
-    return found
+    return messages
 
 
 def _text(path: str, item: dict[str, Any], name: str) -> str:
@@ -92,15 +92,15 @@ def _part(path: str, part: Any) -> dict[str, Any]:
 
 def tools(given: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
     """Function tools in a chat completion's form; raises BadQuestion, which names a built-in tool."""
-    found = []
+    functions = []
     for n, tool in enumerate(given or ()):
         kind = tool.get("type")
         if kind != "function":
             raise BadQuestion(f"tools[{n}].type: built-in tool {shown(str(kind))} is not available; must be function")
         _text(f"tools[{n}]", tool, "name")
         function = {name: tool[name] for name in ("name", "description", "parameters", "strict") if name in tool}
-        found.append({"type": "function", "function": function})
-    return found or None
+        functions.append({"type": "function", "function": function})
+    return functions or None
 
 
 def tool_choice(given: Any) -> Any:
@@ -114,17 +114,20 @@ def tool_choice(given: Any) -> Any:
 
 def response_format(text: dict[str, Any] | None) -> dict[str, Any] | None:
     """`text.format` in a chat completion's form; raises BadQuestion."""
-    given = (text or {}).get("format")
-    if given is None:
+    text_format = (text or {}).get("format")
+    if text_format is None:
         return None
-    kind = given.get("type") if isinstance(given, dict) else None
+    kind = text_format.get("type") if isinstance(text_format, dict) else None
     if kind == "text":
         return None
     if kind == "json_object":
         return {"type": "json_object"}
     if kind == "json_schema":
         names = ("name", "description", "schema", "strict")
-        return {"type": "json_schema", "json_schema": {name: given[name] for name in names if name in given}}
+        return {
+            "type": "json_schema",
+            "json_schema": {name: text_format[name] for name in names if name in text_format},
+        }
     raise BadQuestion('text.format.type: must be "text", "json_object" or "json_schema"')
 
 

@@ -88,9 +88,9 @@ def create() -> Response:
         messages.insert(0, {"role": "system", "content": fields.instructions})
     answer = _sql(fields, target, messages, attached, window_s)
     if answer is None:
-        asked = _request(fields, messages)
-        flow = chat.answer(asked, context.current().providers, target.provider)
-        question = [target.provider, asked, fields.background]
+        chat_request = _request(fields, messages)
+        flow = chat.answer(chat_request, context.current().providers, target.provider)
+        question = [target.provider, chat_request, fields.background]
         answer = replies.begin(flow, question, target.provider, attached=attached, window_s=window_s)
     if fields.stream:
         return replies.stream(answer, ResponseEvents(_builder(answer)))

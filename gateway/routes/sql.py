@@ -68,8 +68,8 @@ def run() -> Response:
 
     record = Record("", database.name)
     steps = running.steps(fields.sql, database, record, log_sql=sluice.settings.text2sql.log_sql)
-    asked = {"sql": fields.sql, "database": database.name}
-    return in_form(replies.begin(steps, asked, None, record=record), media)
+    request_key = {"sql": fields.sql, "database": database.name}
+    return in_form(replies.begin(steps, request_key, None, record=record), media)
 
 
 def export(fields: Fields, database: Database, media: str) -> Response:
@@ -81,11 +81,11 @@ def export(fields: Fields, database: Database, media: str) -> Response:
         raise Failure("bad_request", f"all_rows: database {database.name} gives no whole results", param="all_rows")
     replies.count()
     exports = context.current().exports
-    whole = exports.of(database)
-    verdict = whole.judge(fields.sql)
+    exported = exports.of(database)
+    verdict = exported.judge(fields.sql)
     if not verdict.ok:
         raise Failure("sql_refused", verdict.reason or "")
-    pieces = exports.begin(whole, verdict, spreadsheet=fields.spreadsheet)
+    pieces = exports.begin(exported, verdict, spreadsheet=fields.spreadsheet)
     reply = Response(pieces, content_type="text/csv; charset=utf-8; header=present", headers=replies.HEADERS)
     # A file with as many rows may lack the ones after them.
     reply.headers["X-Rows-Limit"] = str(settings.export_rows)

@@ -53,15 +53,15 @@ def ask() -> Response:
     fields = decode(_decoder, body())
     if fields.language is not None and fields.language not in LANGUAGES:
         raise BadQuestion(f'language: must be "zh" or "en", got {shown(fields.language)}')
-    asked = v1_models.target(fields.model or fields.provider, fields.database)
+    target = v1_models.target(fields.model or fields.provider, fields.database)
     names = context.current().settings.databases
-    database = asked.database or choices.database(g.rights, fields.database, names)
+    database = target.database or choices.database(g.rights, fields.database, names)
     messages = _messages(fields.messages)
-    answer = _sql(fields, asked.provider, database, messages)
+    answer = _sql(fields, target.provider, database, messages)
     if answer is None:
         request = ChatRequest(messages, Sampling.of(fields), cache_salt=g.owner)
-        flow = chat.answer(request, context.current().providers, asked.provider)
-        answer = replies.begin(flow, [asked.provider, request], asked.provider, alias=_alias(fields.id))
+        flow = chat.answer(request, context.current().providers, target.provider)
+        answer = replies.begin(flow, [target.provider, request], target.provider, alias=_alias(fields.id))
     return _stream(answer)
 
 
@@ -99,20 +99,20 @@ def _stream(answer: Followable, *, fails_early: bool = True) -> Response:
 @routes.get("/chat/<chat_id>/stream")
 def resume(chat_id: str) -> Response:
     answers.not_head()
-    found = context.current().answers.latest(g.owner, _alias(chat_id))
-    if found is None or found.ended:
+    answer = context.current().answers.latest(g.owner, _alias(chat_id))
+    if answer is None or answer.ended:
         return Response(status=204)
     context.current().answers.admit_reader()
-    return _stream(found, fails_early=False)
+    return _stream(answer, fails_early=False)
 
 
 @routes.delete("/chat/<chat_id>/stream")
 def stop(chat_id: str) -> Response:
-    found = context.current().answers.latest(g.owner, _alias(chat_id))
-    if found is None:
+    answer = context.current().answers.latest(g.owner, _alias(chat_id))
+    if answer is None:
         raise Failure("not_found", "chat: unknown id; nothing was asked in it, or its last answer has expired")
-    found.cancel()
-    return replies.described(Response(status=204), found)
+    answer.cancel()
+    return replies.described(Response(status=204), answer)
 
 
 def _messages(sent: list[UiMessage]) -> list[dict[str, Any]]:

@@ -64,8 +64,8 @@ def beside_sql(tools: Any, tool_choice: Any, response_format: dict[str, Any] | N
 
 
 def _unknown(model: str) -> Failure:
-    known = ", ".join(listed["id"] for listed in _models())
-    return Failure("model_not_found", f"model: unknown model {shown(model)}; must be one of {known}", param="model")
+    ids = ", ".join(listed["id"] for listed in _models())
+    return Failure("model_not_found", f"model: unknown model {shown(model)}; must be one of {ids}", param="model")
 
 
 def _models() -> list[dict[str, Any]]:
@@ -73,14 +73,14 @@ def _models() -> list[dict[str, Any]]:
     rights: Caller = g.rights
     described = sluice.providers.described()
     available = [provider for provider in described if provider.available and rights.may_ask(provider.name)]
-    found = [
+    listed = [
         {"id": provider.name, "object": "model", "created": 0, "owned_by": provider.type, "root": provider.model}
         for provider in available
     ]
     for database in rights.databases_of(sluice.settings.databases):
         names = [f"{SQL}{database}", *(f"{SQL}{database}@{provider.name}" for provider in available)]
-        found += [{"id": name, "object": "model", "created": 0, "owned_by": "sluice", "root": name} for name in names]
-    return found
+        listed += [{"id": name, "object": "model", "created": 0, "owned_by": "sluice", "root": name} for name in names]
+    return listed
 
 
 @routes.get("/v1/models")

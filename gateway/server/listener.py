@@ -46,7 +46,7 @@ class Listener(StreamServer):
 
     def do_read(self) -> Any:
         try:
-            found = super().do_read()
+            accepted_pair = super().do_read()
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
@@ -55,10 +55,10 @@ class Listener(StreamServer):
             self._refuse_next()
             # As if no connection had come: the loop goes round once before the next one.
             return None
-        if found and found[0].fileno() >= self._limit:
-            self._refuse(found[0].detach())
+        if accepted_pair and accepted_pair[0].fileno() >= self._limit:
+            self._refuse(accepted_pair[0].detach())
             return None
-        return found
+        return accepted_pair
 
     def _refuse_next(self) -> None:
         """Accept a connection with the spare descriptor, and refuse it."""

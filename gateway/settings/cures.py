@@ -37,12 +37,12 @@ Pair = tuple[str, str]
 
 def cured(problems: Iterable[Problem], document: Document, model: type[BaseModel]) -> list[Problem]:
     """The problems with their cures; several that one slip made are one."""
-    found = [_cured(problem, document, model) for problem in problems]
-    whole = [one for one in found if one.kind in ("no_name", "number_commas", "plain_key")]
-    sections = {one.key.rpartition(".")[0] if one.kind != "no_name" else one.key for one in whole}
-    rest = [one for one in found if one not in whole and not any(one.key.startswith(f"{name}.") for name in sections)]
+    cured = [_cured(problem, document, model) for problem in problems]
+    wider = [one for one in cured if one.kind in ("no_name", "number_commas", "plain_key")]
+    sections = {one.key.rpartition(".")[0] if one.kind != "no_name" else one.key for one in wider}
+    rest = [one for one in cured if one not in wider and not any(one.key.startswith(f"{name}.") for name in sections)]
     first = {
-        (one.key if one.kind == "no_name" else one.key.rpartition(".")[0], one.kind): one for one in reversed(whole)
+        (one.key if one.kind == "no_name" else one.key.rpartition(".")[0], one.kind): one for one in reversed(wider)
     }
     return [*reversed(first.values()), *rest]
 

@@ -138,12 +138,12 @@ class Asking:
     ) -> Generator[list[Step], None, tuple[str, str | None]]:
         """Judge the reply's statements, run the last one; as _one_reply returns."""
         cut = done.finish_reason in CUT or done.finish_reason_raw is not None
-        found = extract.statements(text, self.database.schema().by_name, cut=cut)[-MOST_STATEMENTS:]
+        statements = extract.statements(text, self.database.schema().by_name, cut=cut)[-MOST_STATEMENTS:]
         verdict: Verdict | None = None
-        for n, statement in enumerate(found, 1):
+        for n, statement in enumerate(statements, 1):
             verdict = self.database.judge(statement)
             corrected = not verdict.ok and may_correct
-            yield [self._judged(verdict, final=n == len(found) and not corrected)]
+            yield [self._judged(verdict, final=n == len(statements) and not corrected)]
         if verdict is None:
             looks_like_sql = extract.looks_like_sql(text) and not cut
             if looks_like_sql and may_correct:

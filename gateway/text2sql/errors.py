@@ -24,12 +24,12 @@ def without_values(words: str, statement: str, *, about_statement: bool) -> str:
     `about_statement`, found before a row was read (no such column), quoted words stay that stand in the statement too.
     """
     # A value may hold quotes and line ends itself: what begins with a quote ends with the last one of the message.
-    known = set(_WORD.findall(statement.lower()))
+    statement_words = set(_WORD.findall(statement.lower()))
     kept, rest = "", words.strip()
     while found := _QUOTE.search(rest):
         before, quote, after = rest[: found.start()], found[0], rest[found.end() :]
         inner, closing, behind = after.partition(quote)
-        if about_statement and closing and set(_WORD.findall(inner.lower())) <= known:
+        if about_statement and closing and set(_WORD.findall(inner.lower())) <= statement_words:
             kept, rest = f"{kept}{before}{quote}{inner}{quote}", behind
             continue
         ends = [mark.end() for mark in _QUOTE.finditer(after)]

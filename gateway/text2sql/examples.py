@@ -45,22 +45,24 @@ class Examples:
     def _nearest(self, question: str, schema: Schema) -> list[Pair]:
         pairs, index = self._from_file(schema)
         near = pairs if len(pairs) <= MOST else index.nearest(question, MOST)
-        known = self._remembered(question) if self.remembers else []
+        remembered = self._remembered(question) if self.remembers else []
         ours = {pair.question for pair in pairs}  # the team's word on a question counts
-        kept = [pair for pair in known if pair.schema_hash == schema.hash_of(pair.tables) and pair.question not in ours]
+        kept = [
+            pair for pair in remembered if pair.schema_hash == schema.hash_of(pair.tables) and pair.question not in ours
+        ]
         return merged(MOST, kept, near)
 
     def _remembered(self, question: str) -> list[Pair]:
         """What feedback confirmed; [] where the store fails: an answer does without."""
         try:
-            found = self._store().nearest(question, MOST * 2)
+            nearest = self._store().nearest(question, MOST * 2)
         except (sqlite3.Error, OSError) as error:
             if not self._store_failed:
                 log.warning("database %s: its memory is left out: %s", self._name, error)
             self._store_failed = True
             return []
         self._store_failed = False
-        return found
+        return nearest
 
     def _from_file(self, schema: Schema) -> tuple[list[Pair], ExampleStore]:
         """The file's pairs whose statement passes with this schema."""

@@ -186,9 +186,11 @@ class _Sentence:
         return self._named(table.name, comment)
 
     def _conditions(self, tree: exp.Select) -> list[str]:
-        found = [join.args.get("on") for join in tree.args.get("joins") or []]
+        conditions = [join.args.get("on") for join in tree.args.get("joins") or []]
         where = tree.args.get("where")
-        parts = [part for node in [*found, where.this if where else None] if node for part in self._flat(node, exp.And)]
+        parts = [
+            part for node in [*conditions, where.this if where else None] if node for part in self._flat(node, exp.And)
+        ]
         # A join's condition that only says which rows belong together is not a choice of rows.
         said = [self._condition(part) for part in parts if not self._is_link(part)]
         written = [self._say("where", self._joined(said))] if said else []

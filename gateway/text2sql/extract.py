@@ -115,11 +115,11 @@ class OpenStatement:
                 if end < 0:
                     return
                 self._text, self._is_open, text = self._text[end + 3 :], False, self._text[end + 3 :]
-            found = _STREAMED.search(self._text)
-            if found is None:
+            match = _STREAMED.search(self._text)
+            if match is None:
                 self._text = self._text[-200:]
                 return
-            self._text, self._is_open, text = self._text[found.end() :], True, self._text[found.end() :]
+            self._text, self._is_open, text = self._text[match.end() :], True, self._text[match.end() :]
 
 
 def statements(reply: str, tables: Iterable[str] = (), *, cut: bool = False) -> list[str]:
@@ -151,9 +151,9 @@ def statements(reply: str, tables: Iterable[str] = (), *, cut: bool = False) -> 
         return labelled[-1:]
     if cut:
         return []
-    known = {name.rpartition(".")[2].lower() for name in tables}
+    table_names = {name.rpartition(".")[2].lower() for name in tables}
     inside = "\n\n".join(content for content, _ in blocks)
-    return _named(rest) or _plain(rest, known) or _inline(rest) or _plain(inside, known)
+    return _named(rest) or _plain(rest, table_names) or _inline(rest) or _plain(inside, table_names)
 
 
 def looks_like_sql(reply: str) -> bool:
@@ -224,8 +224,8 @@ def _split(content: str) -> list[str]:
 
 
 def _program_texts(text: str) -> list[str]:
-    found = list(_PROGRAM_TEXT.finditer(text))[-_TRIES:]
-    queries = _queries(one["long"] or one["double"] or one["single"] for one in found)
+    matches = list(_PROGRAM_TEXT.finditer(text))[-_TRIES:]
+    queries = _queries(one["long"] or one["double"] or one["single"] for one in matches)
     return [query for query in queries if _FROM.search(query)]
 
 

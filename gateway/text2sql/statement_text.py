@@ -96,9 +96,9 @@ def cleaned(content: str, *, is_diff: bool = False) -> str:
 def _without_numbers(content: str) -> str:
     lines = content.split("\n")
     numbers = [_NUMBERED.match(line) for line in lines]
-    given = [int(number[1]) for number in numbers if number]
+    numbered = [int(number[1]) for number in numbers if number]
     whole = all(number or not line.strip() for number, line in zip(numbers, lines, strict=True))
-    if not whole or not given or given != list(range(given[0], given[0] + len(given))):
+    if not whole or not numbered or numbered != list(range(numbered[0], numbered[0] + len(numbered))):
         return content
     if not QUERY.match(lines[0][numbers[0].end() :] if numbers[0] else lines[0]):
         return content

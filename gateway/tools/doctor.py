@@ -101,13 +101,13 @@ def run(settings: Settings, echo: Echo, names: Sequence[str] = (), *, as_json: b
             return 2
     wanted = list(names or settings.providers)
     providers = Providers(settings.providers, settings.default)
-    found = []
+    findings = []
     try:
         with engines(settings, wanted):
             asking = [gevent.spawn(ask, providers, name, settings.providers[name]) for name in wanted]
             for greenlet in asking:
                 finding = greenlet.get()
-                found.append(finding)
+                findings.append(finding)
                 for line in (
                     ()
                     if as_json
@@ -119,13 +119,13 @@ def run(settings: Settings, echo: Echo, names: Sequence[str] = (), *, as_json: b
     # With --provider the databases and Redis are not checked.
     if as_json:
         beside = [] if names else [*checked_databases(settings), *checked_redis(settings)]
-        rows = [as_row(finding, settings.providers[finding.name]) for finding in found]
+        rows = [as_row(finding, settings.providers[finding.name]) for finding in findings]
         echo(json.dumps({"providers": rows, "beside": beside}, ensure_ascii=False, indent=2))
         ill = sum(not row["ok"] for row in beside)
     else:
         ill = 0 if names else databases(settings, echo) + redis(settings, echo)
-        echo(summary(found))
-    return int(ill > 0 or any(not one.well and (not one.missing or one.name == settings.default) for one in found))
+        echo(summary(findings))
+    return int(ill > 0 or any(not one.well and (not one.missing or one.name == settings.default) for one in findings))
 
 
 def as_row(finding: Finding, configuration: ProviderConfiguration) -> dict[str, Any]:

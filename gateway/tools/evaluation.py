@@ -152,13 +152,13 @@ def run(
     providers = Providers(settings.providers, settings.default)
     try:
         cases = read_cases(file)
-        asked = _known(settings, names, databases, database)
-        expected = [_every_expected(case, asked) for case in cases]
+        chosen = _known(settings, names, databases, database)
+        expected = [_every_expected(case, chosen) for case in cases]
         out.mkdir(parents=True, exist_ok=True)
         with engines(settings, names):
             _warm(providers, [name for name in names if WIRES[settings.providers[name].type].own_process])
-            finished = _ask_all(cases, expected, names, out / "results.jsonl", providers, databases, asked)
-        results = list(_written(out / "results.jsonl", {case.id(asked.name) for case in cases}, {*names}))
+            finished = _ask_all(cases, expected, names, out / "results.jsonl", providers, databases, chosen)
+        results = list(_written(out / "results.jsonl", {case.id(chosen.name) for case in cases}, {*names}))
         evaluation_report.write(results, names, out)
     except BadCases as error:
         complain(f"sluice: {error}")

@@ -131,10 +131,10 @@ class ServedConnection:
         if form is None:
             return self._json(404, {"detail": "Not Found"})
         try:
-            asked = json.loads(raw)
+            fields = json.loads(raw)
         except ValueError:
             return self._json(400, {"error": {"message": "the body is not JSON", "code": 400}})
-        return self._chat(form, model or str(asked.get("model", "")), target, query, headers, asked)
+        return self._chat(form, model or str(fields.get("model", "")), target, query, headers, fields)
 
     # -- what is no chat
 
@@ -256,7 +256,7 @@ class ServedConnection:
         return reply.thinking() if plan.think else reply.calling() if plan.tools else reply.plain()
 
     def _stream(self, form: Dialect, events: list[bytes], plan: Plan, noted: Asked) -> None:
-        made = body(events, plan, form.failed_event(plan) if plan.fail else [])
+        reply_body = body(events, plan, form.failed_event(plan) if plan.fail else [])
         kind = plan.type or "text/event-stream;charset=UTF-8"
         headers = [*form.headers, ("Content-Type", kind), ("Cache-Control", "no-cache")]
         if plan.gzip or plan.corrupt:
@@ -269,12 +269,12 @@ class ServedConnection:
             plan.trickle if plan.trickle is not None else plan.pace if plan.pace is not None else self.upstream.pace_s
         )
         self._wait(plan.wait)
-        for number, write in enumerate(made.writes):
+        for number, write in enumerate(reply_body.writes):
             if number:
                 self._wait(plan.lull if plan.lull and number == EVENTS_BEFORE else pause)
             self._send(write, plan)
             noted.events_sent = number + 1
-        self._stop(made, plan)
+        self._stop(reply_body, plan)
 
     def _flood_head(self) -> None:
         """Lines of a head until the client closes."""

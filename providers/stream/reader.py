@@ -235,8 +235,8 @@ class ReplyReader:
                 if delta is not None:
                     self._pings = 0
                     deltas.append(delta)
-                    known = self._deltas + len(deltas)
-                    if self._lessons and known > LEARN_AFTER and delta.text and self._learn(frame, delta):
+                    count = self._deltas + len(deltas)
+                    if self._lessons and count > LEARN_AFTER and delta.text and self._learn(frame, delta):
                         break
                 elif self._unusual(frame, deltas):
                     break

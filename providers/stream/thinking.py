@@ -162,8 +162,8 @@ class ThinkTags:
     def _opens(self, tag: str) -> bool:
         if self._pair:
             return tag == self._pair[0]
-        known = TAG.fullmatch(tag)
-        return known is None or known["closing"] is None
+        match = TAG.fullmatch(tag)
+        return match is None or match["closing"] is None
 
     def _begins_a_line(self, text: str, position: int, at: int) -> bool:
         start = max(position, at - _FAR)

@@ -100,8 +100,8 @@ def own_pair(opening: str, closing: str) -> tuple[re.Pattern[str], Closing]:
 def unfinished(text: str, tags: tuple[str, ...] = ()) -> int:
     """How many characters at the end of `text` may be the beginning of a tag: of any, or of one of `tags`."""
     if not tags:
-        found = _BEGINNING.search(text, max(0, len(text) - MAX_TAG))
-        return len(text) - found.start() if found else 0
+        match = _BEGINNING.search(text, max(0, len(text) - MAX_TAG))
+        return len(text) - match.start() if match else 0
     longest = max(map(len, tags)) - 1
     for at in range(max(0, len(text) - longest), len(text)):
         rest = text[at:]

@@ -376,14 +376,14 @@ def _addresses(host: str, port: int) -> list[_Found]:
         except (OSError, ValueError):
             pass  # a name, or what is neither
     now = time.monotonic()
-    until, found = _resolved.get((host, port), (0.0, []))
+    until, addresses = _resolved.get((host, port), (0.0, []))
     if until <= now:
         listed = gevent.socket.getaddrinfo(host, port, 0, gevent.socket.SOCK_STREAM)
-        found = [(family, address) for family, _, _, _, address in listed]
+        addresses = [(family, address) for family, _, _, _, address in listed]
         if len(_resolved) >= MAX_RESOLVED:
             _resolved.clear()
-        _resolved[host, port] = now + RESOLVED_S, found
-    return found
+        _resolved[host, port] = now + RESOLVED_S, addresses
+    return addresses
 
 
 def _reason(error: OSError | UnicodeError) -> str:

@@ -125,8 +125,8 @@ class Adapter(HostedAdapter):
 
     def body(self, request: ChatRequest) -> dict[str, Any]:
         payload = self.payload(request)
-        known = {name: value for name, value in request.extra.items() if name in PASSED_ON}
-        payload["parameters"] = self.fitting.body(known | payload["parameters"], request, passes_unknown=False)
+        passed_on = {name: value for name, value in request.extra.items() if name in PASSED_ON}
+        payload["parameters"] = self.fitting.body(passed_on | payload["parameters"], request, passes_unknown=False)
         return payload
 
     def payload(self, request: ChatRequest) -> dict[str, Any]:
@@ -362,13 +362,13 @@ def failed(error_body: dict[str, Any], status: int, headers: Mapping[str, str] |
     if code.startswith(GAVE_UP):
         error = failed_status(504, headers, said)
     else:
-        known = max((name for name in FAILURES if _begins(code, name)), key=len, default=None)
-        if known is None and (kind_said := by_words(message, (QuotaExceeded, Moderated, ContextTooLong))):
+        longest = max((name for name in FAILURES if _begins(code, name)), key=len, default=None)
+        if longest is None and (kind_said := by_words(message, (QuotaExceeded, Moderated, ContextTooLong))):
             error = kind_said(said, retry_after=retry_after(headers))
-        elif known is None:
+        elif longest is None:
             error = failed_status(status if status >= 400 else 500, headers, said)
         else:
-            kind = FAILURES[known]
+            kind = FAILURES[longest]
             if kind in (Rejected, BadKey, RateLimited):
                 kind = by_words(message, (QuotaExceeded, Moderated, ContextTooLong)) or kind
             error = kind(said, retry_after=retry_after(headers), upstream_said_retry=code.startswith(TRY_AGAIN))

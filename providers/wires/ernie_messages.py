@@ -18,7 +18,7 @@ def ernie_messages(request: ChatRequest, upstream: str) -> tuple[str, list[Messa
     there is no question at the end: an assistant's turn to be continued, or nothing at all.
     """
     system: list[str] = []
-    made: list[Message] = []
+    messages_sent: list[Message] = []
     changed: list[str] = []
     called: dict[str, dict[str, Any]] = {}
     for message in request.messages:
@@ -31,22 +31,22 @@ def ernie_messages(request: ChatRequest, upstream: str) -> tuple[str, list[Messa
                 raise Rejected(
                     "messages.tool_call_id: must name a call that an assistant's message before it made, got another"
                 )
-            made.append({"role": "assistant", "content": "", "function_call": call})
-            made.append({"role": "function", "name": call["name"], "content": text})
+            messages_sent.append({"role": "assistant", "content": "", "function_call": call})
+            messages_sent.append({"role": "function", "name": call["name"], "content": text})
         elif role == "assistant" and message.get("tool_calls"):
             # One call a turn, each before its result: the calls are written down when their results come.
             called |= {str(call.get("id")): _function_call(call) for call in message["tool_calls"]}
             if text:
-                _add(made, "assistant", text, changed)
+                _add(messages_sent, "assistant", text, changed)
         elif not text:
             changed.append(f"a message of role {role} without text left out")
-        elif made and made[-1]["role"] == "function" and role == "user":
-            made += [{"role": "assistant", "content": FILLER}, {"role": "user", "content": text}]
+        elif messages_sent and messages_sent[-1]["role"] == "function" and role == "user":
+            messages_sent += [{"role": "assistant", "content": FILLER}, {"role": "user", "content": text}]
             changed.append(f"{FILLER!r} put between a tool's result and a question, for turns must alternate")
         else:
-            _add(made, str(role), text, changed)
-    _check(made, upstream)
-    return "\n\n".join(filter(None, system)), made, changed
+            _add(messages_sent, str(role), text, changed)
+    _check(messages_sent, upstream)
+    return "\n\n".join(filter(None, system)), messages_sent, changed
 
 
 def _add(made: list[Message], role: str, text: str, changed: list[str]) -> None:

@@ -43,7 +43,7 @@ def finish_reason(word: object) -> tuple[str | None, str | None]:
         word = str(word).lower()  # Gemini's numbers, one-api's booleans
     if not isinstance(word, str):
         return None, None
-    known = _SEAM.sub("_", word.strip().rpartition(".")[2]).lower()
+    normal_form = _SEAM.sub("_", word.strip().rpartition(".")[2]).lower()
     for ours, words in (
         (None, NOT_YET),
         ("stop", STOP),
@@ -52,6 +52,6 @@ def finish_reason(word: object) -> tuple[str | None, str | None]:
         ("content_filter", CONTENT_FILTER),
         ("failed", FAILED),
     ):
-        if known in words:
+        if normal_form in words:
             return ours, None
     return "stop", word[:64]

@@ -114,11 +114,11 @@ def our_choices(chunk: dict[str, Any]) -> list[dict[str, Any]]:
         choices = by_index(choices, _OF_A_CHOICE)
     elif "choices" not in chunk and any(_is_part(chunk.get(name)) for name in ("delta", "message")):
         choices = [chunk]  # without the list around it
-    found = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
-    if len(found) > 1:
-        first = [choice for choice in found if choice.get("index") in (0, None, "0")]
-        return (first or found)[:1]
-    return found
+    objects = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    if len(objects) > 1:
+        first = [choice for choice in objects if choice.get("index") in (0, None, "0")]
+        return (first or objects)[:1]
+    return objects
 
 
 def _is_part(value: Any) -> bool:
@@ -193,8 +193,8 @@ def read_usage(chunk: dict[str, Any]) -> Usage | None:
     choices = our_choices(chunk)
     deltas = [_object(choice.get("delta")) for choice in choices]
     places = [place["usage"] for place in (chunk, _object(chunk.get("x_groq")), *choices, *deltas) if "usage" in place]
-    found = (_totals(usage) for place in places for usage in (place if isinstance(place, list) else [place]))
-    return next((usage for usage in found if usage), None)
+    totals = (_totals(usage) for place in places for usage in (place if isinstance(place, list) else [place]))
+    return next((usage for usage in totals if usage), None)
 
 
 def _totals(usage: Any) -> Usage | None:

@@ -30,10 +30,10 @@ def tables(engine: Engine, database: str) -> list[Table]:
     keys_of: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
     for row in keys:
         keys_of[row[0]][row[1]].append(row)
-    found = []
+    tables = []
     for name, kind, comment in described:
         own = columns_of[name]
-        found.append(
+        tables.append(
             Table(
                 name=name,
                 columns=tuple(Column(row[1], _text(row[2]), clean(_text(row[3]))) for row in own),
@@ -50,7 +50,7 @@ def tables(engine: Engine, database: str) -> list[Table]:
                 is_view=kind == "VIEW",
             )
         )
-    return found
+    return tables
 
 
 def _text(value: str | bytes | None) -> str:

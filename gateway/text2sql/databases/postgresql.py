@@ -245,15 +245,15 @@ def _words(error: psycopg.Error) -> str:
 
 
 def _type_name(connection: Connection, code: int) -> str:
-    known = connection.adapters.types.get(code)
-    return "" if known is None or known.array_oid == code else known.name
+    info = connection.adapters.types.get(code)
+    return "" if info is None or info.array_oid == code else info.name
 
 
 def _word(connection: Connection, code: int) -> str:
-    known = connection.adapters.types.get(code)
-    if known is None:
+    info = connection.adapters.types.get(code)
+    if info is None:
         return "text"
-    return ARRAY if known.array_oid == code else WORDS.get(known.name, "text")
+    return ARRAY if info.array_oid == code else WORDS.get(info.name, "text")
 
 
 def open_server(settings: DatabaseSettings) -> PostgreSQL:

@@ -33,12 +33,12 @@ def gathered(rows: Iterable[tuple[str, str]]) -> list[ExcessPrivilege]:
     wheres: dict[str, list[str]] = {}
     for what, where in rows:
         wheres.setdefault(what, []).append(where)
-    found = []
+    excess = []
     for what, places in wheres.items():
         listed = ", ".join(filter(None, places[:NAMED]))
         more = len(places) - NAMED
-        found.append(ExcessPrivilege(what, f"{listed} and {more} more" if more > 0 else listed))
-    return found
+        excess.append(ExcessPrivilege(what, f"{listed} and {more} more" if more > 0 else listed))
+    return excess
 
 
 # Both are asked with search_path = pg_catalog, so that the names of all else come with their schema.
@@ -132,25 +132,25 @@ def mysql_excess(grants: Iterable[str], is_mariadb: bool = True) -> list[ExcessP
     MariaDB lists the rights of the role that is on, too, so each one is switched on in turn; MySQL does not, so there a
     role is too much by itself.
     """
-    found: dict[tuple[str, str], None] = {}
+    excess: dict[tuple[str, str], None] = {}
     for grant in grants:
         match = _GRANT.match(grant)
         if match is None:
             role = _ROLE.match(grant)
             if role is not None and is_mariadb and "WITH ADMIN OPTION" in grant.upper():
-                found["it may grant a role to others", role["role"].replace("`", "")] = None
+                excess["it may grant a role to others", role["role"].replace("`", "")] = None
             elif not is_mariadb or (role is None and not _DEFAULT_ROLE.match(grant)):
-                found["it has rights that cannot be judged", f"({role['role'] if role else grant})"] = None
+                excess["it has rights that cannot be judged", f"({role['role'] if role else grant})"] = None
             continue
         where = match["where"].replace("`", "")
         rights = {re.sub(r"\s*\(.*", "", right).strip().upper() for right in re.split(r",(?![^(]*\))", match["rights"])}
         if "WITH GRANT OPTION" in grant.upper():
             rights.add("GRANT OPTION")
         if rights - HARMLESS:
-            found[f"it may {', '.join(sorted(rights - HARMLESS))}", f"on {where}"] = None
+            excess[f"it may {', '.join(sorted(rights - HARMLESS))}", f"on {where}"] = None
         elif "SELECT" in rights and _covers_system_tables(match["where"]):
-            found["it may SELECT from the server's own tables", f"(on {where})"] = None
-    return gathered(found)
+            excess["it may SELECT from the server's own tables", f"(on {where})"] = None
+    return gathered(excess)
 
 
 def _covers_system_tables(where: str) -> bool:

@@ -124,10 +124,10 @@ _ABOUT_STATEMENT = re.compile(r"(no such [\w ]+|ambiguous column name|misuse of 
 
 def _refused(message: dict[str, Any], statement: str) -> SqlFailed:
     words = message["words"]
-    found = _ABOUT_STATEMENT.match(words)
-    if found and found[1]:
-        words = f'{found[1]}: "{found[2]}"'
-    return refused(words, message["code"], statement, about_statement=found is not None)
+    match = _ABOUT_STATEMENT.match(words)
+    if match and match[1]:
+        words = f'{match[1]}: "{match[2]}"'
+    return refused(words, message["code"], statement, about_statement=match is not None)
 
 
 def open_server(settings: DatabaseSettings) -> SQLite:

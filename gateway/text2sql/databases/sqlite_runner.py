@@ -186,13 +186,13 @@ def serve(path: str, peer: socket.socket) -> None:
 
     judge: Callable[..., int] = authorizer({"hidden": {}, "by_views": [], "names": [], "functions": []})
     while True:
-        asked = json.loads(read(*HEAD.unpack(read(HEAD.size))))
-        if "rights" in asked:
-            judge = authorizer(asked["rights"])
+        request = json.loads(read(*HEAD.unpack(read(HEAD.size))))
+        if "rights" in request:
+            judge = authorizer(request["rights"])
             continue
-        signal.setitimer(signal.ITIMER_REAL, asked["seconds"])
+        signal.setitimer(signal.ITIMER_REAL, request["seconds"])
         try:
-            answer(path, judge, asked, send)
+            answer(path, judge, request, send)
         except MemoryError:
             signal.setitimer(signal.ITIMER_REAL, 0)
             send({"end": "memory"})

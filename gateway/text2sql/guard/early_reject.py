@@ -94,7 +94,7 @@ def _judge_beginning(text: str, complete: list[Lexeme], schema: Schema, dialect:
 
 def _with_names(read: list[Lexeme]) -> set[str]:
     """Every name that a common table expression may have been given: `name AS (`, `name (columns) AS (`."""
-    found = set()
+    names = set()
     for n, lexeme in enumerate(read[:-2]):
         if lexeme.text.lower() == "as" and read[n + 1].text == "(":
             before = n - 1
@@ -103,8 +103,8 @@ def _with_names(read: list[Lexeme]) -> set[str]:
                     before -= 1
                 before -= 1
             if before >= 0:
-                found.add(read[before].text.strip('"`[]').lower())
-    return found
+                names.add(read[before].text.strip('"`[]').lower())
+    return names
 
 
 def _is_comparison(read: list[Lexeme], n: int) -> bool:

@@ -109,13 +109,13 @@ def _as_meant(sql: str, dialect: Dialect) -> str:
         return sql
     written, at = [], 0
     while at < len(sql):
-        found = dialect.lexemes.match(sql, at)
-        if found is not None:
+        lexeme = dialect.lexemes.match(sql, at)
+        if lexeme is not None:
             # A number or a word of SQL in full-width letters; a name may have them.
-            plain = unicodedata.normalize("NFKC", found[0]) if WIDE_WORD.fullmatch(found[0]) else found[0]
+            plain = unicodedata.normalize("NFKC", lexeme[0]) if WIDE_WORD.fullmatch(lexeme[0]) else lexeme[0]
             known = plain.isdigit() or plain.lower() in dialect.words | dialect.functions
-            written.append(plain if known else found[0])
-            at = found.end()
+            written.append(plain if known else lexeme[0])
+            at = lexeme.end()
             continue
         letter = sql[at]
         closing = CURLY.get(letter)
@@ -138,12 +138,12 @@ def _pieces(sql: str, dialect: Dialect) -> list[Piece]:
     pieces: list[Piece] = []
     gap, had_comment, at, depth = "", False, 0, 0
     while at < len(sql):
-        found = dialect.lexemes.match(sql, at)
-        if found is None or (sql.startswith("/*", at) and found["sign"]):
+        lexeme = dialect.lexemes.match(sql, at)
+        if lexeme is None or (sql.startswith("/*", at) and lexeme["sign"]):
             raise Refused(_unreadable(sql, at))
-        kind = next(name for name in ("space", "comment", "text", "name", "word", "number", "sign") if found[name])
-        text = found[kind]
-        at = found.end()
+        kind = next(name for name in ("space", "comment", "text", "name", "word", "number", "sign") if lexeme[name])
+        text = lexeme[kind]
+        at = lexeme.end()
         if kind == "space":
             gap += text
         elif kind == "comment":

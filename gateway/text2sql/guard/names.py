@@ -122,10 +122,10 @@ class Names:
 
     def _query(self, node: exp.Expr, ctes: Mapping[str, Expression], outer: list[Scope]) -> list[str]:
         """Check a query; returns the names of its columns, "" for one that has none."""
-        known = next((parts for kind, parts in _PARTS.items() if isinstance(node, kind)), None)
-        if known is None:
+        own_parts = next((parts for kind, parts in _PARTS.items() if isinstance(node, kind)), None)
+        if own_parts is None:
             raise Refused(f"only SELECT may run here, not {node.key.upper()}")
-        self._only(node, known)
+        self._only(node, own_parts)
         ctes = self._with(node, ctes, outer)
         if isinstance(node, exp.Select):
             return self._select(node, ctes, outer)
@@ -142,10 +142,10 @@ class Names:
         return names
 
     def _with(self, node: exp.Expr, ctes: Mapping[str, Expression], outer: list[Scope]) -> dict[str, Expression]:
-        known = dict(ctes)
+        visible = dict(ctes)
         clause = node.args.get("with_")
         if clause is None:
-            return known
+            return visible
         self._only(clause, _PARTS[exp.With])
         for cte in clause.expressions:
             self._only(cte, _PARTS[exp.CTE])
@@ -154,12 +154,12 @@ class Names:
                 # SQLite's authorizer knows what is read, and on whose behalf, by name alone.
                 raise Refused(f"WITH must not give the name of a table, got {name}")
             if clause.args.get("recursive") and isinstance(cte.this, exp.SetOperation):
-                columns = self._recursive(cte, name, known, outer)
+                columns = self._recursive(cte, name, visible, outer)
             else:
                 # Its own name inside it means something else, so it joins the known ones afterwards.
-                columns = self._renamed(self._query(cte.this, known, outer), cte.args["alias"])
-            known[name] = Expression(columns, max(1, self._expanded - before))
-        return known
+                columns = self._renamed(self._query(cte.this, visible, outer), cte.args["alias"])
+            visible[name] = Expression(columns, max(1, self._expanded - before))
+        return visible
 
     def _recursive(self, cte: exp.CTE, name: str, known: Mapping[str, Expression], outer: list[Scope]) -> list[str]:
         """A table expression whose second query may name it."""
@@ -199,8 +199,8 @@ class Names:
         )
         for part, value in node.args.items():
             if part not in ("with_", "from_", "joins"):
-                known = aliases if part in self._dialect.alias_scopes else NO_NAMES
-                self._expressions(value, ctes, scopes, known)
+                in_scope = aliases if part in self._dialect.alias_scopes else NO_NAMES
+                self._expressions(value, ctes, scopes, in_scope)
         return names
 
     def _joins(
@@ -392,12 +392,12 @@ class Names:
                 if not named or any(source.is_partial for source in named):
                     raise Refused(f"{node.sql(self._dialect.sqlglot)} names no table of this query that is open whole")
             else:
-                known = aliases if not self._dialect.alias_alone or _stands_alone(node) else NO_NAMES
+                in_scope = aliases if not self._dialect.alias_alone or _stands_alone(node) else NO_NAMES
                 if self._is_bare(node, self._dialect.constants):
                     continue
                 if self._is_bare(node, self._dialect.pseudo_values):
                     raise Refused(f"{node.name} is the server's own value here; a column of that name is quoted")
-                self._column(node, self._column_name(node.args.get("table")), scopes, known)
+                self._column(node, self._column_name(node.args.get("table")), scopes, in_scope)
 
     def _is_bare(self, node: exp.Column, names: frozenset[str]) -> bool:
         is_bare = not node.args.get("table") and not node.this.args.get("quoted")

@@ -82,7 +82,7 @@ class Blocks:
         """Take empty blocks, with one user each. Raises OutOfBlocks without taking any."""
         if wanted > self.available:
             raise OutOfBlocks
-        taken = []
+        blocks = []
         for _ in range(wanted):
             if self._free:
                 block = self._free.pop()
@@ -90,8 +90,8 @@ class Blocks:
                 block, _ = self._idle.popitem(last=False)
                 self._forget(block)
             self._users[block] = 1
-            taken.append(block)
-        return taken
+            blocks.append(block)
+        return blocks
 
     def keep(self, block: int, digest: bytes) -> None:
         """Record that `block` is full and computed, so that others may share it. Duplicates are not recorded."""

@@ -204,12 +204,12 @@ class Loop:
     def _begin(self) -> None:
         """Queue the preprocessed sequences; report those whose preprocessing failed."""
         for key in self.preprocessing.ready():
-            made = self.preprocessing.take(key)
-            if isinstance(made, Failed):
-                self._emitted.append((key, made))
+            sequence = self.preprocessing.take(key)
+            if isinstance(sequence, Failed):
+                self._emitted.append((key, sequence))
             else:
-                self._sequences[key] = made
-                self.scheduler.add(made)
+                self._sequences[key] = sequence
+                self.scheduler.add(sequence)
 
     def _draft(self, sequence: Sequence) -> list[int]:
         """A draft for `sequence`; none where masks or edits change with every token."""

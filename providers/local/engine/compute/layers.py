@@ -90,8 +90,8 @@ class Experts:
             weights = weights / weights.sum(-1, keepdim=True)
         for number in chosen.unique().tolist():
             rows, places = (chosen == number).nonzero(as_tuple=True)
-            made = self.experts[number](h[rows])
-            out.index_add_(0, rows, made * weights[rows, places].unsqueeze(1).to(made.dtype))
+            output = self.experts[number](h[rows])
+            out.index_add_(0, rows, output * weights[rows, places].unsqueeze(1).to(output.dtype))
         return out
 
 

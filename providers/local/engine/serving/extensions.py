@@ -55,29 +55,29 @@ def extensions(options: dict[str, Any], vocabulary: int) -> Extensions:
     vocabulary   how many tokens the model has
     """
     try:
-        taken = msgspec.convert(options, Extensions)
+        extensions = msgspec.convert(options, Extensions)
     except msgspec.ValidationError as error:
         said, _, at = str(error).partition(" - at ")
         name = re.sub(r"^`(?:key in )?\$\.?|`$", "", at) or "a parameter"
         raise Rejected(f"{name}: {_in_words(said)}") from None
     for name in REFUSED:
-        if getattr(taken, name) is not None:
+        if getattr(extensions, name) is not None:
             raise Rejected(f"{name}: is not supported by the local engine; leave it out")
-    if len(taken.logit_bias or ()) > MOST_BIASES:
-        raise Rejected(f"logit_bias: must have at most {MOST_BIASES} tokens, got {len(taken.logit_bias or ())}")
-    if len(taken.bad_words or ()) > MOST_WORDS:
-        raise Rejected(f"bad_words: must have at most {MOST_WORDS} words, got {len(taken.bad_words or ())}")
-    for token in taken.logit_bias or {}:
+    if len(extensions.logit_bias or ()) > MOST_BIASES:
+        raise Rejected(f"logit_bias: must have at most {MOST_BIASES} tokens, got {len(extensions.logit_bias or ())}")
+    if len(extensions.bad_words or ()) > MOST_WORDS:
+        raise Rejected(f"bad_words: must have at most {MOST_WORDS} words, got {len(extensions.bad_words or ())}")
+    for token in extensions.logit_bias or {}:
         if not token.isdecimal() or len(token) > MOST_DIGITS or int(token) >= vocabulary:
             raise Rejected(f'logit_bias: must have token ids below {vocabulary} as keys, got "{token[:20]}"')
-    for number in taken.stop_token_ids or ():
+    for number in extensions.stop_token_ids or ():
         if number >= vocabulary:
             raise Rejected(f"stop_token_ids: must be token ids below {vocabulary}, got {number}")
-    for name in (taken.chat_template_kwargs or {}).keys() & OURS:
+    for name in (extensions.chat_template_kwargs or {}).keys() & OURS:
         raise Rejected(f"chat_template_kwargs: must not have {name}, which the request says elsewhere")
-    if taken.continue_final_message and taken.add_generation_prompt:
+    if extensions.continue_final_message and extensions.add_generation_prompt:
         raise Rejected("continue_final_message: cannot be combined with add_generation_prompt")
-    return taken
+    return extensions
 
 
 _TYPES = {"int": "an integer", "float": "a number", "str": "a string", "bool": "true or false", "array": "an array",

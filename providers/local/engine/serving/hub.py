@@ -135,10 +135,10 @@ def _from_cache(model: str) -> Path | None:
     try:
         from huggingface_hub import snapshot_download
 
-        found = Path(snapshot_download(model, allow_patterns=list(WANTED), local_files_only=True))
+        snapshot = Path(snapshot_download(model, allow_patterns=list(WANTED), local_files_only=True))
     except Exception:  # noqa: BLE001 - no library, no cache, or a name that it refuses
         return None
-    return found if (found / "config.json").is_file() and any(found.glob("*.safetensors")) else None
+    return snapshot if (snapshot / "config.json").is_file() and any(snapshot.glob("*.safetensors")) else None
 
 
 class _Progress:

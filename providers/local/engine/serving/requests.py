@@ -56,11 +56,11 @@ def sequence(
     if not prompt:
         raise Rejected("messages: must not be empty")
     room = max_context - len(prompt)
-    made = Sequence(key, prompt, min(room, max_tokens or room), how, ask.logprobs, ask.cache_salt)
-    made.ends = _ends(ask, further, chat)
-    made.edits = _edits(further, chat, made.ends, grammars.vocabulary)
+    sequence = Sequence(key, prompt, min(room, max_tokens or room), how, ask.logprobs, ask.cache_salt)
+    sequence.ends = _ends(ask, further, chat)
+    sequence.edits = _edits(further, chat, sequence.ends, grammars.vocabulary)
     thoughts = _thoughts(ask, text)
-    made.output = OutputBuffer(
+    sequence.output = OutputBuffer(
         chat.vocabulary,
         chat.vocabulary.detokeniser(special=further.skip_special_tokens is False),
         StopStrings([stop for stop in ask.sampling.stop if stop], include=bool(further.include_stop_str_in_output)),
@@ -73,10 +73,10 @@ def sequence(
     if lark or (ask.constrain and ask.constrain_schema):
         _agree(further, structured.member(ask) if lark else "constrain")
     if ask.constrain and ask.constrain_schema:
-        made.constraint = grammars.constraint(ask.constrain, ask.constrain_schema, ask.constrain_dialect, free)
+        sequence.constraint = grammars.constraint(ask.constrain, ask.constrain_schema, ask.constrain_dialect, free)
     if lark:
-        made.constraint = grammars.structure(structured.member(ask), lark, free)
-    return made
+        sequence.constraint = grammars.structure(structured.member(ask), lark, free)
+    return sequence
 
 
 def _agree(further: Extensions, structure: str) -> None:

@@ -154,8 +154,8 @@ def _calls(ask: Ask, form: str, tags: Collection[str]) -> str:
         name = inner.get("name") if isinstance(inner, dict) else None
         functions = [function for function in functions if function["name"] == name]
         if not functions:
-            known = ", ".join(tool["function"]["name"] for tool in ask.tools)
-            raise Rejected(f"tool_choice: must name one of the tools ({known}), got {json.dumps(name)}")
+            names = ", ".join(tool["function"]["name"] for tool in ask.tools)
+            raise Rejected(f"tool_choice: must name one of the tools ({names}), got {json.dumps(name)}")
     elif ask.tool_choice != "required":
         raise Rejected(
             f'tool_choice: must be "none", "auto", "required" or a function, got {json.dumps(ask.tool_choice)}'
