@@ -188,7 +188,7 @@ def chat(config: str | None, url: str | None, key: str | None, thinking: bool, *
 
 @main.command()
 @click.option("--file", "file", default="sluice.yaml", show_default=True, metavar="FILE", help="Where it is written.")
-@click.option("--type", "kind", type=click.Choice(TYPES), help="How the model's service speaks.")
+@click.option("--type", "kind", type=click.Choice(TYPES), metavar="WIRE", help="How the model's service speaks.")
 @click.option("--model", metavar="NAME", help="The model, as its service calls it; of local, its folder.")
 @click.option("--base-url", metavar="URL", help="Where the service is, if not at its usual address.")
 @click.option("--api-key", metavar="VARIABLE", help="The environment variable that holds the key.")

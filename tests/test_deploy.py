@@ -165,7 +165,7 @@ def test_nginxs_own_errors_have_the_form_of_the_gateways(tmp_path):
             connection.close()
             assert (reply.status, told["error"]["code"]) == (status, code)
             assert reply.headers["Content-Type"] == "application/json"
-            assert set(told["error"]) == {"code", "message", "retryable", "retry_after", "request_id"}
+            assert set(told["error"]) == {"code", "message", "type", "param", "retryable", "retry_after", "request_id"}
     finally:
         nginx.kill()
 

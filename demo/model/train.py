@@ -67,7 +67,6 @@ PHASES = (
     # models/metro-sql was made by these two, from the file before it: its card says how.
     Phase(seed=20241130, steps=125, planned=1_000_000, peak=0.5),
     Phase(seed=20241201, steps=250, planned=300, peak=0.4, tokens=2048),
-    Phase(seed=20241202, steps=600, planned=600, peak=0.5),
 )
 
 

@@ -216,7 +216,8 @@ def test_what_is_taken_has_its_effect(client, members, text):
 @pytest.mark.usefixtures("client")
 def test_langchains_structured_output(gateway, closing, model, method):
     python = python_packages.installed()
-    found = python_packages.run(python, f"structured_{method}", gateway.url, f"{model}#{closing}", timeout_s=240)
+    asked = f"{model}#{closing}"
+    found = python_packages.run(python, "ask.py", f"structured_{method}", gateway.url, asked, timeout_s=240)[asked]
     assert found["error"] == ""
     if method == "json_mode":
         assert isinstance(json.loads(found["text"]), dict)

@@ -179,6 +179,8 @@ class Loop:
             self._planned -= 1
             return None
         waiting = self.preprocessing.ready() or self.scheduler.waiting
+        if not self.scheduler.running:
+            return None
         if (waiting and not self.scheduler.full) or self._draft_rows // len(self.scheduler.running) > 1:
             return None
         began = time.perf_counter()
