@@ -195,7 +195,9 @@ class Runner:
             tokens, positions, wanted = (sent(each, device) for each in (rows.tokens, rows.positions, rows.wanted))
             logits = self.model.forward(tokens, positions, wanted, layout, self.cache)
         launched = self._draw([chunk for chunk in chunks if chunk.draws], rows, logits, masks, edited, graphs)
-        alone = masks is None and edited is None and launched.logprobs is None
+        # A constraint that is free in a thought may bind from the next token on.
+        constrained = any(sequence.constraint is not None for sequence in rows.sequences)
+        alone = not constrained and edited is None and launched.logprobs is None
         if graphs and alone and self._batch.shared and len(rows.tokens) == len(chunks):
             launched.streak = Streak(chunks, self._batch.steps_left)
         return launched
