@@ -134,12 +134,27 @@ class Service:
         self.refusals: dict[str, list[str]] = {name: [] for name in SERVICES}
 
 
+class Answering(BaseHTTPRequestHandler):
+    """A handler that answers with a text, and logs nothing."""
+
+    def answer(self, status: int, kind: str, text: str) -> None:
+        data = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
 @contextlib.contextmanager
 def all_services() -> Iterator[Service]:
     """Every service behind one port: `/<name>/…` answers, `/<name>/broke/…` fails in the service's own words."""
     running = Service("")
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answering):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             _, name, rest = self.path.split("/", 2)
@@ -155,17 +170,6 @@ def all_services() -> Iterator[Service]:
             else:
                 running.accepted[name].append(body)
                 self.answer(200, "text/event-stream", reply)
-
-        def answer(self, status: int, kind: str, text: str) -> None:
-            data = text.encode()
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: Any) -> None:
-            pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -192,7 +196,7 @@ def service(
     """(address, the bodies that were accepted) of a service with these rules."""
     accepted: list[dict[str, Any]] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answering):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             headers = {name.lower(): value for name, value in self.headers.items()}
@@ -202,17 +206,6 @@ def service(
                 return
             accepted.append(body)
             self.answer(status, kind, reply)
-
-        def answer(self, status: int, kind: str, text: str) -> None:
-            data = text.encode()
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: Any) -> None:
-            pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
