@@ -53,7 +53,7 @@ RESERVED_FROM_LISTENER = 16
 
 
 class Descriptors:
-    """The limit is read once: it does not change while a process runs."""
+    """The limit is read once. Where somebody lowers it later, no descriptor can be opened, which is `short` too."""
 
     def __init__(self) -> None:
         self._limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
